@@ -1,0 +1,1 @@
+//! numbers and layouts both ends agree on

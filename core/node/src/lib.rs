@@ -1,0 +1,1 @@
+//! one node: process manager and network manager

@@ -1,0 +1,1 @@
+//! rules of pathnames: prefix tree, resolve, walk

@@ -1,0 +1,1 @@
+//! messages between two processes over several lanes

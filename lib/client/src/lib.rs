@@ -1,0 +1,1 @@
+//! open, read, write, devctl, names

@@ -1,0 +1,1 @@
+//! gives a pure node its sockets, clock, keys and drivers

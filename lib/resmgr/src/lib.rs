@@ -1,0 +1,1 @@
+//! write a resource manager

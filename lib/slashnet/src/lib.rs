@@ -1,0 +1,1 @@
+//! the crate users depend on: client, resmgr, ipc

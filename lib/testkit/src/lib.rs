@@ -1,0 +1,1 @@
+//! clusters in one process and the simulated world

@@ -1,0 +1,1 @@
+//! the smallest resource manager

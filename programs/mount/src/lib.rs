@@ -1,0 +1,1 @@
+//! the path space as a FUSE file system

@@ -1,0 +1,1 @@
+//! ratios of medians against a reference in the same run
