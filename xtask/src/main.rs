@@ -1,2 +1,117 @@
-//! Entry point.
-fn main() {}
+//! The project's own chores, one verb each: `cargo xtask --help`.
+//!
+//! `ci` is what decides whether a change lands; everything it runs can be run alone by the verb
+//! of the same name.
+#![allow(clippy::print_stdout)]
+
+mod big_endian;
+mod ci;
+mod command;
+mod lab;
+mod packages;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Checks, tests and tools of the Slashnet repository"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Every check and test, as the landing gate runs them
+    Ci(ci::Options),
+    /// Formatting, tidy and lints: the quick part of ci
+    Check,
+    /// House rules: file sizes, rooms, dead links, banned words
+    Tidy,
+    /// Hosts in network namespaces on this machine, joined by virtual cables (needs root)
+    #[command(subcommand)]
+    Lab(lab::Verb),
+    /// Tests of core/ on a big-endian machine (s390x) under emulation
+    BigEndian,
+    /// The simulated world: many seeds, or one again
+    Sim {
+        /// Options for the simulator, as `cargo xtask sim --help-sim` prints them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Ratios of medians against a reference in the same run
+    Bench {
+        /// Options for the bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Man pages and shell completion into target/man
+    Man,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Ci(options) => ci::run(&options),
+        Verb::Check => ci::check(),
+        Verb::Tidy => tidy::run(),
+        Verb::Lab(verb) => lab::run(&verb),
+        Verb::BigEndian => big_endian::run(),
+        Verb::Sim { arguments } => run_release("slashnet-sim", "slashnet-sim", &arguments),
+        Verb::Bench { arguments } => bench(&arguments),
+        Verb::Man => man(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What went wrong, as one line for the person at the terminal.
+type Outcome<T = ()> = Result<T, String>;
+
+fn run_release(package: &str, binary: &str, arguments: &[String]) -> Outcome {
+    command::cargo([
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        package,
+        "--bin",
+        binary,
+        "--",
+    ])
+    .args(arguments)
+    .run()
+}
+
+/// The bench measures the `slashnet` binary too, so that is built first.
+fn bench(arguments: &[String]) -> Outcome {
+    command::cargo(["build", "--release", "--quiet", "--bin", "slashnet"]).run()?;
+    run_release("slashnet-bench", "bench", arguments)
+}
+
+fn man() -> Outcome {
+    let directory = command::root().join("target/man");
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| format!("{}: {error}", directory.display()))?;
+    command::cargo([
+        "run",
+        "--release",
+        "--quiet",
+        "--bin",
+        "slashnet",
+        "--",
+        "man",
+    ])
+    .args([&directory])
+    .run()?;
+    println!("man pages: {}", directory.display());
+    Ok(())
+}

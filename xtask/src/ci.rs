@@ -1,0 +1,157 @@
+//! The landing gate. Every stage is a plain command that anybody can run alone; none is skipped.
+
+use crate::command::{Program, cargo, root};
+use crate::{Outcome, big_endian, lab, packages, tidy};
+use std::time::Instant;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Run only the stages named, in their usual order
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Print the names of the stages
+    #[arg(long)]
+    list: bool,
+}
+
+struct Stage {
+    name: &'static str,
+    run: fn() -> Outcome,
+}
+
+const STAGES: &[Stage] = &[
+    Stage {
+        name: "packages",
+        run: packages::install,
+    },
+    Stage {
+        name: "fmt",
+        run: fmt,
+    },
+    Stage {
+        name: "tidy",
+        run: tidy::run,
+    },
+    Stage {
+        name: "clippy",
+        run: clippy,
+    },
+    Stage {
+        name: "doc",
+        run: doc,
+    },
+    Stage {
+        name: "test",
+        run: test,
+    },
+    Stage {
+        name: "demo",
+        run: demo,
+    },
+    Stage {
+        name: "lab",
+        run: lab::test,
+    },
+    Stage {
+        name: "big-endian",
+        run: big_endian::run,
+    },
+];
+
+/// Runs all stages and prints how long each took; stops at the first that fails.
+pub(crate) fn run(options: &Options) -> Outcome {
+    if options.list {
+        STAGES.iter().for_each(|stage| println!("{}", stage.name));
+        return Ok(());
+    }
+    if let Some(unknown) = options
+        .only
+        .iter()
+        .find(|name| STAGES.iter().all(|stage| stage.name != *name))
+    {
+        return Err(format!(
+            "no stage '{unknown}'; `cargo xtask ci --list` names them"
+        ));
+    }
+    let chosen = |stage: &&Stage| {
+        options.only.is_empty() || options.only.iter().any(|name| name == stage.name)
+    };
+    let mut times = Vec::new();
+    for stage in STAGES.iter().filter(chosen) {
+        println!("== {}", stage.name);
+        let start = Instant::now();
+        (stage.run)().map_err(|error| format!("stage {}: {error}", stage.name))?;
+        times.push((stage.name, start.elapsed()));
+    }
+    println!("== all stages passed");
+    for (name, time) in times {
+        println!("{name:12} {:6.1} s", time.as_secs_f64());
+    }
+    Ok(())
+}
+
+/// The stages that take seconds once the workspace is built.
+pub(crate) fn check() -> Outcome {
+    fmt()?;
+    tidy::run()?;
+    clippy()
+}
+
+fn fmt() -> Outcome {
+    cargo(["fmt", "--all", "--check"]).run()
+}
+
+fn clippy() -> Outcome {
+    cargo([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])
+    .run()
+}
+
+fn doc() -> Outcome {
+    cargo([
+        "doc",
+        "--quiet",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ])
+    .env("RUSTDOCFLAGS", "-D warnings")
+    .run()
+}
+
+fn test() -> Outcome {
+    cargo(["test", "--workspace", "--no-fail-fast"]).run()
+}
+
+/// The main job of the README, as an ordinary user where this run is root.
+fn demo() -> Outcome {
+    cargo(["build", "--release", "--bin", "slashnet"]).run()?;
+    let binary = root().join("target/release/slashnet");
+    Program::new(&binary)
+        .args(["demo"])
+        .input_from_nowhere()
+        .run()?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    // A copy in a place that any user may reach: a home directory often is not one.
+    let copy = std::env::temp_dir().join(format!("slashnet-demo-{}", std::process::id()));
+    std::fs::copy(&binary, &copy).map_err(|error| format!("{}: {error}", copy.display()))?;
+    let outcome = Program::new("runuser")
+        .args(["-u", "nobody", "--"])
+        .args([&copy])
+        .args(["demo"])
+        .without_env("XDG_RUNTIME_DIR")
+        .env("HOME", "/nonexistent")
+        .input_from_nowhere()
+        .run();
+    let removed = std::fs::remove_file(&copy).map_err(|error| error.to_string());
+    outcome.and(removed)
+}

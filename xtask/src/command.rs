@@ -1,0 +1,93 @@
+//! Running other programs, with errors that say which command it was.
+
+use crate::Outcome;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The repository's top folder, wherever the command was started.
+pub(crate) fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// A command that knows its own text.
+pub(crate) struct Program {
+    command: Command,
+    text: String,
+}
+
+impl Program {
+    /// `program`, started in the repository's top folder.
+    pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(&program);
+        command.current_dir(root());
+        Self {
+            text: program.as_ref().to_string_lossy().into_owned(),
+            command,
+        }
+    }
+
+    pub(crate) fn args<I: IntoIterator<Item: AsRef<OsStr>>>(mut self, arguments: I) -> Self {
+        for argument in arguments {
+            self.text.push(' ');
+            self.text.push_str(&argument.as_ref().to_string_lossy());
+            self.command.arg(argument);
+        }
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn without_env(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    pub(crate) fn input_from_nowhere(mut self) -> Self {
+        self.command.stdin(Stdio::null());
+        self
+    }
+
+    /// Runs it with this process's own output; any exit status but 0 is an error.
+    pub(crate) fn run(mut self) -> Outcome {
+        let status = self
+            .command
+            .status()
+            .map_err(|error| format!("{}: {error}", self.text))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{}: {status}", self.text))
+        }
+    }
+
+    /// Runs it and returns what it printed; what it printed on error goes into the error.
+    pub(crate) fn output(mut self) -> Outcome<String> {
+        let output = self
+            .command
+            .output()
+            .map_err(|error| format!("{}: {error}", self.text))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        Err(format!(
+            "{}: {}: {}",
+            self.text,
+            output.status,
+            complaint.trim()
+        ))
+    }
+
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+}
+
+pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Program {
+    Program::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(arguments)
+}

@@ -1,0 +1,88 @@
+//! A lab on one machine: hosts `lab1`, `lab2`, ... as namespaces (network, mounts, host name),
+//! each with an interface `eth0`, `eth1`, ... per cable, joined by bridges in a namespace of their
+//! own. Addresses are 10.77.CABLE.HOST, both counted from 1.
+//!
+//! Each host has its own empty /run, /var/lib and /srv, so programs run there as on a fresh
+//! machine with their default directories. Nothing outside the namespaces changes but files under
+//! [`DIRECTORY`].
+
+mod host;
+mod story;
+
+use crate::Outcome;
+use crate::command::Program;
+use host::{Host, Lab};
+use std::ffi::OsString;
+
+/// Where the lab keeps the process ids of its hosts.
+const DIRECTORY: &str = "/run/slashnet-lab";
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Verb {
+    /// Make the hosts and cables
+    Up {
+        /// How many hosts
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=16))]
+        hosts: u8,
+        /// How many cables, each reaching every host
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+        cables: u8,
+    },
+    /// End all programs of the hosts and remove hosts and cables
+    Down,
+    /// Run a command on a host: `cargo xtask lab exec lab1 slashnet nodes`
+    Exec {
+        host: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// A shell on a host
+    Shell { host: String },
+    /// Pull a cable of a host (silently: no carrier event) or put it back
+    Cable {
+        host: String,
+        /// Counted from 0, as in eth0
+        cable: u8,
+        #[arg(value_enum)]
+        state: host::CableState,
+    },
+    /// The README's first steps with two machines, asserted
+    Test,
+}
+
+pub(crate) fn run(verb: &Verb) -> Outcome {
+    if !rustix::process::geteuid().is_root() {
+        return Err("the lab makes namespaces and needs root".into());
+    }
+    match verb {
+        Verb::Up { hosts, cables } => {
+            let lab = Lab::make(*hosts, *cables)?;
+            for host in lab.hosts() {
+                println!("{}: cargo xtask lab shell {}", host.name(), host.name());
+            }
+            lab.keep();
+            Ok(())
+        }
+        Verb::Down => Lab::remove(),
+        Verb::Exec { host, command } => Host::find(host)?.command(command).run(),
+        Verb::Shell { host } => {
+            let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
+            Host::find(host)?.command(&[shell]).run()
+        }
+        Verb::Cable { host, cable, state } => Host::find(host)?.cable(*cable, *state),
+        Verb::Test => test(),
+    }
+}
+
+/// Builds the program and plays the story of two machines on a lab of its own.
+pub(crate) fn test() -> Outcome {
+    if !rustix::process::geteuid().is_root() {
+        return Err("the lab makes namespaces and needs root".into());
+    }
+    crate::command::cargo(["build", "--release", "--bin", "slashnet"]).run()?;
+    story::play()
+}
+
+fn ip(arguments: &[&str]) -> Outcome {
+    Program::new("ip").args(arguments).output().map(drop)
+}

@@ -1,0 +1,271 @@
+//! Hosts and cables: making, finding, removing them.
+
+use super::{DIRECTORY, ip};
+use crate::Outcome;
+use crate::command::{Program, root};
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// The namespace that holds the bridges.
+const SWITCH: &str = "switch";
+/// What a fresh machine has of its own.
+const PREPARE: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/lock && \
+    mount -t tmpfs tmpfs /var/lib && mount -t tmpfs tmpfs /srv && hostname \"$1\" && \
+    ip link set lo up && echo ready && exec sleep infinity";
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum CableState {
+    /// Packets vanish, the carrier stays
+    Cut,
+    /// As made
+    Whole,
+}
+
+/// All hosts; dropped, it takes them away again.
+pub(crate) struct Lab {
+    hosts: Vec<Host>,
+    kept: bool,
+}
+
+impl Lab {
+    /// Makes `hosts` hosts with `cables` cables each.
+    pub(crate) fn make(hosts: u8, cables: u8) -> Outcome<Self> {
+        fs::create_dir(DIRECTORY).map_err(|error| {
+            format!("{DIRECTORY}: {error} (a lab is up already? `cargo xtask lab down`)")
+        })?;
+        let mut lab = Self {
+            hosts: Vec::new(),
+            kept: false,
+        };
+        let switch = Host::start(SWITCH)?;
+        for cable in 0..cables {
+            switch.ip(&["link", "add", &format!("br{cable}"), "type", "bridge"])?;
+            switch.ip(&["link", "set", &format!("br{cable}"), "up"])?;
+        }
+        for number in 1..=hosts {
+            let host = Host::start(&format!("lab{number}"))?;
+            for cable in 0..cables {
+                plug(&switch, &host, number, cable)?;
+            }
+            lab.hosts.push(host);
+        }
+        Ok(lab)
+    }
+
+    pub(crate) fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// Leaves the hosts running when this value goes.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    /// Ends every program of every host; with the last one the namespaces and cables vanish.
+    pub(crate) fn remove() -> Outcome {
+        let entries = match fs::read_dir(DIRECTORY) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(format!("{DIRECTORY}: {error}")),
+        };
+        for entry in entries.filter_map(Result::ok) {
+            if let Ok(host) = Host::find(&entry.file_name().to_string_lossy()) {
+                host.stop()?;
+            }
+        }
+        fs::remove_dir_all(DIRECTORY).map_err(|error| format!("{DIRECTORY}: {error}"))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        if let Err(error) = Self::remove() {
+            eprintln!("xtask: {error}");
+        }
+    }
+}
+
+/// One machine of the lab: a process that holds its namespaces.
+pub(crate) struct Host {
+    name: String,
+    pid: u32,
+}
+
+impl Host {
+    fn start(name: &str) -> Outcome<Self> {
+        let mut command = Program::new("unshare")
+            .args([
+                "--net",
+                "--mount",
+                "--uts",
+                "--propagation",
+                "private",
+                "--",
+            ])
+            .args(["sh", "-c", PREPARE, "sh", name])
+            .into_command();
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("unshare: {error}"))?;
+        let host = Self {
+            name: name.into(),
+            pid: child.id(),
+        };
+        let record = host.record();
+        fs::write(&record, host.pid.to_string())
+            .map_err(|error| format!("{}: {error}", record.display()))?;
+        let mut said = [0; 5];
+        let ready = child
+            .stdout
+            .take()
+            .ok_or("unshare: no output")
+            .map(|mut output| std::io::Read::read_exact(&mut output, &mut said));
+        match ready {
+            Ok(Ok(())) if said == *b"ready" => Ok(host),
+            _ => Err(format!("host {name} did not start (is this root?)")),
+        }
+    }
+
+    /// The host of that name in the lab that is up.
+    pub(crate) fn find(name: &str) -> Outcome<Self> {
+        let record = Path::new(DIRECTORY).join(name);
+        let text = fs::read_to_string(&record)
+            .map_err(|_| format!("no host '{name}': `cargo xtask lab up` makes lab1, lab2"))?;
+        let pid = text
+            .trim()
+            .parse()
+            .map_err(|_| format!("{}: no pid", record.display()))?;
+        Ok(Self {
+            name: name.into(),
+            pid,
+        })
+    }
+
+    fn record(&self) -> PathBuf {
+        Path::new(DIRECTORY).join(&self.name)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A command to be run on this host; `slashnet` is the one built here.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, command: &[S]) -> Program {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut search = vec![root().join("target/release")];
+        search.extend(std::env::split_paths(&path));
+        let search = std::env::join_paths(search).unwrap_or(path);
+        Program::new("nsenter")
+            .args([
+                "--net",
+                "--mount",
+                "--uts",
+                "--target",
+                &self.pid.to_string(),
+                "--",
+            ])
+            .args(command)
+            .env("PATH", search)
+    }
+
+    /// What a command printed on this host.
+    pub(crate) fn output(&self, command: &[&str]) -> Outcome<String> {
+        self.command(command)
+            .input_from_nowhere()
+            .output()
+            .map_err(|error| format!("on {}: {error}", self.name))
+    }
+
+    fn ip(&self, arguments: &[&str]) -> Outcome {
+        self.command(&["ip"]).args(arguments).output().map(drop)
+    }
+
+    pub(crate) fn cable(&self, cable: u8, state: CableState) -> Outcome {
+        let switch = Self::find(SWITCH)?;
+        let port = format!("{}-{cable}", self.name);
+        let up = matches!(state, CableState::Whole);
+        switch
+            .command(&[
+                "bridge",
+                "link",
+                "set",
+                "dev",
+                &port,
+                "state",
+                if up { "3" } else { "0" },
+            ])
+            .output()
+            .map(drop)
+    }
+
+    /// Ends all programs whose network is this host's, the holder last.
+    fn stop(&self) -> Outcome {
+        let namespace = format!("/proc/{}/ns/net", self.pid);
+        let Ok(own) = fs::read_link(&namespace) else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let guests: Vec<u32> = processes()
+                .filter(|pid| fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|n| n == own))
+                .collect();
+            if guests.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "host {}: processes {guests:?} do not end",
+                    self.name
+                ));
+            }
+            for pid in guests {
+                if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                    // A process that has gone in the meantime is what is wanted.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn plug(switch: &Host, host: &Host, number: u8, cable: u8) -> Outcome {
+    let (port, interface) = (format!("{}-{cable}", host.name), format!("eth{cable}"));
+    let (switch_pid, host_pid) = (switch.pid.to_string(), host.pid.to_string());
+    ip(&[
+        "link",
+        "add",
+        &port,
+        "netns",
+        &switch_pid,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        &interface,
+    ]
+    .iter()
+    .copied()
+    .chain(["netns", &host_pid])
+    .collect::<Vec<_>>())?;
+    switch.ip(&["link", "set", &port, "master", &format!("br{cable}"), "up"])?;
+    let address = format!("10.77.{}.{number}/24", cable + 1);
+    host.ip(&["address", "add", &address, "dev", &interface])?;
+    host.ip(&["link", "set", &interface, "up"])
+}

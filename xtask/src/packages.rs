@@ -1,0 +1,66 @@
+//! The Debian packages that the tests need, and how to get them.
+
+use crate::Outcome;
+use crate::command::Program;
+use std::path::Path;
+
+/// A program that a test runs, and the Debian package that has it.
+const NEEDED: &[(&str, &str)] = &[
+    ("fusermount3", "fuse3"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("setfattr", "attr"),
+    ("unshare", "util-linux"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("runuser", "util-linux"),
+];
+
+/// Installs what is missing when this may be done (as root, with apt-get), else says what is.
+pub(crate) fn install() -> Outcome {
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(program, _)| !on_path(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() || !on_path("apt-get") {
+        return Err(format!(
+            "these Debian packages are missing: {}",
+            missing.join(" ")
+        ));
+    }
+    update_lists()?;
+    install_named(&missing)
+}
+
+/// Brings apt's lists up to date, which a fresh machine needs once.
+pub(crate) fn update_lists() -> Outcome {
+    apt(["-qq", "update"].as_slice())
+}
+
+fn install_named(packages: &[&str]) -> Outcome {
+    let mut arguments = vec!["-qq", "-y", "--no-install-recommends", "install"];
+    arguments.extend(packages);
+    apt(&arguments)
+}
+
+fn apt(arguments: &[&str]) -> Outcome {
+    Program::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .input_from_nowhere()
+        .output()
+        .map(drop)
+}
+
+pub(crate) fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([
+            Path::new("/usr/sbin").to_path_buf(),
+            Path::new("/sbin").to_path_buf(),
+        ])
+        .any(|directory| directory.join(program).exists())
+}
