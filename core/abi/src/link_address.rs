@@ -1,0 +1,206 @@
+//! Where packets of a link go: opaque to everything but the driver that made it.
+
+use core::fmt;
+
+use crate::codec::{Decode, Encode, Malformed, Reader, Writer};
+
+/// An address that one packet driver understands. The first byte is the kind of address.
+///
+/// Drivers for Internet addresses use [`Self::ipv4`] and [`Self::ipv6`]; another driver takes a kind
+/// of its own with [`Self::from_raw`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkAddress {
+    // Unused bytes are zero, so that equal addresses are equal as a whole.
+    len: u8,
+    bytes: [u8; Self::LEN_MAX],
+}
+
+/// What an address made by [`LinkAddress::ipv4`] or [`LinkAddress::ipv6`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Internet {
+    /// Address in network order, port.
+    V4([u8; 4], u16),
+    /// Address in network order, port, scope id.
+    V6([u8; 16], u16, u32),
+}
+
+const KIND_IPV4: u8 = 4;
+const KIND_IPV6: u8 = 6;
+
+impl LinkAddress {
+    /// Most bytes of an address, its kind included.
+    pub const LEN_MAX: usize = 27;
+
+    /// The address of nobody.
+    pub const NONE: Self = Self {
+        len: 0,
+        bytes: [0; Self::LEN_MAX],
+    };
+
+    /// An address from its bytes, or `None` if they are more than [`Self::LEN_MAX`].
+    #[must_use]
+    pub fn from_raw(raw: &[u8]) -> Option<Self> {
+        let mut bytes = [0; Self::LEN_MAX];
+        bytes.get_mut(..raw.len())?.copy_from_slice(raw);
+        Some(Self {
+            len: raw.len() as u8,
+            bytes,
+        })
+    }
+
+    /// An IPv4 address (network order) and port.
+    #[must_use]
+    pub fn ipv4(address: [u8; 4], port: u16) -> Self {
+        Self::build(KIND_IPV4, &address, port, 0)
+    }
+
+    /// An IPv6 address (network order), port and scope id (0 if none). Scope ids are only
+    /// meaningful on one node: whoever passes the address on sets the receiver's.
+    #[must_use]
+    pub fn ipv6(address: [u8; 16], port: u16, scope: u32) -> Self {
+        Self::build(KIND_IPV6, &address, port, scope)
+    }
+
+    fn build(kind: u8, address: &[u8], port: u16, scope: u32) -> Self {
+        let mut bytes = [0; Self::LEN_MAX];
+        let mut w = Writer::fixed(&mut bytes);
+        w.u8(kind);
+        w.bytes(address);
+        w.u16(port);
+        if kind == KIND_IPV6 {
+            w.u32(scope);
+        }
+        let len = w.written() as u8;
+        Self { len, bytes }
+    }
+
+    /// The Internet address, if this is one.
+    #[must_use]
+    pub fn internet(&self) -> Option<Internet> {
+        let mut r = Reader::new(self.as_bytes());
+        let address = match r.u8().ok()? {
+            KIND_IPV4 => Internet::V4(r.array().ok()?, r.u16().ok()?),
+            KIND_IPV6 => Internet::V6(r.array().ok()?, r.u16().ok()?, r.u32().ok()?),
+            _ => return None,
+        };
+        r.finish().ok()?;
+        Some(address)
+    }
+
+    /// The bytes, the kind first.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Whether this is [`Self::NONE`].
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Default for LinkAddress {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<std::net::SocketAddr> for LinkAddress {
+    fn from(address: std::net::SocketAddr) -> Self {
+        match address {
+            std::net::SocketAddr::V4(a) => Self::ipv4(a.ip().octets(), a.port()),
+            std::net::SocketAddr::V6(a) => Self::ipv6(a.ip().octets(), a.port(), a.scope_id()),
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+impl LinkAddress {
+    /// The socket address, if this is an Internet address.
+    #[must_use]
+    pub fn socket_address(&self) -> Option<std::net::SocketAddr> {
+        use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
+        Some(match self.internet()? {
+            Internet::V4(a, port) => SocketAddr::from((Ipv4Addr::from(a), port)),
+            Internet::V6(a, port, scope) => SocketAddrV6::new(a.into(), port, 0, scope).into(),
+        })
+    }
+}
+
+impl fmt::Display for LinkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+        match self.internet() {
+            Some(Internet::V4(a, port)) => SocketAddrV4::new(Ipv4Addr::from(a), port).fmt(f),
+            Some(Internet::V6(a, port, scope)) => {
+                SocketAddrV6::new(Ipv6Addr::from(a), port, 0, scope).fmt(f)
+            }
+            None if self.is_none() => f.pad("-"),
+            None => self
+                .as_bytes()
+                .iter()
+                .try_for_each(|byte| write!(f, "{byte:02x}")),
+        }
+    }
+}
+
+impl fmt::Debug for LinkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LinkAddress({self})")
+    }
+}
+
+impl Encode for LinkAddress {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.u8(self.len);
+        w.bytes(self.as_bytes());
+    }
+}
+
+impl Decode<'_> for LinkAddress {
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let len = usize::from(r.u8()?);
+        if len > Self::LEN_MAX {
+            return Err(Malformed::TooMany);
+        }
+        Self::from_raw(r.bytes(len)?).ok_or(Malformed::TooMany)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn internet_addresses_come_back_and_read_as_usual() {
+        let four = LinkAddress::ipv4([127, 0, 0, 2], 8192);
+        assert_eq!(four.internet(), Some(Internet::V4([127, 0, 0, 2], 8192)));
+        assert_eq!(four.to_string(), "127.0.0.2:8192");
+        let mut loopback = [0; 16];
+        loopback[15] = 1;
+        let six = LinkAddress::ipv6(loopback, 99, 3);
+        assert_eq!(six.internet(), Some(Internet::V6(loopback, 99, 3)));
+        assert_eq!(six.to_string(), "[::1%3]:99");
+        assert_eq!(LinkAddress::NONE.to_string(), "-");
+        assert_eq!(
+            LinkAddress::from_raw(&[9, 0xab]).unwrap().to_string(),
+            "09ab"
+        );
+    }
+
+    #[test]
+    fn an_address_travels_with_its_length() {
+        let address = LinkAddress::ipv4([10, 0, 0, 1], 0x1234);
+        assert_eq!(address.to_bytes().unwrap(), [7, 4, 10, 0, 0, 1, 0x34, 0x12]);
+        assert_eq!(
+            LinkAddress::from_bytes(&[7, 4, 10, 0, 0, 1, 0x34, 0x12]),
+            Ok(address)
+        );
+        assert_eq!(LinkAddress::from_bytes(&[28]), Err(Malformed::TooMany));
+        assert_eq!(LinkAddress::from_bytes(&[2, 1]), Err(Malformed::Truncated));
+        assert_eq!(LinkAddress::from_raw(&[0; 28]), None);
+    }
+}

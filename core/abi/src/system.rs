@@ -1,0 +1,1 @@
+//! The protocol between programs and their node daemon.

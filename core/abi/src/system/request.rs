@@ -1,0 +1,229 @@
+//! What a program may ask its node.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::field::{choice, messages, record};
+use super::session::{Accept, LiveSession, OpenSession};
+use crate::errno::Errno;
+use crate::flags::{AttachFlags, FileType};
+use crate::ids::{ChannelId, Handle, Nd, NodeName, Pid, SessionId};
+
+messages! {
+    /// A program's packet to its node. The serial is never 0, except for what needs no answer; the answer carries
+    /// the same serial.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum Request {
+        /// First packet of a connection. Answer: [`Reply::Welcome`](super::Reply) with the node page's descriptor.
+        1 => Hello(hello: Hello),
+        /// Claims a prefix. Answer: `Attached`.
+        2 => Attach(attach: Attach),
+        /// Gives a prefix up. Answer: `Done`, or EBADF.
+        3 => Detach(detach: Detach),
+        /// Makes a process-manager symlink (P60). Answer: `Done`.
+        4 => Link(link: Link),
+        /// Removes a process-manager symlink or a sticky prefix (P46). Answer: `Done`.
+        5 => Unlink(unlink: Unlink),
+        /// Asks a process manager who owns a path. Answer: `Resolved`.
+        6 => Resolve(resolve: Resolve),
+        /// Asks this node's network manager; the path is what follows `/net/`. Answer: `Redirect`.
+        7 => Network(network: Network),
+        /// Lists a directory of a prefix tree. Answer: `Listing`.
+        8 => List(list: List),
+        /// Describes a directory or symlink of a prefix tree. Answer: `Described`.
+        9 => Stat(stat: Stat),
+        /// Asks for a session with a process. Answer: `Ticket`.
+        10 => OpenSession(open: OpenSession),
+        /// A session ended at this end. Answer: `Done`.
+        11 => CloseSession(close: CloseSession),
+        /// Answers an offer, under the offer's serial. Not answered.
+        12 => Accept(accept: Accept),
+        /// Refuses an offer, under the offer's serial. Not answered.
+        13 => Refuse(refuse: Refuse),
+        /// A session's lane is silent. A hint, not answered.
+        14 => Suspect(suspect: Suspect),
+        /// Asks for a table. Answer: `Table`.
+        15 => Query(query: Query),
+        /// Makes a one-time code for another node. Answer: `Code`.
+        16 => Invite(invite: Invite),
+        /// Joins the node that made a code. Answer: `Joined`.
+        17 => Join(join: Join),
+        /// Ends the trust in a node and all sessions with it. Answer: `Done`.
+        18 => Forget(forget: Forget),
+        /// Stops the node. Answer: `Done`.
+        19 => Shutdown,
+        /// The node descriptor of a node's name. Answer: `Redirect` with an empty path.
+        20 => Lookup(lookup: Lookup),
+    }
+}
+
+record! {
+    /// Opens the conversation.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Hello {
+        /// [`VERSION`](super::VERSION); another one is refused with ENOTSUP.
+        pub version: u16,
+        /// What tables call this program, at most 255 bytes.
+        pub program: Vec<u8>,
+        /// The pid an earlier node gave this endpoint, or 0.
+        pub previous: Pid,
+        /// Sessions that outlived an earlier node.
+        pub sessions: Vec<LiveSession>,
+    }
+
+    /// Claims a prefix for a channel of this program.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Attach {
+        /// Absolute path; directories above it need not exist (P2).
+        pub path: Vec<u8>,
+        /// Order and matching.
+        pub flags: AttachFlags,
+        /// What kind of thing is there.
+        pub file_type: FileType,
+        /// The channel to which connect messages go.
+        pub channel: ChannelId,
+        /// Returned in every candidate, for the server's own use.
+        pub handle: Handle,
+    }
+
+    /// Gives a prefix up.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Detach {
+        /// From `Attached`.
+        pub id: u32,
+    }
+
+    /// Makes a symlink in the process manager.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Link {
+        /// Where the symlink is.
+        pub path: Vec<u8>,
+        /// Its text.
+        pub target: Vec<u8>,
+    }
+
+    /// Removes a symlink or a sticky prefix.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Unlink {
+        /// Which one.
+        pub path: Vec<u8>,
+    }
+
+    /// Asks a process manager who owns a path.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Resolve {
+        /// Whose process manager; [`Nd::LOCAL`] is this node's.
+        pub nd: Nd,
+        /// Absolute path; need not be normal.
+        pub path: Vec<u8>,
+        /// [`FileType`] wanted, or `ANY`.
+        pub file_type: FileType,
+        /// The last component itself is meant, not what it points to (P63).
+        pub no_follow: bool,
+    }
+
+    /// Asks the network manager.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Network {
+        /// What follows `/net/`: a node's name, perhaps a link policy, perhaps the rest of a path.
+        pub path: Vec<u8>,
+    }
+
+    /// Lists a directory.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct List {
+        /// Whose process manager.
+        pub nd: Nd,
+        /// Absolute path of the directory.
+        pub path: Vec<u8>,
+        /// Entries after this name in byte order; empty for the beginning.
+        pub after: Vec<u8>,
+    }
+
+    /// Describes a directory or symlink.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Stat {
+        /// Whose process manager.
+        pub nd: Nd,
+        /// Absolute path.
+        pub path: Vec<u8>,
+    }
+
+    /// A session ended at this end.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct CloseSession {
+        /// Its local number.
+        pub session: SessionId,
+    }
+
+    /// An offer is refused.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Refuse {
+        /// Given to the client.
+        pub errno: Errno,
+    }
+
+    /// A lane is silent.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Suspect {
+        /// Local number of the session.
+        pub session: SessionId,
+        /// The lane.
+        pub lane: u8,
+    }
+
+    /// Asks for a table, in pieces that fit a packet.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Query {
+        /// Which one.
+        pub what: QueryKind,
+        /// For `Prefixes`: whose. Otherwise [`Nd::LOCAL`].
+        pub nd: Nd,
+        /// First row wanted: 0, then `Table::next`.
+        pub from: u32,
+    }
+
+    /// Makes a one-time code.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Invite {
+        /// How long it may be used, 1 s to 7 days.
+        pub ttl: Duration,
+    }
+
+    /// Joins the maker of a code.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Join {
+        /// The code as printed; case, spaces and hyphens do not matter.
+        pub code: Vec<u8>,
+    }
+
+    /// Ends the trust in a node.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Forget {
+        /// Its name.
+        pub node: NodeName,
+    }
+
+    /// Looks a node up.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Lookup {
+        /// Its name.
+        pub node: NodeName,
+    }
+}
+
+choice! {
+    /// The tables a node can give.
+    pub enum QueryKind {
+        /// Known nodes, this one first.
+        Nodes = 0,
+        /// Links of this node and how each peer is reached over them.
+        Links = 1,
+        /// Sessions of programs of this node.
+        Sessions = 2,
+        /// Programs registered with this node.
+        Processes = 3,
+        /// The prefix tree of a node.
+        Prefixes = 4,
+    }
+}

@@ -1,0 +1,165 @@
+//! What two processes must hold to talk to each other directly: ticket, offer, lanes, key.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use zeroize::Zeroize;
+
+use super::field::{Field, choice, record};
+use crate::codec::{Malformed, Reader, Writer};
+use crate::credentials::Credentials;
+use crate::ids::{Gid, Incarnation, Nd, Pid, SessionId, Uid};
+use crate::link_address::LinkAddress;
+
+/// The secret from which both ends of a session derive their packet keys. Wiped when dropped, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionSecret(pub [u8; 32]);
+
+impl Drop for SessionSecret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for SessionSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionSecret(..)")
+    }
+}
+
+impl Field for SessionSecret {
+    fn put(&self, w: &mut Writer<'_>) {
+        w.bytes(&self.0);
+    }
+    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Field::take(r).map(Self)
+    }
+}
+
+choice! {
+    /// Which end of a session a process is. Operations go from client to server.
+    pub enum SessionRole {
+        /// Sends operations.
+        Client = 0,
+        /// Answers them.
+        Server = 1,
+    }
+}
+
+record! {
+    /// Who a root-owned program (the mount) speaks for.
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub struct Identity {
+        /// User.
+        pub uid: Uid,
+        /// Group.
+        pub gid: Gid,
+        /// Supplementary groups, at most 64.
+        pub groups: Vec<Gid>,
+    }
+
+    /// The address of one socket of a program: its own port on one of the node's links.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SocketOnLink {
+        /// The link, as numbered in [`Welcome::links`](super::Welcome).
+        pub link: u8,
+        /// The socket's address. Its host part must be the link's own address.
+        pub address: LinkAddress,
+    }
+
+    /// One way to the peer process: which of our links, to which of its sockets.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Lane {
+        /// Number of the lane, the same on both ends.
+        pub id: u8,
+        /// Our link, as numbered in [`Welcome::links`](super::Welcome).
+        pub link: u8,
+        /// The peer's socket.
+        pub peer: LinkAddress,
+        /// Largest packet in bytes, without IP and UDP headers.
+        pub mtu: u16,
+    }
+
+    /// Asks for a session with a process.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct OpenSession {
+        /// The server's node.
+        pub nd: Nd,
+        /// The server.
+        pub pid: Pid,
+        /// Speak for somebody else; only for root and the node's owner, else EPERM.
+        pub identity: Option<Identity>,
+        /// The client's sockets (for another node). On the own node, the memory's three descriptors go along
+        /// instead: memfd, eventfd of the server's side, eventfd of the client's side.
+        pub sockets: Vec<SocketOnLink>,
+    }
+
+    /// What the client gets: everything needed to send the first packet at once.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Ticket {
+        /// The session's number at this end: packets to us carry it.
+        pub local: SessionId,
+        /// Its number at the other end: packets to the peer carry it.
+        pub peer: SessionId,
+        /// The server's node, as asked.
+        pub nd: Nd,
+        /// The server.
+        pub pid: Pid,
+        /// Of the server process: another one means that all state there is gone.
+        pub incarnation: Incarnation,
+        /// Absent between processes of one node, whose memory lane needs no cipher.
+        pub secret: Option<SessionSecret>,
+        /// Empty for a memory lane.
+        pub lanes: Vec<Lane>,
+        /// Operations that may be outstanding at once.
+        pub slots: u16,
+        /// Bytes of a request that may be sent before the server asks for them.
+        pub unscheduled: u32,
+    }
+
+    /// What the server gets; it answers with [`Accept`] or a refusal under the same serial, within 5 s.
+    /// For a client on the same node, the memory's three descriptors come along.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Offer {
+        /// The session's number at this end.
+        pub local: SessionId,
+        /// Its number at the client's end.
+        pub peer: SessionId,
+        /// Who the client is, in this node's terms: from the kernel, or mapped by the trust store. Never from the
+        /// client.
+        pub credentials: Credentials,
+        /// Of the client process.
+        pub incarnation: Incarnation,
+        /// Absent between processes of one node.
+        pub secret: Option<SessionSecret>,
+        /// Empty for a memory lane.
+        pub lanes: Vec<Lane>,
+    }
+
+    /// The server takes the session.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Accept {
+        /// The server's sockets, one for each link named in the offer's lanes.
+        pub sockets: Vec<SocketOnLink>,
+        /// Operations that may be outstanding at once, 1 to 4096.
+        pub slots: u16,
+        /// Bytes of a request that may be sent before the server asks for them.
+        pub unscheduled: u32,
+    }
+
+    /// One live session, as a program tells a restarted node.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct LiveSession {
+        /// The session's number at this end.
+        pub local: SessionId,
+        /// Its number at the other end.
+        pub peer: SessionId,
+        /// Which end we are.
+        pub role: SessionRole,
+        /// Name of the peer's node; absent for the own node.
+        pub node: Option<crate::ids::NodeName>,
+        /// The peer process.
+        pub pid: Pid,
+    }
+}
+impl super::field::Record for SessionRole {}
