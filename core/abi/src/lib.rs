@@ -10,6 +10,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
+pub mod connect;
 pub mod credentials;
 pub mod errno;
 pub mod flags;

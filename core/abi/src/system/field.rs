@@ -11,6 +11,7 @@ use crate::errno::Errno;
 use crate::flags::{AttachFlags, FileType, PathFlags};
 use crate::ids::{ChannelId, Gid, Handle, Incarnation, Nd, NodeName, Pid, SessionId, Uid};
 use crate::link_address::LinkAddress;
+use crate::system::table::Rows;
 
 /// A value that can stand inside a system message.
 pub(crate) trait Field: Sized {
@@ -80,7 +81,7 @@ macro_rules! messages {
             fn decode(r: &mut $crate::codec::Reader<'a>) -> Result<Self, $crate::codec::Malformed> {
                 match r.u16()? {
                     $($kind => Ok(Self::$variant $((<$type as $crate::system::field::Field>::take(r)?))?),)*
-                    _ => Err($crate::codec::Malformed),
+                    _ => Err($crate::codec::Malformed::Unknown),
                 }
             }
         }
@@ -105,7 +106,7 @@ macro_rules! choice {
                 w.u8(match self { $(Self::$variant => $number,)* });
             }
             fn take(r: &mut $crate::codec::Reader<'_>) -> Result<Self, $crate::codec::Malformed> {
-                match r.u8()? { $($number => Ok(Self::$variant),)* _ => Err($crate::codec::Malformed) }
+                match r.u8()? { $($number => Ok(Self::$variant),)* _ => Err($crate::codec::Malformed::Unknown) }
             }
         }
     };
@@ -121,20 +122,7 @@ macro_rules! plain {
         }
     )*};
 }
-plain! { u8: u8; u16: u16; u32: u32; u64: u64; }
-
-macro_rules! newtype {
-    ($($type:ident: $method:ident;)*) => {$(
-        impl Field for $type {
-            fn put(&self, w: &mut Writer<'_>) { w.$method(self.0); }
-            fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> { Ok(Self(r.$method()?)) }
-        }
-    )*};
-}
-newtype! {
-    Nd: u32; Pid: u32; ChannelId: u32; Handle: u32; SessionId: u32; Uid: u32; Gid: u32; FileType: u32;
-    Incarnation: u64;
-}
+plain! { u8: u8; u16: u16; u32: u32; u64: u64; bool: bool; }
 
 macro_rules! coded {
     ($($type:ty),*) => {$(
@@ -144,46 +132,29 @@ macro_rules! coded {
         }
     )*};
 }
-coded!(NodeName, LinkAddress, Credentials, Candidate);
-
-macro_rules! flags {
-    ($($type:ident),*) => {$(
-        impl Field for $type {
-            fn put(&self, w: &mut Writer<'_>) { w.u32(self.bits().into()); }
-            fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-                let bits = r.u32()?.try_into().map_err(|_| Malformed)?;
-                Self::from_bits(bits).ok_or(Malformed)
-            }
-        }
-    )*};
-}
-flags!(AttachFlags, PathFlags);
+coded!(
+    Nd,
+    Pid,
+    ChannelId,
+    Handle,
+    SessionId,
+    Uid,
+    Gid,
+    FileType,
+    Incarnation,
+    Errno,
+    NodeName,
+    LinkAddress,
+    Credentials,
+    AttachFlags,
+    PathFlags,
+    Candidate,
+    Rows
+);
 
 impl Record for Candidate {}
 impl Record for SessionId {}
 impl Record for Gid {}
-
-impl Field for bool {
-    fn put(&self, w: &mut Writer<'_>) {
-        w.u8((*self).into());
-    }
-    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        match r.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Malformed),
-        }
-    }
-}
-
-impl Field for Errno {
-    fn put(&self, w: &mut Writer<'_>) {
-        w.u16(self.to_wire());
-    }
-    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Self::from_wire(r.u16()?).ok_or(Malformed)
-    }
-}
 
 /// Microseconds, saturating at about 584 000 years.
 impl Field for Duration {
@@ -200,7 +171,7 @@ impl<const N: usize> Field for [u8; N] {
         w.bytes(self);
     }
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        r.bytes(N)?.try_into().map_err(|_| Malformed)
+        r.array()
     }
 }
 
@@ -210,14 +181,14 @@ impl Field for Vec<u8> {
         w.str16(self);
     }
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(r.str16()?.to_vec())
+        Ok(r.str16(usize::from(u16::MAX))?.to_vec())
     }
 }
 
 impl<T: Record> Field for Vec<T> {
     fn put(&self, w: &mut Writer<'_>) {
-        w.u16(u16::try_from(self.len()).unwrap_or(u16::MAX));
-        for item in self.iter().take(usize::from(u16::MAX)) {
+        w.count16(self.len());
+        for item in self {
             item.put(w);
         }
     }
@@ -233,12 +204,12 @@ impl<T: Record> Field for Vec<T> {
 
 impl<T: Field> Field for Option<T> {
     fn put(&self, w: &mut Writer<'_>) {
-        w.u8(self.is_some().into());
+        w.bool(self.is_some());
         if let Some(value) = self {
             value.put(w);
         }
     }
     fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(if bool::take(r)? { Some(T::take(r)?) } else { None })
+        Ok(if r.bool()? { Some(T::take(r)?) } else { None })
     }
 }

@@ -226,6 +226,9 @@ choice! {
 impl Refusal {
     /// A refusal with a text for people.
     pub fn new(errno: Errno, text: &str) -> Self {
-        Self { errno, text: text.as_bytes().to_vec() }
+        Self {
+            errno,
+            text: text.as_bytes().to_vec(),
+        }
     }
 }

@@ -162,4 +162,3 @@ record! {
         pub pid: Pid,
     }
 }
-impl super::field::Record for SessionRole {}

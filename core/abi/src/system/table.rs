@@ -5,7 +5,6 @@ use core::time::Duration;
 
 use super::field::{choice, messages, record};
 use super::session::SessionRole;
-use crate::codec::{Malformed, Reader, Writer};
 use crate::flags::{AttachFlags, FileType};
 use crate::ids::{ChannelId, Handle, Incarnation, Nd, NodeName, Pid, SessionId, Uid};
 use crate::link_address::LinkAddress;
@@ -14,10 +13,149 @@ messages! {
     /// Rows of one kind.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum Rows {
+        /// Known nodes.
         0 => Nodes(rows: Vec<NodeRow>),
+        /// Links, and peers over them.
         1 => Links(rows: Vec<LinkRow>),
+        /// Sessions.
         2 => Sessions(rows: Vec<SessionRow>),
+        /// Programs.
         3 => Processes(rows: Vec<ProcessRow>),
+        /// Prefixes.
         4 => Prefixes(rows: Vec<PrefixRow>),
+    }
+}
+
+choice! {
+    /// How a node stands to this one.
+    pub enum NodeState {
+        /// It is this one.
+        Local = 0,
+        /// Authenticated and answering.
+        Up = 1,
+        /// A handshake is under way.
+        Connecting = 2,
+        /// It answered before and does not now.
+        Down = 3,
+        /// Trusted, and not asked yet.
+        Idle = 4,
+    }
+}
+
+record! {
+    /// A piece of a table.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Table {
+        /// The rows.
+        pub rows: Rows,
+        /// Where to go on, if there are more.
+        pub next: Option<u32>,
+    }
+
+    /// A node.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct NodeRow {
+        /// Its descriptor here.
+        pub nd: Nd,
+        /// Its name here.
+        pub name: NodeName,
+        /// How it stands.
+        pub state: NodeState,
+        /// Of its daemon; 0 if never seen.
+        pub incarnation: Incarnation,
+        /// Where it was reached last.
+        pub addresses: Vec<LinkAddress>,
+        /// Smallest round-trip time of the node channel seen, if any.
+        pub round_trip: Option<Duration>,
+        /// Sessions of our programs with it.
+        pub sessions: u32,
+        /// First and last four bytes of its public key, for comparing by eye.
+        pub fingerprint: [u8; 8],
+    }
+
+    /// A link, or a peer over a link.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct LinkRow {
+        /// Number of the link.
+        pub index: u8,
+        /// Its name.
+        pub name: Vec<u8>,
+        /// Our address on it.
+        pub address: LinkAddress,
+        /// Largest packet in bytes, without IP and UDP headers.
+        pub mtu: u16,
+        /// The peer, or absent for the link itself.
+        pub peer: Option<NodeName>,
+        /// The peer's address, or [`LinkAddress::NONE`].
+        pub peer_address: LinkAddress,
+        /// It carries packets now.
+        pub up: bool,
+        /// Packets the node daemon sent and received over it.
+        pub sent: u64,
+        /// Packets the node daemon received over it.
+        pub received: u64,
+    }
+
+    /// A session of a program of this node.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct SessionRow {
+        /// Its number at the local end.
+        pub local: SessionId,
+        /// Its number at the other end.
+        pub peer: SessionId,
+        /// Which end the local program is.
+        pub role: SessionRole,
+        /// The local program.
+        pub pid: Pid,
+        /// The node of the peer.
+        pub nd: Nd,
+        /// Its name.
+        pub node: NodeName,
+        /// The peer process.
+        pub peer_pid: Pid,
+        /// The client's user at the server's node.
+        pub uid: Uid,
+        /// How long it has existed, since this daemon knows of it.
+        pub age: Duration,
+        /// Lanes it was introduced with; 0 is memory.
+        pub lanes: u8,
+    }
+
+    /// A program.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ProcessRow {
+        /// What this node calls it.
+        pub pid: Pid,
+        /// Its own name for itself.
+        pub name: Vec<u8>,
+        /// Its user.
+        pub uid: Uid,
+        /// Prefixes it owns.
+        pub prefixes: u32,
+        /// Its sessions.
+        pub sessions: u32,
+        /// How long it has been registered.
+        pub age: Duration,
+    }
+
+    /// A prefix.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PrefixRow {
+        /// Node of its server, in the asker's terms.
+        pub nd: Nd,
+        /// Its server.
+        pub pid: Pid,
+        /// The server's channel.
+        pub channel: ChannelId,
+        /// The server's handle.
+        pub handle: Handle,
+        /// What is there.
+        pub file_type: FileType,
+        /// How it was attached.
+        pub flags: AttachFlags,
+        /// The prefix.
+        pub path: Vec<u8>,
+        /// A symlink's text; else empty.
+        pub target: Vec<u8>,
     }
 }

@@ -1,0 +1,269 @@
+//! What two node daemons say to each other, as requests and replies of the session between them.
+//!
+//! Everything in a message is in the *sender's* terms; node descriptors never travel. A node is named by its public
+//! key, or by its part in the conversation ([`Whose`]).
+
+use alloc::vec::Vec;
+
+use super::field::{Field, messages, record};
+use super::reply::{Description, Listing, Refusal, Symlink};
+use super::session::{Lane, SocketOnLink};
+use super::table::PrefixRow;
+use crate::codec::{Malformed, Reader, Writer};
+use crate::connect::Candidate;
+use crate::credentials::Credentials;
+use crate::flags::{FileType, PathFlags};
+use crate::ids::{Incarnation, NodeName, Pid, SessionId};
+use crate::link_address::LinkAddress;
+
+messages! {
+    /// One node daemon asks another.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum PeerRequest {
+        /// Are you there? Answer: `Done`.
+        1 => Ping,
+        /// Who owns a path of yours? Answer: `Resolved`, `Symlink`.
+        2 => Resolve(resolve: PeerResolve),
+        /// A directory of your prefix tree. Answer: `Listing`.
+        3 => List(list: PeerList),
+        /// A directory or symlink of your prefix tree. Answer: `Described`.
+        4 => Stat(stat: PeerStat),
+        /// Your prefix tree. Answer: `Prefixes`.
+        5 => Prefixes(from: u32),
+        /// A program of mine wants a session with one of yours. Answer: `Accepted`.
+        6 => Introduce(introduce: Introduce),
+        /// These sessions are over at my end. Answer: `Done`.
+        7 => Ended(ended: Ended),
+        /// Which of these sessions do you not know? Answer: `Unknown`.
+        8 => Check(check: Check),
+        /// Names of mine have changed since you asked. Answer: `Done`.
+        9 => Changed,
+        /// I stop. Programs live on. Answer: `Done`.
+        10 => Goodbye,
+    }
+}
+
+messages! {
+    /// The answer to a [`PeerRequest`].
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum PeerReply {
+        /// It failed. Says no more than the error number; details are in the other node's log.
+        0x100 => Error(refusal: Refusal),
+        /// It is done.
+        0x101 => Done,
+        /// To `Resolve`.
+        0x102 => Resolved(resolved: PeerResolved),
+        /// To `Resolve`.
+        0x103 => Symlink(symlink: Symlink),
+        /// To `List`.
+        0x104 => Listing(listing: Listing),
+        /// To `Stat`.
+        0x105 => Described(description: Description),
+        /// To `Prefixes`.
+        0x106 => Prefixes(prefixes: PeerPrefixes),
+        /// To `Introduce`.
+        0x107 => Accepted(accepted: Accepted),
+        /// To `Check`.
+        0x108 => Unknown(unknown: Check),
+    }
+}
+
+/// A node, in terms that both ends of a node channel understand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Whose {
+    /// The one that answers.
+    Mine,
+    /// The one that asked.
+    Yours,
+    /// A third one, by its public key.
+    Other([u8; 32]),
+}
+
+impl Field for Whose {
+    fn put(&self, w: &mut Writer<'_>) {
+        match self {
+            Self::Mine => w.u8(0),
+            Self::Yours => w.u8(1),
+            Self::Other(key) => {
+                w.u8(2);
+                w.bytes(key);
+            }
+        }
+    }
+    fn take(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match r.u8()? {
+            0 => Ok(Self::Mine),
+            1 => Ok(Self::Yours),
+            2 => r.array().map(Self::Other),
+            _ => Err(Malformed::Unknown),
+        }
+    }
+}
+
+record! {
+    /// Who owns a path?
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerResolve {
+        /// Absolute path, from your root (P43).
+        pub path: Vec<u8>,
+        /// Wanted.
+        pub file_type: FileType,
+        /// The last component itself is meant.
+        pub no_follow: bool,
+        /// My program that asks, for P16.
+        pub asker: Pid,
+    }
+
+    /// A directory's names.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerList {
+        /// Absolute path.
+        pub path: Vec<u8>,
+        /// Entries after this name.
+        pub after: Vec<u8>,
+    }
+
+    /// What is there?
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerStat {
+        /// Absolute path.
+        pub path: Vec<u8>,
+    }
+
+    /// Candidates of a path.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerResolved {
+        /// The normalised path.
+        pub path: Vec<u8>,
+        /// How it ended.
+        pub path_flags: PathFlags,
+        /// In order; the nd inside each is void.
+        pub candidates: Vec<PeerCandidate>,
+    }
+
+    /// A candidate and its node (P44).
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerCandidate {
+        /// Its node.
+        pub node: Whose,
+        /// The rest.
+        pub candidate: Candidate,
+    }
+
+    /// A piece of a prefix tree.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerPrefixes {
+        /// The nd inside each is void.
+        pub rows: Vec<PeerPrefix>,
+        /// Where to go on.
+        pub next: Option<u32>,
+    }
+
+    /// A prefix and its server's node.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerPrefix {
+        /// Its node.
+        pub node: Whose,
+        /// The rest.
+        pub row: PrefixRow,
+    }
+
+    /// A client of mine for a server of yours.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Introduce {
+        /// The session's number at the client.
+        pub client: SessionId,
+        /// Fresh random bytes for the key.
+        pub nonce: [u8; 16],
+        /// Who the client is, in my numbers; the node inside is void. Bound into the session's key.
+        pub credentials: Credentials,
+        /// Of the client process.
+        pub incarnation: Incarnation,
+        /// The server.
+        pub target: Pid,
+        /// The client's sockets.
+        pub sockets: Vec<SocketOnLink>,
+        /// Largest packet of each of the client's links, in the order of `sockets`.
+        pub mtu: Vec<Mtu>,
+    }
+
+    /// Largest packet of a link in bytes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Mtu {
+        /// Without IP and UDP headers.
+        pub bytes: u16,
+    }
+
+    /// The server takes the session.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Accepted {
+        /// The session's number at the server.
+        pub server: SessionId,
+        /// Fresh random bytes for the key.
+        pub nonce: [u8; 16],
+        /// Of the server process.
+        pub incarnation: Incarnation,
+        /// Lanes as the client sees them.
+        pub lanes: Vec<Lane>,
+        /// Operations that may be outstanding at once.
+        pub slots: u16,
+        /// Bytes of a request that may be sent unasked.
+        pub unscheduled: u32,
+    }
+
+    /// A session, by its numbers at both ends.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub struct SessionPair {
+        /// At the sender of this message.
+        pub mine: SessionId,
+        /// At its receiver.
+        pub yours: SessionId,
+    }
+
+    /// Sessions that are over.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Ended {
+        /// Which ones.
+        pub sessions: Vec<SessionPair>,
+        /// Why.
+        pub cause: super::reply::DeathCause,
+    }
+
+    /// Sessions to be looked for.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Check {
+        /// Which ones; in an answer, with the numbers as they were asked.
+        pub sessions: Vec<SessionPair>,
+    }
+
+    /// The encrypted part of both handshake messages between trusted nodes.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Greeting {
+        /// [`VERSION`](super::VERSION) of the sender.
+        pub version: u16,
+        /// Nanoseconds since the Unix epoch; grows with every handshake of a node.
+        pub timestamp: u64,
+        /// Of the sender's daemon.
+        pub incarnation: Incarnation,
+        /// Hash of the sender's boot id: another one means that all its processes are gone.
+        pub boot: u64,
+        /// The number that packets to the sender must carry.
+        pub session: SessionId,
+    }
+
+    /// The encrypted part of both messages of a joining handshake.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Introduction {
+        /// [`VERSION`](super::VERSION) of the sender.
+        pub version: u16,
+        /// Nanoseconds since the Unix epoch.
+        pub timestamp: u64,
+        /// The sender's name for itself.
+        pub name: NodeName,
+        /// Where the sender's node can be reached.
+        pub addresses: Vec<LinkAddress>,
+        /// 0, or why the code is not taken: EALREADY used, ETIME expired, EEXIST name taken.
+        pub refusal: u16,
+    }
+}
+impl super::field::Record for LinkAddress {}
