@@ -1,0 +1,306 @@
+//! One direction: a ring of records with one producer and one consumer.
+//!
+//! Positions count bytes since the start and never wrap; the place in the ring is their low bits. A record
+//! is one header word (length, and the sender's CPU as a hint) and the bytes, in whole cache lines. Each
+//! side keeps its own position in private memory and only publishes it, so the peer can lie about its
+//! own position and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use super::mapping::{Direction, Mapping, Word};
+use crate::DriverError;
+
+/// The side that puts packets in.
+#[derive(Debug)]
+pub(super) struct Producer {
+    mapping: Arc<Mapping>,
+    direction: Direction,
+    tail: u64,
+    published: u64,
+    /// The consumer's position when it was last looked at.
+    head: u64,
+    /// Bytes that the packet which did not fit needs.
+    needed: u64,
+    broken: bool,
+}
+
+impl Producer {
+    pub(super) fn new(mapping: Arc<Mapping>, direction: Direction) -> Self {
+        Self {
+            mapping,
+            direction,
+            tail: 0,
+            published: 0,
+            head: 0,
+            needed: 0,
+            broken: false,
+        }
+    }
+
+    /// An empty ring is used from its start again, so that small traffic stays in few warm pages. Only where
+    /// the whole train fits before the present place: the rest of the ring is not free until the consumer
+    /// has stepped over it.
+    pub(super) fn return_to_start(
+        &mut self,
+        bytes: usize,
+        segment: usize,
+    ) -> Result<(), DriverError> {
+        let size = self.mapping.ring_bytes() as u64;
+        let offset = self.tail & (size - 1);
+        if offset < WARM_BYTES {
+            return Ok(());
+        }
+        let train = record_bytes(segment).saturating_mul(bytes.div_ceil(segment) as u64);
+        if train > offset {
+            return Ok(());
+        }
+        self.refresh()?;
+        if self.head == self.tail {
+            self.mapping
+                .record(self.direction, self.tail)
+                .store(TO_START, Ordering::Relaxed);
+            self.tail += size - offset;
+        }
+        Ok(())
+    }
+
+    /// Puts one packet in, unpublished. False if there is no room: then the consumer has been asked to ring
+    /// when there is.
+    pub(super) fn push(&mut self, packet: &[u8]) -> Result<bool, DriverError> {
+        let needed = record_bytes(packet.len());
+        if !self.room_for(needed)? && !self.ask_for_room(needed)? {
+            return Ok(false);
+        }
+        let header = packet.len() as u64 | u64::from(current_cpu()) << 32;
+        self.mapping
+            .write(self.direction, self.tail + HEADER, packet);
+        self.mapping
+            .record(self.direction, self.tail)
+            .store(header, Ordering::Relaxed);
+        self.tail += needed;
+        Ok(true)
+    }
+
+    /// Shows the consumer everything pushed so far. True if it sleeps and must be woken.
+    pub(super) fn publish(&mut self) -> bool {
+        if self.published == self.tail {
+            return false;
+        }
+        self.published = self.tail;
+        self.mapping
+            .word(self.direction, Word::Tail)
+            .store(self.tail, Ordering::Release);
+        take_flag(&self.mapping, self.direction, Word::Asleep)
+    }
+
+    /// True if the packet that did not fit would fit now.
+    pub(super) fn has_room(&mut self) -> bool {
+        // A broken ring has room, so that the caller tries and gets the error.
+        self.room_for(self.needed).unwrap_or(true)
+    }
+
+    pub(super) fn backlog(&mut self) -> usize {
+        let _ = self.refresh();
+        usize::try_from(self.tail - self.head).unwrap_or(usize::MAX)
+    }
+
+    fn room_for(&mut self, needed: u64) -> Result<bool, DriverError> {
+        if self.free() < needed {
+            self.refresh()?;
+        }
+        Ok(self.free() >= needed)
+    }
+
+    fn ask_for_room(&mut self, needed: u64) -> Result<bool, DriverError> {
+        self.needed = needed;
+        let wanted = self.mapping.word(self.direction, Word::Wanted);
+        wanted.store(1, Ordering::Relaxed);
+        // Either this side sees the room, or the consumer sees the flag after it has made the room.
+        fence(Ordering::SeqCst);
+        self.refresh()?;
+        Ok(self.free() >= needed)
+    }
+
+    fn free(&self) -> u64 {
+        self.mapping.ring_bytes() as u64 - (self.tail - self.head)
+    }
+
+    fn refresh(&mut self) -> Result<(), DriverError> {
+        if self.broken {
+            return Err(DriverError::PROTOCOL);
+        }
+        let head = self
+            .mapping
+            .word(self.direction, Word::Head)
+            .load(Ordering::Acquire);
+        if head < self.head || head > self.published || !head.is_multiple_of(LINE) {
+            self.broken = true;
+            return Err(DriverError::PROTOCOL);
+        }
+        self.head = head;
+        Ok(())
+    }
+}
+
+/// The side that takes packets out.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    mapping: Arc<Mapping>,
+    direction: Direction,
+    head: u64,
+    /// The producer's position when it was last looked at.
+    tail: u64,
+    peer_cpu: Option<u32>,
+    broken: bool,
+}
+
+impl Consumer {
+    pub(super) fn new(mapping: Arc<Mapping>, direction: Direction) -> Self {
+        Self {
+            mapping,
+            direction,
+            head: 0,
+            tail: 0,
+            peer_cpu: None,
+            broken: false,
+        }
+    }
+
+    /// The length of the next packet, `None` if there is none.
+    pub(super) fn next_len(&mut self) -> Result<Option<usize>, DriverError> {
+        if self.head == self.tail {
+            self.refresh()?;
+        }
+        if self.head == self.tail {
+            return Ok(None);
+        }
+        let mut header = self.header();
+        if header == TO_START {
+            let size = self.mapping.ring_bytes() as u64;
+            self.head += size - (self.head & (size - 1));
+            if self.head >= self.tail {
+                return self.refuse();
+            }
+            header = self.header();
+        }
+        let len = header & u64::from(u32::MAX);
+        let largest = max_frame(self.mapping.ring_bytes()) as u64;
+        if len > largest || record_bytes_u64(len) > self.tail - self.head {
+            return self.refuse();
+        }
+        self.peer_cpu = u32::try_from(header >> 32).ok();
+        Ok(usize::try_from(len).ok())
+    }
+
+    /// Copies the next packet out and steps over it. `into` has the length that `next_len` gave.
+    pub(super) fn pop(&mut self, into: &mut [u8]) {
+        self.mapping.read(self.direction, self.head + HEADER, into);
+        self.head += record_bytes(into.len());
+    }
+
+    /// Gives the room of everything popped back. True if the producer waits for it and must be woken.
+    pub(super) fn publish(&mut self) -> bool {
+        self.mapping
+            .word(self.direction, Word::Head)
+            .store(self.head, Ordering::Release);
+        // Waking the producer for each freed record would cost a switch for each; half a ring is worth one.
+        let used = self.tail - self.head;
+        if used > self.mapping.ring_bytes() as u64 / 2 {
+            return false;
+        }
+        take_flag(&self.mapping, self.direction, Word::Wanted)
+    }
+
+    /// Asks for the doorbell. True if there is something already; then nothing was asked.
+    pub(super) fn arm(&mut self) -> bool {
+        let asleep = self.mapping.word(self.direction, Word::Asleep);
+        asleep.store(1, Ordering::Relaxed);
+        // Either this side sees the packet, or the producer sees the flag after it has published the packet.
+        fence(Ordering::SeqCst);
+        let something = self.waiting();
+        if something {
+            asleep.store(0, Ordering::Relaxed);
+        }
+        something
+    }
+
+    /// A packet is there, or an error that `receive` will tell.
+    pub(super) fn waiting(&self) -> bool {
+        self.head
+            != self
+                .mapping
+                .word(self.direction, Word::Tail)
+                .load(Ordering::Acquire)
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.head
+    }
+
+    pub(super) fn peer_cpu(&self) -> Option<u32> {
+        self.peer_cpu
+    }
+
+    fn header(&self) -> u64 {
+        self.mapping
+            .record(self.direction, self.head)
+            .load(Ordering::Relaxed)
+    }
+
+    fn refresh(&mut self) -> Result<(), DriverError> {
+        if self.broken {
+            return Err(DriverError::PROTOCOL);
+        }
+        let tail = self
+            .mapping
+            .word(self.direction, Word::Tail)
+            .load(Ordering::Acquire);
+        let size = self.mapping.ring_bytes() as u64;
+        if tail < self.tail || tail - self.head > size || !tail.is_multiple_of(LINE) {
+            return self.refuse();
+        }
+        self.tail = tail;
+        Ok(())
+    }
+
+    fn refuse<T>(&mut self) -> Result<T, DriverError> {
+        self.broken = true;
+        // Nothing more is read from this ring.
+        self.tail = self.head;
+        Err(DriverError::PROTOCOL)
+    }
+}
+
+/// The largest packet that a ring of this size takes. A record never exceeds half a ring, so that a producer
+/// that was woken for half a ring can go on.
+pub(super) fn max_frame(ring_bytes: usize) -> usize {
+    FRAME_MAX.min(ring_bytes / 2 - 64)
+}
+
+/// After the caller has published its own position: did the other side ask to be woken?
+fn take_flag(mapping: &Mapping, direction: Direction, word: Word) -> bool {
+    fence(Ordering::SeqCst);
+    let flag = mapping.word(direction, word);
+    // The plain look keeps the line shared while nobody sleeps.
+    flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::AcqRel) != 0
+}
+
+fn record_bytes(len: usize) -> u64 {
+    record_bytes_u64(len as u64)
+}
+
+fn record_bytes_u64(len: u64) -> u64 {
+    (HEADER + len).next_multiple_of(LINE)
+}
+
+fn current_cpu() -> u32 {
+    u32::try_from(rustix::thread::sched_getcpu()).unwrap_or(u32::MAX - 1)
+}
+
+const FRAME_MAX: usize = 64 * 1024 - 64;
+const HEADER: u64 = 8;
+const LINE: u64 = 64;
+const TO_START: u64 = u64::MAX;
+/// As much of the ring as small traffic may touch before it starts over.
+const WARM_BYTES: u64 = 16 * 1024;

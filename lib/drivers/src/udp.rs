@@ -1,0 +1,249 @@
+//! Packets as UDP datagrams, in trains: the kernel cuts what is sent and joins what has arrived (GSO, GRO).
+
+mod option;
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use abi::LinkAddress;
+use abi::link_address::Internet;
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use rustix::event::epoll::EventFlags;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{DriverError, PacketDriver, Properties, ReceiveBatch};
+
+/// One UDP socket, bound to one address of one link.
+///
+/// Datagrams are never fragmented. Safe to use from several threads at once.
+#[derive(Debug)]
+pub struct UdpDriver {
+    socket: Socket,
+    state: UdpSocketState,
+    properties: Properties,
+    local: SocketAddr,
+}
+
+impl UdpDriver {
+    /// Binds a socket to `local` (port 0: any free one) and, where `device` is given, to that network device.
+    ///
+    /// Packets then neither leave nor enter by another device, whatever the routing table says.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: `EADDRINUSE`, `EADDRNOTAVAIL` for an address that this machine does not have,
+    /// `ENODEV` for an unknown device, `EPERM` where binding to a device is not allowed.
+    pub fn bind(local: SocketAddr, device: Option<&str>) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if let Some(device) = device {
+            socket.bind_device(Some(device.as_bytes()))?;
+        }
+        socket.bind(&local.into())?;
+        let state = UdpSocketState::new((&socket).into())?;
+        // quinn-udp asks for these with each datagram; the socket is bound to one address, so the answer is
+        // known, and each costs time on the way of a small message.
+        let fd = socket.as_fd();
+        option::switch_off(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
+        if local.is_ipv4() {
+            option::switch_off(fd, libc::IPPROTO_IP, libc::IP_PKTINFO)?;
+        } else {
+            option::switch_off(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
+        }
+        enlarge_buffers(&socket);
+        let local = socket
+            .local_addr()?
+            .as_socket()
+            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let properties = Properties {
+            max_frame: if local.is_ipv4() { UDP4_MAX } else { UDP6_MAX },
+            reliable: false,
+            ordered: false,
+            trusted: false,
+            segments_max: state.max_gso_segments(),
+        };
+        Ok(Self {
+            socket,
+            state,
+            properties,
+            local,
+        })
+    }
+
+    /// The address and port that the socket is bound to.
+    #[must_use]
+    pub fn local_socket_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn send_train(
+        &self,
+        to: SocketAddr,
+        train: &[u8],
+        segment: usize,
+    ) -> Result<bool, DriverError> {
+        let transmit = Transmit {
+            destination: to,
+            ecn: None,
+            contents: train,
+            segment_size: (segment < train.len()).then_some(segment),
+            src_ip: None,
+        };
+        let mut refused = None;
+        for _ in 0..SEND_ATTEMPTS {
+            match self.state.try_send((&self.socket).into(), &transmit) {
+                Ok(()) => return Ok(true),
+                Err(error) => match DriverError::from(error) {
+                    DriverError::WouldBlock => return Ok(false),
+                    // A pending report about an earlier datagram takes the place of this one.
+                    hint @ DriverError::NoPeer => refused = Some(hint),
+                    other => return Err(other),
+                },
+            }
+        }
+        Err(refused.unwrap_or(DriverError::NoPeer))
+    }
+}
+
+impl PacketDriver for UdpDriver {
+    fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    fn send(&self, to: &LinkAddress, bytes: &[u8], segment: usize) -> Result<usize, DriverError> {
+        if segment == 0 {
+            return Err(DriverError::Io(libc::EINVAL));
+        }
+        if segment.min(bytes.len()) > self.properties.max_frame {
+            return Err(DriverError::TooBig(self.properties.max_frame));
+        }
+        let to = socket_address(to).ok_or(DriverError::NoPeer)?;
+        // Read each time: the count drops to 1 when a device turns out not to support offload.
+        let segments = self
+            .state
+            .max_gso_segments()
+            .min(self.properties.max_frame / segment)
+            .max(1);
+        let mut accepted = 0;
+        for train in bytes.chunks(segments * segment) {
+            match self.send_train(to, train, segment) {
+                Ok(true) => accepted += train.len(),
+                Ok(false) => break,
+                // What went before stays accepted; the error comes back with the next call.
+                Err(_later) if accepted > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(accepted)
+    }
+
+    fn receive(&self, batch: &mut ReceiveBatch) -> Result<usize, DriverError> {
+        batch.clear();
+        let mut meta = [RecvMeta::default(); READS];
+        let reads = (batch.buffer.len() / ReceiveBatch::SLOT).min(READS);
+        let count = {
+            let mut slots = batch.buffer.chunks_exact_mut(ReceiveBatch::SLOT);
+            let mut buffers: [IoSliceMut<'_>; READS] =
+                std::array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
+            self.read(&mut buffers[..reads], &mut meta)?
+        };
+        for (slot, meta) in meta[..count].iter().enumerate() {
+            let from = link_address(meta.addr);
+            let start = slot * ReceiveBatch::SLOT;
+            let stride = meta.stride.max(1);
+            for at in (0..meta.len).step_by(stride) {
+                batch.push(from, start + at, stride.min(meta.len - at));
+            }
+        }
+        Ok(batch.len())
+    }
+
+    fn readable(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn events(&self, blocked: bool) -> EventFlags {
+        if blocked {
+            EventFlags::IN | EventFlags::OUT
+        } else {
+            EventFlags::IN
+        }
+    }
+
+    fn arm(&self) -> bool {
+        false
+    }
+
+    fn has_data(&self) -> Option<bool> {
+        None
+    }
+
+    fn local_address(&self) -> LinkAddress {
+        link_address(self.local)
+    }
+
+    fn backlog(&self) -> Option<usize> {
+        option::unsent_bytes(self.socket.as_fd())
+    }
+}
+
+impl UdpDriver {
+    fn read(
+        &self,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta; READS],
+    ) -> Result<usize, DriverError> {
+        for _ in 0..RECEIVE_ATTEMPTS {
+            let result = self
+                .state
+                .recv((&self.socket).into(), buffers, &mut meta[..]);
+            match result.map_err(DriverError::from) {
+                Ok(count) => return Ok(count),
+                Err(DriverError::WouldBlock) => return Ok(0),
+                // A report about a datagram sent earlier, not about what waits to be read.
+                Err(DriverError::NoPeer | DriverError::TooBig(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// The link address of an Internet address and port.
+#[must_use]
+pub fn link_address(address: SocketAddr) -> LinkAddress {
+    match address {
+        SocketAddr::V4(v4) => LinkAddress::ipv4(v4.ip().octets(), v4.port()),
+        SocketAddr::V6(v6) => LinkAddress::ipv6(v6.ip().octets(), v6.port(), v6.scope_id()),
+    }
+}
+
+/// The Internet address and port of a link address, `None` if it is of another kind.
+#[must_use]
+pub fn socket_address(address: &LinkAddress) -> Option<SocketAddr> {
+    Some(match address.internet()? {
+        Internet::V4(octets, port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::from(octets)), port),
+        Internet::V6(octets, port, scope) => {
+            SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, scope))
+        }
+    })
+}
+
+fn enlarge_buffers(socket: &Socket) {
+    // Less than asked for is what an ordinary user gets; the driver works with any size.
+    let _ = socket.set_recv_buffer_size(BUFFER);
+    let _ = socket.set_send_buffer_size(BUFFER);
+}
+
+/// Largest UDP payload over IPv4 and IPv6 in bytes.
+const UDP4_MAX: usize = 65_507;
+const UDP6_MAX: usize = 65_527;
+/// Reads joined into one system call.
+const READS: usize = 4;
+const BUFFER: usize = 4 * 1024 * 1024;
+const SEND_ATTEMPTS: usize = 2;
+/// Reports about earlier datagrams that one receive skips.
+const RECEIVE_ATTEMPTS: usize = 8;

@@ -1,0 +1,37 @@
+//! Socket options and queries that neither rustix nor socket2 carries.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Switches an integer option off.
+pub(super) fn switch_off(socket: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<()> {
+    let off: libc::c_int = 0;
+    // SAFETY: the value is a c_int, its length is given, and the kernel only reads it during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const off).cast(),
+            size_of_val(&off) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Bytes sent and not yet taken by the device (`SIOCOUTQ`).
+pub(super) fn unsent_bytes(socket: BorrowedFd<'_>) -> Option<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one c_int to the place given, during the call only.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 {
+        usize::try_from(bytes).ok()
+    } else {
+        None
+    }
+}
