@@ -1,1 +1,31 @@
-//! channels, connections, messages, pulses
+//! Channels, connections, messages, pulses: message passing between processes, on one node or over the network.
+//!
+//! A server creates a [`Channel`] and receives [`Message`]s and pulses from it. A client attaches a
+//! [`Connection`] and sends; it stays blocked until the server answers. Where the server runs makes no
+//! difference to either. The [`Endpoint`] is the process's place on its node: it introduces both through the
+//! node daemon, and afterwards the two processes exchange packets directly.
+//!
+//! Calls block; there is no async runtime. Everything is `Send + Sync` except where noted. A thread that waits does
+//! the receiving, decrypting and sending itself and is not woken by another one, so a round trip costs two
+//! context switches. When no thread waits, a quiet thread of the library keeps sessions alive.
+
+mod channel;
+mod clock;
+mod connection;
+mod endpoint;
+mod failure;
+mod fork_guard;
+mod interrupt;
+mod message;
+mod meta;
+mod shared;
+mod stats;
+
+pub use abi::system::Identity;
+pub use channel::{Channel, Received};
+pub use connection::{Connection, Reply, SendOptions};
+pub use endpoint::{Endpoint, Registration, default_directory};
+pub use failure::{Cause, Delivery, Failure};
+pub use interrupt::Interrupt;
+pub use message::{Message, MessageId, MessageInfo};
+pub use stats::SessionStats;
