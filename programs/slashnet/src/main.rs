@@ -1,2 +1,38 @@
-//! Entry point.
-fn main() {}
+//! The `slashnet` command: parse arguments, call a library, print.
+//!
+//! Nothing is decided here that a library could decide. [`command`] is the one definition of the
+//! command line; help, man pages and completions are made from it. Each verb is a file in
+//! [`verbs`], and [`demo`] is the whole system in one run on one machine.
+//!
+//! Exit status: 0 done, 1 failed, 2 used wrongly.
+#![allow(clippy::print_stdout)]
+
+mod command;
+mod config;
+mod demo;
+mod directory;
+mod failure;
+mod logging;
+mod machine;
+mod notation;
+mod offer;
+mod output;
+mod signals;
+mod supervised;
+mod supervisor;
+mod table;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::command::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match verbs::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,346 @@
+//! The config file: all that the options of `slashnet up` say, as TOML.
+//!
+//! A file is taken whole or refused with the line, what was found there and what was expected.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use crate::failure::{During, Failure, Outcome};
+use crate::offer::{self, ExportOffer, SERIAL_MODE, SerialOffer};
+
+/// What a config file says. Everything is optional.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) name: Option<String>,
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) links: Vec<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) mount: Option<Mount>,
+    pub(crate) detach: bool,
+    pub(crate) log: Option<String>,
+    pub(crate) serials: Vec<SerialOffer>,
+    pub(crate) exports: Vec<ExportOffer>,
+}
+
+/// Where the path space is to be mounted: `mount = "/net"` or `mount = false`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mount {
+    At(PathBuf),
+    Nowhere,
+}
+
+/// Reads and checks the file at `path`.
+pub(crate) fn read(path: &Path) -> Outcome<Config> {
+    let text = std::fs::read_to_string(path).during(path.display())?;
+    parse(&text).map_err(|complaint| {
+        let line = 1 + text[..complaint.at.start.min(text.len())]
+            .matches('\n')
+            .count();
+        Failure::usage(format!("{}:{line}", path.display()), complaint.text)
+    })
+}
+
+/// What is wrong with a config file, and where.
+struct Complaint {
+    at: Range<usize>,
+    text: String,
+}
+
+/// The file as TOML sees it, before the values are checked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    name: Option<Spanned<String>>,
+    dir: Option<PathBuf>,
+    #[serde(default)]
+    link: Vec<Spanned<String>>,
+    port: Option<Spanned<u16>>,
+    mount: Option<Mount>,
+    #[serde(default)]
+    detach: bool,
+    log: Option<String>,
+    #[serde(default)]
+    serial: Vec<SerialTable>,
+    #[serde(default)]
+    export: Vec<ExportTable>,
+}
+
+/// `[[serial]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SerialTable {
+    device: Spanned<PathBuf>,
+    path: Spanned<String>,
+    baud: Option<Spanned<u32>>,
+    mode: Option<Spanned<String>>,
+}
+
+/// `[[export]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ExportTable {
+    directory: Spanned<PathBuf>,
+    path: Spanned<String>,
+    #[serde(default)]
+    read_only: bool,
+}
+
+fn parse(text: &str) -> Result<Config, Complaint> {
+    let file: File = toml::from_str(text).map_err(|error| Complaint {
+        at: error.span().unwrap_or(0..0),
+        text: found_and_expected(error.message()),
+    })?;
+    let name = file
+        .name
+        .map(|name| check(name, |text| node_name(&text)))
+        .transpose()?;
+    let port = file.port.map(|port| check(port, nonzero)).transpose()?;
+    let link = |link: Spanned<String>| check(link, |text| crate::machine::link(&text));
+    Ok(Config {
+        name,
+        dir: file.dir,
+        links: file.link.into_iter().map(link).collect::<Result<_, _>>()?,
+        port,
+        mount: file.mount,
+        detach: file.detach,
+        log: file.log,
+        serials: file
+            .serial
+            .into_iter()
+            .map(serial)
+            .collect::<Result<_, _>>()?,
+        exports: file
+            .export
+            .into_iter()
+            .map(export)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn serial(table: SerialTable) -> Result<SerialOffer, Complaint> {
+    let rate = |rate| match rate {
+        0 => Err("found baud 0, expected bits per second such as 115200".to_owned()),
+        rate => Ok(rate),
+    };
+    let mode = table
+        .mode
+        .map(|mode| check(mode, |text| offer::mode(&text)))
+        .transpose()?;
+    Ok(SerialOffer {
+        device: check(table.device, |device| offer::owned_source(&device))?,
+        path: check(table.path, |text| offer::owned_path(&text))?,
+        baud: table.baud.map(|baud| check(baud, rate)).transpose()?,
+        mode: mode.unwrap_or(SERIAL_MODE),
+    })
+}
+
+fn export(table: ExportTable) -> Result<ExportOffer, Complaint> {
+    Ok(ExportOffer {
+        directory: check(table.directory, |directory| offer::owned_source(&directory))?,
+        path: check(table.path, |text| offer::owned_path(&text))?,
+        read_only: table.read_only,
+    })
+}
+
+fn check<T, U>(
+    value: Spanned<T>,
+    rule: impl FnOnce(T) -> Result<U, String>,
+) -> Result<U, Complaint> {
+    let at = value.span();
+    rule(value.into_inner()).map_err(|text| Complaint { at, text })
+}
+
+fn node_name(text: &str) -> Result<String, String> {
+    crate::machine::node_name(text).map(|name| name.to_string())
+}
+
+fn nonzero(port: u16) -> Result<u16, String> {
+    match port {
+        0 => Err("found port 0, expected 1 to 65535".to_owned()),
+        port => Ok(port),
+    }
+}
+
+/// Puts a parser's message into the words of all our refusals.
+fn found_and_expected(message: &str) -> String {
+    let message = message.replace('\n', "; ");
+    for (theirs, ours) in [
+        ("invalid type: ", "found "),
+        ("invalid value: ", "found "),
+        ("unknown field ", "found unknown key "),
+        ("missing field ", "found a table without the key "),
+        (
+            "duplicate key",
+            "found a key twice, expected it once: duplicate key",
+        ),
+    ] {
+        if let Some(rest) = message.strip_prefix(theirs) {
+            return format!("{ours}{rest}");
+        }
+    }
+    message
+}
+
+impl<'de> Deserialize<'de> for Mount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DirectoryOrFalse;
+        impl Visitor<'_> for DirectoryOrFalse {
+            type Value = Mount;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a directory or false")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Mount, E> {
+                Ok(Mount::At(text.into()))
+            }
+
+            fn visit_bool<E: Error>(self, wanted: bool) -> Result<Mount, E> {
+                if wanted {
+                    Err(E::invalid_value(serde::de::Unexpected::Bool(true), &self))
+                } else {
+                    Ok(Mount::Nowhere)
+                }
+            }
+        }
+        deserializer.deserialize_any(DirectoryOrFalse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_says_all_that_options_say() {
+        let text = r#"
+            name = "lab2"
+            dir = "/run/lab2"
+            link = ["eth0", "192.0.2.7"]
+            port = 5000
+            mount = "/net"
+            detach = true
+            log = "debug"
+
+            [[serial]]
+            device = "/dev/ttyUSB0"
+            path = "/dev/ser1"
+            baud = 115200
+            mode = "0666"
+
+            [[export]]
+            directory = "/srv"
+            path = "/srv"
+            read-only = true
+        "#;
+        let config = parse(text).map_err(|complaint| complaint.text).unwrap();
+        assert_eq!(config.name.as_deref(), Some("lab2"));
+        assert_eq!(config.links, ["eth0", "192.0.2.7"]);
+        assert_eq!((config.port, config.detach), (Some(5000), true));
+        assert_eq!(config.mount, Some(Mount::At("/net".into())));
+        assert_eq!(
+            config.serials,
+            ["/dev/ttyUSB0=/dev/ser1,baud=115200,mode=666"
+                .parse()
+                .unwrap()]
+        );
+        assert_eq!(config.exports, ["/srv=/srv,ro".parse().unwrap()]);
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        assert_eq!(
+            parse("").map_err(|complaint| complaint.text),
+            Ok(Config::default())
+        );
+        let unmounted = parse("mount = false")
+            .map_err(|complaint| complaint.text)
+            .unwrap();
+        assert_eq!(unmounted.mount, Some(Mount::Nowhere));
+    }
+
+    #[test]
+    fn every_bad_file_is_refused_with_line_found_and_expected() {
+        let cases = [
+            (1, "name = 5", "found integer `5`, expected a string"),
+            (
+                2,
+                "\nnmae = 'lab1'",
+                "found unknown key `nmae`, expected one of `name`, `dir`",
+            ),
+            (1, "name = 'lab 1'", "found name 'lab 1', expected"),
+            (1, "port = 0", "found port 0, expected 1 to 65535"),
+            (1, "port = 70000", "found integer `70000`, expected u16"),
+            (1, "port = 'high'", "found string \"high\", expected u16"),
+            (
+                3,
+                "\n\nmount = true",
+                "found boolean `true`, expected a directory or false",
+            ),
+            (
+                1,
+                "mount = 7",
+                "found integer `7`, expected a directory or false",
+            ),
+            (2, "link = [\n'']", "found link '', expected"),
+            (
+                1,
+                "link = 'eth0'",
+                "found string \"eth0\", expected a sequence",
+            ),
+            (
+                3,
+                "[[serial]]\ndevice = '/dev/ttyS0'\npath = 'ser1'",
+                "begins with '/'",
+            ),
+            (
+                1,
+                "[[serial]]\npath = '/dev/ser1'",
+                "without the key `device`",
+            ),
+            (
+                4,
+                "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nbaud=0",
+                "found baud 0",
+            ),
+            (
+                4,
+                "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nmode='9'",
+                "found mode '9'",
+            ),
+            (
+                2,
+                "[[export]]\ndirectory = 1",
+                "found integer `1`, expected",
+            ),
+            (
+                4,
+                "[[export]]\ndirectory='/s'\npath='/s'\nro=true",
+                "found unknown key `ro`",
+            ),
+            (
+                2,
+                "[[export]]\ndirectory='/a=b'\npath='/s'",
+                "found '/a=b', expected",
+            ),
+            (3, "[[export]]\ndirectory='/a'\npath='/a,b'", "without ','"),
+            (1, "name = 'a", "expected"),
+            (2, "name = 'a'\nname = 'b'", "found a key twice"),
+        ];
+        for (line, text, expected) in cases {
+            let complaint = parse(text).expect_err(text);
+            assert!(
+                complaint.text.contains(expected),
+                "{text:?}: {}",
+                complaint.text
+            );
+            let found = 1 + text[..complaint.at.start].matches('\n').count();
+            assert_eq!(found, line, "{text:?}: {}", complaint.text);
+        }
+    }
+}

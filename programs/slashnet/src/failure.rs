@@ -1,0 +1,162 @@
+//! What a verb returns when it cannot do what was asked, and how the user hears of it.
+
+use std::fmt::{Display, Formatter};
+use std::io;
+use std::process::ExitCode;
+
+use abi::Errno;
+
+/// The result of a verb.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+/// A refusal or failure: printed once, by `main`, as `slashnet: what: why`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    text: String,
+    status: u8,
+}
+
+impl Failure {
+    /// The thing named `what` could not be had or done because of `why`. Exit status 1.
+    pub(crate) fn new(what: impl Display, why: impl Explain) -> Self {
+        Self {
+            text: format!("{what}: {}", why.explain()),
+            status: 1,
+        }
+    }
+
+    /// The command itself makes no sense. Exit status 2.
+    pub(crate) fn usage(what: impl Display, why: impl Explain) -> Self {
+        Self {
+            text: format!("{what}: {}", why.explain()),
+            status: 2,
+        }
+    }
+
+    /// What went wrong was printed already. Exit status 1.
+    pub(crate) const fn said() -> Self {
+        Self {
+            text: String::new(),
+            status: 1,
+        }
+    }
+
+    /// Prints the failure to standard error and gives the exit status.
+    pub(crate) fn report(&self) -> ExitCode {
+        if !self.text.is_empty() {
+            eprintln!("slashnet: {self}");
+        }
+        ExitCode::from(self.status)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Says in plain words why something failed.
+pub(crate) trait Explain {
+    /// The reason, without a trailing full stop and without numbers that only a kernel knows.
+    fn explain(&self) -> String;
+}
+
+impl Explain for &str {
+    fn explain(&self) -> String {
+        (*self).to_owned()
+    }
+}
+
+impl Explain for String {
+    fn explain(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Explain for Errno {
+    fn explain(&self) -> String {
+        let text = self.text();
+        if text.is_empty() {
+            self.name().to_owned()
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+impl Explain for rustix::io::Errno {
+    fn explain(&self) -> String {
+        io::Error::from(*self).explain()
+    }
+}
+
+impl Explain for io::Error {
+    fn explain(&self) -> String {
+        let text = self.to_string();
+        match text.rfind(" (os error ") {
+            Some(end) => uncapitalised(&text[..end]),
+            None => text,
+        }
+    }
+}
+
+impl Explain for Failure {
+    fn explain(&self) -> String {
+        self.text.clone()
+    }
+}
+
+impl<E: Explain> Explain for &E {
+    fn explain(&self) -> String {
+        (*self).explain()
+    }
+}
+
+/// Adds to an error what was being done.
+pub(crate) trait During<T> {
+    /// Names the thing that could not be had or done.
+    fn during(self, what: impl Display) -> Outcome<T>;
+}
+
+impl<T, E: Explain> During<T> for Result<T, E> {
+    fn during(self, what: impl Display) -> Outcome<T> {
+        self.map_err(|why| Failure::new(what, why))
+    }
+}
+
+/// `No such file` as `no such file`, but `I/O error` stays: it is a word of its own.
+fn uncapitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => first
+            .to_lowercase()
+            .chain(text[first.len_utf8()..].chars())
+            .collect(),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operating_system_error_reads_like_a_sentence_part() {
+        let refused = io::Error::from_raw_os_error(2);
+        assert_eq!(
+            Failure::new("/net/lab2/x", refused).to_string(),
+            "/net/lab2/x: no such file or directory"
+        );
+        assert_eq!(
+            io::Error::other("I/O went wrong").explain(),
+            "I/O went wrong"
+        );
+    }
+
+    #[test]
+    fn usage_and_failure_have_different_exit_statuses() {
+        assert_eq!(Failure::new("a", "b").status, 1);
+        assert_eq!(Failure::usage("a", "b").status, 2);
+    }
+}

@@ -1,0 +1,21 @@
+//! Where log lines go: standard error, plain when it is no terminal.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::{Failure, Outcome};
+
+/// Begins to log as `filter` says; without one what `default` says. A program logs once.
+pub(crate) fn begin(filter: Option<&str>, default: &str) -> Outcome {
+    let text = filter.unwrap_or(default);
+    let filter = EnvFilter::try_new(text)
+        .map_err(|error| Failure::usage(format!("--log {text}"), error.to_string()))?;
+    let began = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
+    began.map_err(|error| Failure::new("log", error.to_string()))
+}
