@@ -1,1 +1,7 @@
-//! the path space as a FUSE file system
+//! The path space as a FUSE file system.
+#![allow(dead_code)]
+
+mod error;
+mod kernel;
+
+pub use error::{Error, MountPoint};

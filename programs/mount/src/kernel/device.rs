@@ -1,0 +1,325 @@
+//! `/dev/fuse` and the mount point.
+
+use crate::error::{Error, MountPoint};
+use rustix::event::{epoll, eventfd, EventfdFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+use std::ffi::CString;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The file system type as `mount` and `/proc/self/mountinfo` show it.
+pub(crate) const TYPE: &str = "fuse.slashnet";
+
+/// A mount that exists. Dropping it unmounts, lazily if files are still open.
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    point: PathBuf,
+    by_helper: bool,
+    gone: bool,
+}
+
+/// The connection to the kernel for one mount; shared by all worker threads.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    fuse: OwnedFd,
+    /// Holds `fuse` and `stopped`, so that idle threads wait here and only one wakes for a request.
+    ready: OwnedFd,
+    stopped: OwnedFd,
+}
+
+/// What came of listening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Request(usize),
+    /// [`Channel::stop`] was called, or the mount is gone.
+    Closed,
+}
+
+impl Channel {
+    /// Takes over the device of a fresh mount.
+    pub(crate) fn new(fuse: OwnedFd) -> rustix::io::Result<Self> {
+        let flags = rustix::fs::fcntl_getfl(&fuse)?;
+        rustix::fs::fcntl_setfl(&fuse, flags | OFlags::NONBLOCK)?;
+        let stopped = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let input = epoll::EventFlags::IN;
+        epoll::add(&ready, &fuse, epoll::EventData::new_u64(0), input)?;
+        epoll::add(&ready, &stopped, epoll::EventData::new_u64(1), input)?;
+        Ok(Self { fuse, ready, stopped })
+    }
+
+    /// Waits for one request. `buffer` must hold the largest.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
+        loop {
+            match rustix::io::read(&self.fuse, &mut *buffer) {
+                Ok(length) => return Received::Request(length),
+                Err(Errno::AGAIN) => {
+                    if !self.wait() {
+                        return Received::Closed;
+                    }
+                }
+                // ENOENT: the request was withdrawn while it was read.
+                Err(Errno::INTR | Errno::NOENT) => {}
+                Err(_) => return Received::Closed,
+            }
+        }
+    }
+
+    /// False when stopped.
+    fn wait(&self) -> bool {
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; 2];
+        loop {
+            match epoll::wait(&self.ready, &mut events, None) {
+                Ok((events, _)) => return !events.iter().any(|event| event.data.u64() == 1),
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Sends one reply; never blocks.
+    pub(crate) fn send(&self, header: &[u8], body: &[u8]) -> rustix::io::Result<()> {
+        let parts = [IoSlice::new(header), IoSlice::new(body)];
+        rustix::io::writev(&self.fuse, &parts).map(drop)
+    }
+
+    /// Makes every thread's [`Self::receive`] end, now and later.
+    pub(crate) fn stop(&self) {
+        // The counter can only be full already, which is as good.
+        // An eventfd is written in the byte order of the machine.
+        #[allow(clippy::host_endian_bytes)]
+        let one = 1u64.to_ne_bytes();
+        let _ = rustix::io::write(&self.stopped, &one);
+    }
+}
+
+/// Mounts at `point`, directly where this process may, else through `fusermount3`. `shared` lets other users in.
+pub(crate) fn mount(point: &Path, shared: bool) -> Result<(Mounted, OwnedFd), Error> {
+    let point = usable_mount_point(point)?;
+    let (fuse, by_helper) = match mount_directly(&point, shared) {
+        Ok(fuse) => (fuse, false),
+        Err(Errno::PERM | Errno::ACCESS) => (mount_by_helper(&point, shared)?, true),
+        Err(Errno::NOENT | Errno::NXIO | Errno::NODEV) => return Err(Error::NoFuse),
+        Err(errno) => return Err(Error::Mount { point, errno: errno.into() }),
+    };
+    Ok((Mounted { point, by_helper, gone: false }, fuse))
+}
+
+impl Mounted {
+    pub(crate) fn point(&self) -> &Path {
+        &self.point
+    }
+
+    /// Takes the mount away now, lazily if it is busy. A second call does nothing.
+    pub(crate) fn unmount(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.gone, true) {
+            return Ok(());
+        }
+        unmount(&self.point, self.by_helper)
+    }
+
+    /// Somebody else has unmounted: there is nothing left to take away.
+    pub(crate) fn forget(&mut self) {
+        self.gone = true;
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(error) = self.unmount() {
+            tracing::warn!(%error, "cannot unmount");
+        }
+    }
+}
+
+fn unmount(point: &Path, by_helper: bool) -> Result<(), Error> {
+    let failed = |errno: Errno| Error::Unmount { point: point.to_owned(), errno: errno.into() };
+    if !by_helper {
+        match rustix::mount::unmount(point, UnmountFlags::NOFOLLOW) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(Errno::BUSY) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let lazily = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
+        return rustix::mount::unmount(point, lazily).map_err(failed);
+    }
+    for lazily in [&[][..], &["-z"]] {
+        let mut helper = Command::new(HELPER);
+        helper.args(["-u", "-q"]).args(lazily).arg("--").arg(point);
+        helper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if helper.status().is_ok_and(|status| status.success()) {
+            return Ok(());
+        }
+    }
+    Err(failed(Errno::BUSY))
+}
+
+/// The real path of a directory that nothing is mounted on. Makes the directory if it is missing, and clears away a
+/// dead mount that an earlier run of ours has left.
+fn usable_mount_point(point: &Path) -> Result<PathBuf, Error> {
+    let refuse = |why: MountPoint| Error::MountPoint { point: point.to_owned(), why };
+    if mounted_type(point).is_some_and(|kind| kind == TYPE)
+        && rustix::fs::stat(point).is_err_and(|errno| errno == Errno::NOTCONN)
+    {
+        unmount(point, !rustix::process::geteuid().is_root())?;
+    }
+    match rustix::fs::stat(point) {
+        Ok(_) => {}
+        Err(Errno::NOENT) => {
+            std::fs::create_dir(point).map_err(|error| refuse(MountPoint::Missing(error)))?;
+        }
+        Err(errno) => return Err(refuse(MountPoint::Unusable(errno.into()))),
+    }
+    let real = point.canonicalize().map_err(|error| refuse(MountPoint::Unusable(error)))?;
+    if !real.is_dir() {
+        return Err(refuse(MountPoint::NotADirectory));
+    }
+    match mounted_type(&real) {
+        Some(kind) => Err(refuse(MountPoint::Busy(kind))),
+        None => Ok(real),
+    }
+}
+
+/// The type of the file system mounted exactly at `point`, if one is.
+fn mounted_type(point: &Path) -> Option<String> {
+    let table = std::fs::read("/proc/self/mountinfo").ok()?;
+    let mut found = None;
+    for line in table.split(|&byte| byte == b'\n') {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let Some(at) = fields.nth(4) else { continue };
+        if unescaped(at) != point.as_os_str().as_bytes() {
+            continue;
+        }
+        // Optional fields end with a lone dash; the type follows. The last line wins: it is on top.
+        let kind = fields.skip_while(|field| *field != b"-").nth(1);
+        found = kind.map(|kind| String::from_utf8_lossy(kind).into_owned());
+    }
+    found
+}
+
+/// Undoes the octal escapes of `/proc/self/mountinfo` (blank, tab, newline, backslash).
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, behind)) = rest.split_first() {
+        let digits = (first == b'\\')
+            .then(|| behind.get(..3))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match digits {
+            Some(byte) => {
+                plain.push(byte);
+                rest = behind.get(3..).unwrap_or_default();
+            }
+            None => {
+                plain.push(first);
+                rest = behind;
+            }
+        }
+    }
+    plain
+}
+
+fn mount_directly(point: &Path, shared: bool) -> rustix::io::Result<OwnedFd> {
+    let fuse = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let mut options = format!(
+        "fd={},rootmode=40000,user_id={},group_id={}",
+        fuse.as_raw_fd(),
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw()
+    );
+    if shared {
+        options.push_str(",allow_other");
+    }
+    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("slashnet", point, TYPE, flags, Some(options.as_c_str()))?;
+    Ok(fuse)
+}
+
+/// Debian's set-uid helper mounts for ordinary users and passes the device back over a socket.
+fn mount_by_helper(point: &Path, shared: bool) -> Result<OwnedFd, Error> {
+    let (ours, theirs) = UnixStream::pair().map_err(Error::Helper)?;
+    let mut options = String::from("fsname=slashnet,subtype=slashnet,nosuid,nodev");
+    if shared {
+        options.push_str(",allow_other");
+    }
+    let mut helper = Command::new(HELPER);
+    helper.args(["-o", &options, "--"]).arg(point);
+    // The helper writes to the descriptor this variable names: its standard input is ours to choose.
+    helper.env("_FUSE_COMMFD", "0").stdin(OwnedFd::from(theirs));
+    helper.stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = helper.spawn().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::NoHelper,
+        _ => Error::Helper(error),
+    })?;
+    // The command object still holds its end of the socket, which must close for an early end to be seen.
+    drop(helper);
+    let fuse = receive_descriptor(ours.as_fd());
+    let output = child.wait_with_output().map_err(Error::Helper)?;
+    match fuse {
+        Ok(Some(fuse)) => Ok(fuse),
+        _ => Err(Error::HelperSaid(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+    }
+}
+
+fn receive_descriptor(socket: BorrowedFd<'_>) -> rustix::io::Result<Option<OwnedFd>> {
+    use rustix::net::{
+        recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    };
+    let mut byte = [0; 1];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    loop {
+        let parts = &mut [IoSliceMut::new(&mut byte)];
+        match recvmsg(socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    let descriptor = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok(descriptor)
+}
+
+const HELPER: &str = "fusermount3";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_of_the_mount_table_are_undone() {
+        assert_eq!(unescaped(br"/a\040b\134c"), b"/a b\\c");
+        assert_eq!(unescaped(br"/tail\0"), br"/tail\0");
+    }
+
+    #[test]
+    fn a_mounted_directory_is_known_by_its_type() {
+        assert_eq!(mounted_type(Path::new("/proc")).as_deref(), Some("proc"));
+        assert_eq!(mounted_type(Path::new("/proc/self")), None);
+    }
+
+    #[test]
+    fn a_busy_or_unusable_mount_point_is_refused_by_name() {
+        let busy = usable_mount_point(Path::new("/proc")).unwrap_err().to_string();
+        assert_eq!(busy, "/proc: cannot mount here: a proc file system is mounted here already");
+        let file = usable_mount_point(Path::new("/proc/version")).unwrap_err().to_string();
+        assert_eq!(file, "/proc/version: cannot mount here: not a directory");
+        let missing = usable_mount_point(Path::new("/proc/no/such")).unwrap_err().to_string();
+        assert!(missing.contains("No such file"), "{missing}");
+    }
+}

@@ -1,0 +1,415 @@
+//! Requests as the kernel writes them to `/dev/fuse` (`include/uapi/linux/fuse.h`, protocol 7.31 and later).
+//!
+//! The bytes come from the kernel, yet they are parsed like any outside bytes: a short body is an error.
+
+// The FUSE protocol is a kernel ABI: fields are in the byte order of the machine.
+#![allow(clippy::host_endian_bytes)]
+
+/// The fixed start of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) opcode: u32,
+    /// Number of the request; an interrupt names it.
+    pub(crate) unique: u64,
+    pub(crate) node: u64,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Thread that made the call, 0 when it is not visible from here (or the kernel itself).
+    pub(crate) pid: u32,
+}
+
+/// What a request asks for, borrowed from the bytes read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Operation<'a> {
+    Init { major: u32, minor: u32, max_readahead: u32, flags: u64 },
+    Destroy,
+    Interrupt { unique: u64 },
+    Forget { lookups: u64 },
+    BatchForget { items: Forgets<'a> },
+    Lookup { name: &'a [u8] },
+    GetAttr { handle: Option<u64> },
+    SetAttr(SetAttr),
+    ReadLink,
+    SymLink { name: &'a [u8], target: &'a [u8] },
+    MkNod { name: &'a [u8], mode: u32, rdev: u32 },
+    MkDir { name: &'a [u8], mode: u32 },
+    Unlink { name: &'a [u8] },
+    RmDir { name: &'a [u8] },
+    Rename { name: &'a [u8], new_parent: u64, new_name: &'a [u8], flags: u32 },
+    Link { node: u64, new_name: &'a [u8] },
+    Open { flags: u32 },
+    Create { name: &'a [u8], flags: u32, mode: u32 },
+    Read { handle: u64, offset: u64, size: u32, flags: u32 },
+    Write { handle: u64, offset: u64, flags: u32, data: &'a [u8] },
+    StatFs,
+    Release { handle: u64 },
+    FSync { handle: u64, data_only: bool },
+    Flush { handle: u64 },
+    OpenDir,
+    ReadDir { handle: u64, offset: u64, size: u32, plus: bool },
+    ReleaseDir { handle: u64 },
+    FSyncDir,
+    SetXattr { name: &'a [u8], value: &'a [u8], flags: u32 },
+    GetXattr { name: &'a [u8], size: u32 },
+    ListXattr { size: u32 },
+    RemoveXattr { name: &'a [u8] },
+    Access { mask: u32 },
+    Fallocate { handle: u64, offset: u64, length: u64, mode: u32 },
+    LSeek { handle: u64, offset: u64, whence: u32 },
+    Unknown,
+}
+
+/// Which attributes to change; `None` leaves one alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SetAttr {
+    pub(crate) handle: Option<u64>,
+    pub(crate) size: Option<u64>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) accessed: Option<When>,
+    pub(crate) modified: Option<When>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Now,
+    At { seconds: i64, nanoseconds: u32 },
+}
+
+/// The nodes of a batch forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forgets<'a>(&'a [u8]);
+
+impl Iterator for Forgets<'_> {
+    /// Node and how many lookups of it to forget.
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<(u64, u64)> {
+        let mut fields = Fields(self.0);
+        let item = (fields.u64().ok()?, fields.u64().ok()?);
+        self.0 = fields.0;
+        Some(item)
+    }
+}
+
+/// The bytes are not a request of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// Splits one request as read from the device.
+pub(crate) fn parse(bytes: &[u8]) -> Result<(Header, Operation<'_>), Malformed> {
+    let mut fields = Fields(bytes);
+    let length = fields.u32()? as usize;
+    let header = Header {
+        opcode: fields.u32()?,
+        unique: fields.u64()?,
+        node: fields.u64()?,
+        uid: fields.u32()?,
+        gid: fields.u32()?,
+        pid: fields.u32()?,
+    };
+    fields.u32()?;
+    if length != bytes.len() {
+        return Err(Malformed);
+    }
+    let operation = match header.opcode {
+        1..=14 => names(header.opcode, &mut fields)?,
+        15..=35 => files(header.opcode, &mut fields)?,
+        _ => others(header.opcode, &mut fields)?,
+    };
+    Ok((header, operation))
+}
+
+fn names<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malformed> {
+    Ok(match opcode {
+        1 => Operation::Lookup { name: fields.text()? },
+        2 => Operation::Forget { lookups: fields.u64()? },
+        3 => {
+            let flags = fields.u32()?;
+            fields.u32()?;
+            let handle = fields.u64()?;
+            Operation::GetAttr { handle: (flags & GETATTR_HANDLE != 0).then_some(handle) }
+        }
+        4 => Operation::SetAttr(set_attr(fields)?),
+        5 => Operation::ReadLink,
+        6 => Operation::SymLink { name: fields.text()?, target: fields.text()? },
+        8 => {
+            let (mode, rdev) = (fields.u32()?, fields.u32()?);
+            fields.u64()?;
+            Operation::MkNod { name: fields.text()?, mode, rdev }
+        }
+        9 => {
+            let mode = fields.u32()?;
+            fields.u32()?;
+            Operation::MkDir { name: fields.text()?, mode }
+        }
+        10 => Operation::Unlink { name: fields.text()? },
+        11 => Operation::RmDir { name: fields.text()? },
+        12 => {
+            let new_parent = fields.u64()?;
+            Operation::Rename {
+                name: fields.text()?,
+                new_parent,
+                new_name: fields.text()?,
+                flags: 0,
+            }
+        }
+        13 => Operation::Link { node: fields.u64()?, new_name: fields.text()? },
+        14 => Operation::Open { flags: fields.u32()? },
+        _ => Operation::Unknown,
+    })
+}
+
+fn files<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malformed> {
+    Ok(match opcode {
+        15 => {
+            let (handle, offset, size, flags) = transfer(fields)?;
+            Operation::Read { handle, offset, size, flags }
+        }
+        16 => {
+            let (handle, offset, size, flags) = transfer(fields)?;
+            Operation::Write { handle, offset, flags, data: fields.bytes(size as usize)? }
+        }
+        17 => Operation::StatFs,
+        18 => Operation::Release { handle: fields.u64()? },
+        20 => {
+            let handle = fields.u64()?;
+            Operation::FSync { handle, data_only: fields.u32()? & 1 != 0 }
+        }
+        21 => {
+            let (size, flags) = (fields.u32()?, fields.u32()?);
+            let name = fields.text()?;
+            Operation::SetXattr { name, value: fields.bytes(size as usize)?, flags }
+        }
+        22 => {
+            let size = fields.u32()?;
+            fields.u32()?;
+            Operation::GetXattr { name: fields.text()?, size }
+        }
+        23 => Operation::ListXattr { size: fields.u32()? },
+        24 => Operation::RemoveXattr { name: fields.text()? },
+        25 => Operation::Flush { handle: fields.u64()? },
+        26 => {
+            let (major, minor, max_readahead) = (fields.u32()?, fields.u32()?, fields.u32()?);
+            let low = fields.u32()?;
+            // Before 7.36 there is no second word of flags.
+            let high = fields.u32().unwrap_or(0);
+            let flags = u64::from(low) | u64::from(high) << 32;
+            Operation::Init { major, minor, max_readahead, flags }
+        }
+        27 => Operation::OpenDir,
+        28 => read_directory(fields, false)?,
+        29 => Operation::ReleaseDir { handle: fields.u64()? },
+        30 => Operation::FSyncDir,
+        34 => Operation::Access { mask: fields.u32()? },
+        35 => {
+            let (flags, mode) = (fields.u32()?, fields.u32()?);
+            fields.u64()?;
+            Operation::Create { name: fields.text()?, flags, mode }
+        }
+        _ => Operation::Unknown,
+    })
+}
+
+fn others<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malformed> {
+    Ok(match opcode {
+        36 => Operation::Interrupt { unique: fields.u64()? },
+        38 => Operation::Destroy,
+        42 => {
+            let count = fields.u32()? as usize;
+            fields.u32()?;
+            let size = count.checked_mul(16).ok_or(Malformed)?;
+            Operation::BatchForget { items: Forgets(fields.bytes(size)?) }
+        }
+        43 => {
+            let (handle, offset, length) = (fields.u64()?, fields.u64()?, fields.u64()?);
+            Operation::Fallocate { handle, offset, length, mode: fields.u32()? }
+        }
+        44 => read_directory(fields, true)?,
+        45 => {
+            let (new_parent, flags) = (fields.u64()?, fields.u32()?);
+            fields.u32()?;
+            Operation::Rename { name: fields.text()?, new_parent, new_name: fields.text()?, flags }
+        }
+        46 => {
+            let (handle, offset) = (fields.u64()?, fields.u64()?);
+            Operation::LSeek { handle, offset, whence: fields.u32()? }
+        }
+        _ => Operation::Unknown,
+    })
+}
+
+/// `struct fuse_read_in` and `struct fuse_write_in`: handle, offset, size, flags of the open file.
+fn transfer(fields: &mut Fields<'_>) -> Result<(u64, u64, u32, u32), Malformed> {
+    let (handle, offset, size) = (fields.u64()?, fields.u64()?, fields.u32()?);
+    fields.u32()?;
+    fields.u64()?;
+    let flags = fields.u32()?;
+    fields.u32()?;
+    Ok((handle, offset, size, flags))
+}
+
+fn read_directory<'a>(fields: &mut Fields<'a>, plus: bool) -> Result<Operation<'a>, Malformed> {
+    let (handle, offset, size, _) = transfer(fields)?;
+    Ok(Operation::ReadDir { handle, offset, size, plus })
+}
+
+fn set_attr(fields: &mut Fields<'_>) -> Result<SetAttr, Malformed> {
+    let valid = fields.u32()?;
+    fields.u32()?;
+    let (handle, size, _owner) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    let (atime, mtime, _ctime) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    let (atime_ns, mtime_ns, _ctime_ns) = (fields.u32()?, fields.u32()?, fields.u32()?);
+    let mode = fields.u32()?;
+    fields.u32()?;
+    let (uid, gid) = (fields.u32()?, fields.u32()?);
+    let has = |bit: u32| valid & (1 << bit) != 0;
+    let when = |set: u32, now: u32, seconds: u64, nanoseconds: u32| match (has(set), has(now)) {
+        (false, _) => None,
+        (true, true) => Some(When::Now),
+        (true, false) => Some(When::At { seconds: seconds.cast_signed(), nanoseconds }),
+    };
+    Ok(SetAttr {
+        mode: has(0).then_some(mode),
+        uid: has(1).then_some(uid),
+        gid: has(2).then_some(gid),
+        size: has(3).then_some(size),
+        accessed: when(4, 7, atime, atime_ns),
+        modified: when(5, 8, mtime, mtime_ns),
+        handle: has(6).then_some(handle),
+    })
+}
+
+/// `FUSE_GETATTR_FH`: the handle field counts.
+const GETATTR_HANDLE: u32 = 1;
+
+/// A cursor over fields in the byte order of the machine.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        let bytes = self.bytes(4)?.try_into().map_err(|_| Malformed)?;
+        Ok(u32::from_ne_bytes(bytes))
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        let bytes = self.bytes(8)?.try_into().map_err(|_| Malformed)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    /// Text ended by a NUL byte, without it.
+    fn text(&mut self) -> Result<&'a [u8], Malformed> {
+        let end = self.0.iter().position(|&byte| byte == 0).ok_or(Malformed)?;
+        let text = self.bytes(end)?;
+        self.bytes(1)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A request as the kernel would write it.
+    pub(crate) fn request(opcode: u32, unique: u64, node: u64, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&(40 + body.len() as u32).to_ne_bytes());
+        bytes.extend_from_slice(&opcode.to_ne_bytes());
+        bytes.extend_from_slice(&unique.to_ne_bytes());
+        bytes.extend_from_slice(&node.to_ne_bytes());
+        for word in [1000u32, 100, 4242, 0] {
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    #[test]
+    fn a_lookup_carries_caller_and_name() {
+        let bytes = request(1, 7, 3, b"ser1\0");
+        let (header, operation) = parse(&bytes).unwrap();
+        assert_eq!((header.unique, header.node), (7, 3));
+        assert_eq!((header.uid, header.gid, header.pid), (1000, 100, 4242));
+        assert_eq!(operation, Operation::Lookup { name: b"ser1" });
+    }
+
+    #[test]
+    fn a_write_carries_exactly_the_bytes_it_announces() {
+        let mut body = Vec::new();
+        body.extend_from_slice(&9u64.to_ne_bytes());
+        body.extend_from_slice(&4096u64.to_ne_bytes());
+        body.extend_from_slice(&3u32.to_ne_bytes());
+        body.extend_from_slice(&0u32.to_ne_bytes());
+        body.extend_from_slice(&0u64.to_ne_bytes());
+        body.extend_from_slice(&0x8001u32.to_ne_bytes());
+        body.extend_from_slice(&0u32.to_ne_bytes());
+        body.extend_from_slice(b"abc");
+        let bytes = request(16, 1, 2, &body);
+        let write = Operation::Write { handle: 9, offset: 4096, flags: 0x8001, data: b"abc" };
+        assert_eq!(parse(&bytes).unwrap().1, write);
+        let short = request(16, 1, 2, &body[..body.len() - 1]);
+        assert_eq!(parse(&short), Err(Malformed));
+    }
+
+    #[test]
+    fn no_cut_of_any_request_panics() {
+        for opcode in 0..60 {
+            let whole = request(opcode, 1, 1, &[1; 120]);
+            for length in 0..whole.len() {
+                let mut cut = whole[..length].to_vec();
+                if length >= 4 {
+                    cut[..4].copy_from_slice(&(length as u32).to_ne_bytes());
+                }
+                let _ = parse(&cut);
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_forget_lists_its_nodes() {
+        let mut body = Vec::new();
+        body.extend_from_slice(&2u32.to_ne_bytes());
+        body.extend_from_slice(&0u32.to_ne_bytes());
+        for word in [5u64, 1, 6, 2] {
+            body.extend_from_slice(&word.to_ne_bytes());
+        }
+        let bytes = request(42, 1, 0, &body);
+        let Operation::BatchForget { items } = parse(&bytes).unwrap().1 else {
+            panic!("not a batch forget");
+        };
+        assert_eq!(items.collect::<Vec<_>>(), [(5, 1), (6, 2)]);
+        let lying = request(42, 1, 0, &u64::MAX.to_ne_bytes());
+        assert_eq!(parse(&lying), Err(Malformed));
+    }
+
+    #[test]
+    fn attributes_are_changed_only_where_the_kernel_says_so() {
+        let mut body = Vec::new();
+        body.extend_from_slice(&(1u32 | 1 << 3 | 1 << 5 | 1 << 8).to_ne_bytes());
+        body.extend_from_slice(&0u32.to_ne_bytes());
+        for word in [0u64, 77, 0, 1, 2, 3] {
+            body.extend_from_slice(&word.to_ne_bytes());
+        }
+        for word in [4u32, 5, 6, 0o644, 0, 11, 12, 0] {
+            body.extend_from_slice(&word.to_ne_bytes());
+        }
+        let bytes = request(4, 1, 1, &body);
+        let Operation::SetAttr(change) = parse(&bytes).unwrap().1 else {
+            panic!("not a setattr");
+        };
+        let wanted = SetAttr {
+            mode: Some(0o644),
+            size: Some(77),
+            modified: Some(When::Now),
+            ..SetAttr::default()
+        };
+        assert_eq!(change, wanted);
+    }
+}

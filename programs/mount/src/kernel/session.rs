@@ -1,0 +1,351 @@
+//! Worker threads between the device and a [`Handler`].
+//!
+//! A thread is added whenever the last one that listens goes to work, so a request that blocks for hours blocks
+//! nobody else. At the upper bound the last thread keeps listening and queues what it reads: interrupts still get through.
+
+use super::device::{Channel, Received};
+use super::interrupts::{Found, InWork};
+use super::reply::{self, Answer};
+use super::request::{self, Header, Operation};
+use super::MAX_TRANSFER;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tracing::{debug, error, warn};
+
+/// What a mounted file system answers. Called from many threads at once.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Ends the waiting of one request.
+    type Token: Clone + Send + 'static;
+
+    fn token(&self) -> Self::Token;
+    fn trigger(&self, token: &Self::Token);
+
+    /// Whether any signal to the caller ends this request, not only one that kills it.
+    fn ends_at_any_signal(&self, operation: &Operation<'_>) -> bool;
+
+    /// Answers one request; may block. `Err` is an errno of Linux, positive. `transfer` is empty memory that
+    /// [`Answer::Transferred`] counts in; it is kept between requests.
+    fn handle(
+        &self,
+        header: &Header,
+        operation: &Operation<'_>,
+        token: &Self::Token,
+        transfer: &mut Vec<u8>,
+    ) -> Result<Answer, i32>;
+
+    /// The kernel has forgotten `lookups` of its references to `node`. Never answered.
+    fn forget(&self, node: u64, lookups: u64);
+}
+
+/// One mount at work.
+pub(crate) struct Session<H: Handler> {
+    channel: Channel,
+    handler: H,
+    in_work: InWork<H::Token>,
+    pool: Mutex<Pool<H::Token>>,
+    ended: Condvar,
+    max_readahead: u32,
+}
+
+/// A request that waits for a thread, entered as in work already so that an interrupt finds it.
+type Waiting<T> = (Vec<u8>, T);
+
+struct Pool<T> {
+    /// Threads that exist, and how many of them listen to the device.
+    threads: usize,
+    listening: usize,
+    /// Requests read while every other thread was at work.
+    backlog: VecDeque<Waiting<T>>,
+    /// The kernel closed the device: unmounted.
+    closed: bool,
+}
+
+impl<H: Handler> Session<H> {
+    /// Starts to serve `channel`, which belongs to a fresh mount.
+    pub(crate) fn start(channel: Channel, handler: H, max_readahead: u32) -> io::Result<Arc<Self>> {
+        let session = Arc::new(Self {
+            channel,
+            handler,
+            in_work: InWork::new(),
+            pool: Mutex::new(Pool {
+                threads: 1,
+                listening: 1,
+                backlog: VecDeque::new(),
+                closed: false,
+            }),
+            ended: Condvar::new(),
+            max_readahead,
+        });
+        let watcher = Arc::clone(&session);
+        std::thread::Builder::new()
+            .name("mount-watch".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || watcher.watch())?;
+        spawn_worker(&session)?;
+        Ok(session)
+    }
+
+    /// Waits until the kernel has closed the mount or [`Self::stop`] was called, and all threads are gone.
+    pub(crate) fn wait(&self) {
+        let mut pool = self.pool();
+        while pool.threads > 0 {
+            pool = self.ended.wait(pool).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Ends all threads; requests in work are interrupted. The caller unmounts.
+    pub(crate) fn stop(&self) {
+        self.channel.stop();
+        for token in self.in_work.stop() {
+            self.handler.trigger(&token);
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.pool().closed
+    }
+
+    pub(crate) fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// Requests being answered now.
+    pub(crate) fn in_work(&self) -> usize {
+        self.in_work.count()
+    }
+
+    fn watch(&self) {
+        let end = |token: H::Token| self.handler.trigger(&token);
+        let abandon = |unique| self.send(unique, Err(rustix::io::Errno::INTR.raw_os_error()), &[]);
+        while self.in_work.watch(end, abandon) {}
+    }
+
+    /// One worker: listen, answer, listen again. Counted as listening when it begins.
+    fn work(self: &Arc<Self>) {
+        let mut request = vec![0; REQUEST_BYTES];
+        let mut transfer = Vec::new();
+        while let Received::Request(length) = self.channel.receive(&mut request) {
+            let Some(bytes) = request.get(..length) else { continue };
+            let Some((header, operation)) = self.understood(bytes) else { continue };
+            if self.answered_at_once(&header, &operation) {
+                continue;
+            }
+            let token = self.enter(&header, &operation);
+            if !self.stop_listening(header.unique, bytes, &token) {
+                continue;
+            }
+            self.answer(&header, &operation, &token, &mut transfer);
+            while let Some((bytes, token)) = self.next_waiting() {
+                if let Some((header, operation)) = self.understood(&bytes) {
+                    self.answer(&header, &operation, &token, &mut transfer);
+                }
+            }
+            if !self.listen_again() {
+                return;
+            }
+        }
+        let mut pool = self.pool();
+        pool.closed = true;
+        pool.listening -= 1;
+        pool.threads -= 1;
+        drop(pool);
+        // Whoever still works on a request of a mount that is gone may stop.
+        for token in self.in_work.stop() {
+            self.handler.trigger(&token);
+        }
+        self.channel.stop();
+        self.ended.notify_all();
+    }
+
+    fn understood<'a>(&self, bytes: &'a [u8]) -> Option<(Header, Operation<'a>)> {
+        let parsed = request::parse(bytes).ok();
+        if parsed.is_none() {
+            warn!(length = bytes.len(), "the kernel sent a request that cannot be read");
+        }
+        parsed
+    }
+
+    /// Deals with what may not wait for a thread and never blocks.
+    fn answered_at_once(&self, header: &Header, operation: &Operation<'_>) -> bool {
+        match operation {
+            Operation::Interrupt { unique } => {
+                let (found, token) = self.in_work.interrupt(*unique, Instant::now());
+                if let Some(token) = token {
+                    self.handler.trigger(&token);
+                }
+                if found == Found::Unknown {
+                    // The kernel asks again, unless the request has been answered meanwhile.
+                    self.send(header.unique, Err(rustix::io::Errno::AGAIN.raw_os_error()), &[]);
+                }
+            }
+            Operation::Forget { lookups } => self.handler.forget(header.node, *lookups),
+            Operation::BatchForget { items } => {
+                for (node, lookups) in *items {
+                    self.handler.forget(node, lookups);
+                }
+            }
+            Operation::Init { minor, max_readahead, flags, .. } => {
+                let answer = self.init(*minor, *max_readahead, *flags);
+                self.finish(header.unique, Ok(answer), &[]);
+            }
+            Operation::Destroy => self.finish(header.unique, Ok(Answer::Empty), &[]),
+            _ => return false,
+        }
+        true
+    }
+
+    fn init(&self, minor: u32, max_readahead: u32, offered: u64) -> Answer {
+        let flags = offered & WANTED;
+        debug!(minor, max_readahead, flags, "FUSE session begins");
+        reply::init(&reply::Init {
+            minor: minor.min(PROTOCOL_MINOR),
+            max_readahead: max_readahead.max(self.max_readahead),
+            flags,
+            max_background: MAX_BACKGROUND,
+            congestion_threshold: MAX_BACKGROUND / 4 * 3,
+            max_write: MAX_TRANSFER as u32,
+            max_pages: (MAX_TRANSFER / 4096) as u16,
+        })
+    }
+
+    fn enter(&self, header: &Header, operation: &Operation<'_>) -> H::Token {
+        let token = self.handler.token();
+        let at_any_signal = self.handler.ends_at_any_signal(operation);
+        self.in_work.enter(header.unique, token.clone(), header.pid, at_any_signal);
+        token
+    }
+
+    fn answer(
+        &self,
+        header: &Header,
+        operation: &Operation<'_>,
+        token: &H::Token,
+        transfer: &mut Vec<u8>,
+    ) {
+        let answer = self.handler.handle(header, operation, token, transfer);
+        self.in_work.leave(header.unique);
+        self.finish(header.unique, answer, transfer);
+    }
+
+    fn finish(&self, unique: u64, answer: Result<Answer, i32>, transfer: &[u8]) {
+        match answer {
+            Ok(Answer::Empty) => self.send(unique, Ok(()), &[]),
+            Ok(Answer::Bytes(body)) => self.send(unique, Ok(()), &body),
+            Ok(Answer::Transferred(count)) => {
+                self.send(unique, Ok(()), transfer.get(..count).unwrap_or_default());
+            }
+            Err(errno) => self.send(unique, Err(errno), &[]),
+        }
+    }
+
+    fn send(&self, unique: u64, status: Result<(), i32>, body: &[u8]) {
+        let error = status.err().unwrap_or(0);
+        let header = reply::header(unique, -error, body.len());
+        match self.channel.send(&header, body) {
+            Ok(()) => {}
+            // The caller is gone, or an interrupted request was answered in its place.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV) => {}
+            Err(errno) => {
+                error!(%errno, length = body.len(), "the kernel refused a reply");
+                let header = reply::header(unique, -rustix::io::Errno::IO.raw_os_error(), 0);
+                let _ = self.channel.send(&header, &[]);
+            }
+        }
+    }
+
+    /// Leaves the listeners to work on `bytes`. False if it has to listen on, because nobody else can: the request
+    /// waits in the backlog.
+    fn stop_listening(self: &Arc<Self>, unique: u64, bytes: &[u8], token: &H::Token) -> bool {
+        let mut pool = self.pool();
+        if pool.listening > 1 {
+            pool.listening -= 1;
+            return true;
+        }
+        if pool.threads < MAX_THREADS {
+            pool.threads += 1;
+            drop(pool);
+            // The new thread listens in this one's place, so the count of listeners stays.
+            if spawn_worker(self).is_ok() {
+                return true;
+            }
+            pool = self.pool();
+            pool.threads -= 1;
+        }
+        if pool.backlog.len() < MAX_BACKLOG {
+            pool.backlog.push_back((bytes.to_vec(), token.clone()));
+        } else {
+            drop(pool);
+            self.in_work.leave(unique);
+            self.send(unique, Err(rustix::io::Errno::AGAIN.raw_os_error()), &[]);
+        }
+        false
+    }
+
+    fn next_waiting(&self) -> Option<Waiting<H::Token>> {
+        self.pool().backlog.pop_front()
+    }
+
+    /// Joins the listeners; false if there are enough and this thread ends.
+    fn listen_again(&self) -> bool {
+        let mut pool = self.pool();
+        if pool.closed || pool.listening >= MAX_LISTENING {
+            pool.threads -= 1;
+            self.ended.notify_all();
+            return false;
+        }
+        pool.listening += 1;
+        true
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool<H::Token>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn spawn_worker<H: Handler>(session: &Arc<Session<H>>) -> io::Result<()> {
+    let session = Arc::clone(session);
+    let builder = std::thread::Builder::new().name("mount".into()).stack_size(STACK_BYTES);
+    builder.spawn(move || session.work()).map(drop)
+}
+
+/// A request: a write of the largest size and its headers.
+const REQUEST_BYTES: usize = MAX_TRANSFER + 4096;
+const STACK_BYTES: usize = 256 << 10;
+/// Threads at most; each can hold one blocked read of a device.
+const MAX_THREADS: usize = 512;
+/// Threads that listen at most when there is nothing to do; the others end.
+const MAX_LISTENING: usize = 4;
+/// Requests that wait for a thread when all are at work; more are refused with EAGAIN.
+const MAX_BACKLOG: usize = 1024;
+/// Readahead requests in flight: 16 MiB at the largest size.
+const MAX_BACKGROUND: u16 = 16;
+/// Newest minor version of the protocol this side speaks (7.36: second word of flags).
+const PROTOCOL_MINOR: u32 = 36;
+
+/// Parallel reads, truncating opens, big writes, listings with attributes where they pay, parallel lookups,
+/// 1 MiB requests, page cache dropped when size or mtime change, set-id bits cleared by the server.
+const WANTED: u64 = ASYNC_READ
+    | ATOMIC_TRUNCATE
+    | BIG_WRITES
+    | AUTO_INVALIDATE
+    | READDIRPLUS
+    | READDIRPLUS_AUTO
+    | ASYNC_DIRECT
+    | PARALLEL_LOOKUPS
+    | MAX_PAGES
+    | HANDLE_KILLPRIV_V2
+    | INIT_EXTENDED;
+
+const ASYNC_READ: u64 = 1;
+const ATOMIC_TRUNCATE: u64 = 1 << 3;
+const BIG_WRITES: u64 = 1 << 5;
+const AUTO_INVALIDATE: u64 = 1 << 12;
+const READDIRPLUS: u64 = 1 << 13;
+const READDIRPLUS_AUTO: u64 = 1 << 14;
+const ASYNC_DIRECT: u64 = 1 << 15;
+const PARALLEL_LOOKUPS: u64 = 1 << 18;
+const MAX_PAGES: u64 = 1 << 22;
+const HANDLE_KILLPRIV_V2: u64 = 1 << 28;
+const INIT_EXTENDED: u64 = 1 << 30;

@@ -1,0 +1,235 @@
+//! The kernel's side against the real kernel: root mounts a toy file system and real programs use it.
+
+use super::device::{mount, Channel, Mounted};
+use super::reply::{self, OPEN_DIRECT_IO, OPEN_NONSEEKABLE};
+use super::*;
+use rustix::process::{kill_process, Pid, Signal};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Two files whose reads never end by themselves: `device` ends at any signal, `file` only for a killed reader. And
+/// `hello`, which answers.
+struct Toy {
+    reading: Mutex<Sender<u64>>,
+}
+
+#[derive(Clone, Default)]
+struct Token(Arc<(Mutex<bool>, Condvar)>);
+
+const NAMES: [&[u8]; 3] = [b"device", b"file", b"hello"];
+const HELLO: &[u8] = b"hello, kernel\n";
+const VALIDITY: Validity =
+    Validity { entry: Duration::from_secs(1), attributes: Duration::from_secs(1) };
+
+fn attributes(node: u64) -> FileAttributes {
+    FileAttributes {
+        ino: node,
+        mode: if node == 1 { 0o040_755 } else { 0o100_644 },
+        links: 1,
+        size: if node == 4 { HELLO.len() as u64 } else { 0 },
+        block_size: 4096,
+        ..FileAttributes::default()
+    }
+}
+
+impl Handler for Toy {
+    type Token = Token;
+
+    fn token(&self) -> Token {
+        Token::default()
+    }
+
+    fn trigger(&self, token: &Token) {
+        *token.0.0.lock().unwrap() = true;
+        token.0.1.notify_all();
+    }
+
+    fn ends_at_any_signal(&self, operation: &Operation<'_>) -> bool {
+        matches!(operation, Operation::Read { handle: 2, .. })
+    }
+
+    fn handle(
+        &self,
+        header: &Header,
+        operation: &Operation<'_>,
+        token: &Token,
+        transfer: &mut Vec<u8>,
+    ) -> Result<Answer, i32> {
+        match operation {
+            Operation::Lookup { name } => {
+                let at = NAMES.iter().position(|known| known == name).ok_or(2)?;
+                let node = at as u64 + 2;
+                Ok(reply::entry(node, &attributes(node), VALIDITY))
+            }
+            Operation::GetAttr { .. } => Ok(reply::attributes(&attributes(header.node), VALIDITY)),
+            Operation::Open { .. } => {
+                Ok(reply::opened(header.node, OPEN_DIRECT_IO | OPEN_NONSEEKABLE))
+            }
+            Operation::Read { handle: 4, offset: 0, .. } => {
+                transfer.clear();
+                transfer.extend_from_slice(HELLO);
+                Ok(Answer::Transferred(HELLO.len()))
+            }
+            Operation::Read { handle: 4, .. } => Ok(Answer::Transferred(0)),
+            Operation::Read { handle, .. } => {
+                self.reading.lock().unwrap().send(*handle).unwrap();
+                let mut triggered = token.0.0.lock().unwrap();
+                while !*triggered {
+                    triggered = token.0.1.wait(triggered).unwrap();
+                }
+                Err(4)
+            }
+            Operation::Flush { .. } | Operation::Release { .. } => Ok(Answer::Empty),
+            _ => Err(38),
+        }
+    }
+
+    fn forget(&self, _node: u64, _lookups: u64) {}
+}
+
+struct Fixture {
+    /// Absent once ended: the last reference closes the device.
+    session: Option<Arc<Session<Toy>>>,
+    mounted: Mounted,
+    reading: Receiver<u64>,
+    _directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (mounted, fuse) = mount(directory.path(), false).unwrap();
+        let (sender, reading) = channel();
+        let toy = Toy { reading: Mutex::new(sender) };
+        let session = Session::start(Channel::new(fuse).unwrap(), toy, 1 << 20).unwrap();
+        Self { session: Some(session), mounted, reading, _directory: directory }
+    }
+
+    fn session(&self) -> &Session<Toy> {
+        self.session.as_deref().unwrap()
+    }
+
+    fn end(&mut self) {
+        self.mounted.unmount().unwrap();
+        if let Some(session) = self.session.take() {
+            session.stop();
+            session.wait();
+        }
+    }
+
+    fn cat(&self, name: &str) -> Child {
+        let mut cat = Command::new("cat");
+        cat.arg(self.mounted.point().join(name)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        cat.spawn().unwrap()
+    }
+
+    /// `cat` of a file whose reads block, once it is blocked.
+    fn blocked(&self, name: &str) -> Child {
+        let child = self.cat(name);
+        self.reading.recv_timeout(LIMIT).unwrap();
+        child
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Far more than anything here takes, and far less than a hang.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn ends(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "the reader is stuck");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_real_program_reads_through_the_mount() {
+    let fixture = Fixture::new();
+    let output = fixture.cat("hello").wait_with_output().unwrap();
+    assert_eq!(output.stdout, HELLO);
+    let missing = fixture.cat("missing").wait_with_output().unwrap();
+    assert!(!missing.status.success());
+}
+
+#[test]
+fn ctrl_c_ends_a_blocked_read_of_a_device_and_of_a_file() {
+    let fixture = Fixture::new();
+    for name in ["device", "file"] {
+        let mut child = fixture.blocked(name);
+        signal(&child, Signal::INT);
+        assert!(!ends(&mut child).success());
+    }
+}
+
+#[test]
+fn a_killed_reader_goes_at_once() {
+    let fixture = Fixture::new();
+    for name in ["device", "file"] {
+        let mut child = fixture.blocked(name);
+        signal(&child, Signal::KILL);
+        assert!(!ends(&mut child).success());
+    }
+}
+
+#[test]
+fn a_harmless_signal_does_not_disturb_a_file_but_the_next_deadly_one_does() {
+    let fixture = Fixture::new();
+    let path = fixture.mounted.point().join("file");
+    let mut shell = Command::new("sh");
+    // The shell keeps its handler while it reads by itself.
+    shell.args(["-c", "trap 'echo caught' USR1; read line < \"$0\"; echo read ended"]).arg(path);
+    let mut child = shell.stdout(Stdio::piped()).spawn().unwrap();
+    fixture.reading.recv_timeout(LIMIT).unwrap();
+    signal(&child, Signal::USR1);
+    assert_eq!(fixture.session().in_work(), 1);
+    signal(&child, Signal::KILL);
+    ends(&mut child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn blocked_reads_block_nobody_else() {
+    let fixture = Fixture::new();
+    let mut blocked: Vec<Child> = (0..20).map(|_| fixture.blocked("device")).collect();
+    let output = fixture.cat("hello").wait_with_output().unwrap();
+    assert_eq!(output.stdout, HELLO);
+    for child in &mut blocked {
+        signal(child, Signal::KILL);
+        ends(child);
+    }
+}
+
+#[test]
+fn the_mount_can_be_taken_away_under_a_blocked_reader() {
+    let mut fixture = Fixture::new();
+    let mut child = fixture.blocked("device");
+    let mut unseen = fixture.blocked("file");
+    fixture.end();
+    assert!(!ends(&mut child).success());
+    assert!(!ends(&mut unseen).success());
+}
+
+#[test]
+fn an_unmount_from_outside_ends_the_session() {
+    let mut fixture = Fixture::new();
+    rustix::mount::unmount(fixture.mounted.point(), rustix::mount::UnmountFlags::empty()).unwrap();
+    fixture.session().wait();
+    assert!(fixture.session().is_closed());
+    fixture.mounted.forget();
+}
