@@ -6,8 +6,12 @@
 //! read once and checked, and packets are copied out before anybody looks at them, so that a peer that
 //! scribbles over the shared memory costs this side the session and nothing else.
 
+#[cfg(test)]
+mod hostile;
 mod mapping;
 mod ring;
+#[cfg(test)]
+mod wake_model;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
