@@ -1,1 +1,29 @@
-//! messages between two processes over several lanes
+//! Messages between two processes over several lanes: a pure state machine.
+//!
+//! A [`Transport`] holds all sessions of one process. It does no input or output and reads no
+//! clock: the shell hands it packets ([`Transport::receive`]) and time, and takes packets
+//! ([`Transport::next_link`], [`Transport::transmit`]) and [`Event`]s from it. Bytes of messages
+//! stay in the program's memory, reached through [`Memory`].
+//!
+//! After every call that changes something the shell drains [`Transport::next_link`] and
+//! [`Transport::event`], and re-reads [`Transport::timeout`]. No call blocks. A `Transport` is
+//! `Send`; it must not be used in a forked child, because a copy would repeat packet numbers.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod cipher;
+pub mod config;
+pub mod event;
+mod transport;
+
+pub use cipher::{Forged, PacketCipher};
+pub use config::{Config, LaneParams, Role, SessionParams};
+pub use event::{
+    Buffer, Cause, Delivery, Event, Failure, Gone, IncomingKey, LinkIndex, Memory, Meta, OpKey,
+    OpenError, Request, SendError, SessionKey, TransferKey,
+};
+pub use transport::{Transmit, Transport};
