@@ -208,7 +208,7 @@ fn carry(a: &dyn PacketDriver, b: &dyn PacketDriver, train: &[u8], segment: usiz
     while packets.len() < count {
         let taken = a.send(&b.local_address(), &train[sent..], segment).unwrap();
         assert!(
-            taken % segment == 0 || sent + taken == train.len(),
+            taken.is_multiple_of(segment) || sent + taken == train.len(),
             "whole packets"
         );
         sent += taken;

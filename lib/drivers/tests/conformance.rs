@@ -42,8 +42,6 @@ fn the_udp_driver_conforms_bound_to_a_device() {
 }
 
 fn pair(local: SocketAddr) -> (UdpDriver, UdpDriver) {
-    (
-        UdpDriver::bind(local, None).unwrap(),
-        UdpDriver::bind(local, None).unwrap(),
-    )
+    let bind = || UdpDriver::bind(local, None).expect("a loopback address");
+    (bind(), bind())
 }

@@ -1,4 +1,5 @@
 //! The memory driver between two processes. The child gets its end over a Unix socket, by `SCM_RIGHTS`.
+#![expect(clippy::print_stdout, reason = "this test target reports for itself")]
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

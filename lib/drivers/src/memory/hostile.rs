@@ -136,12 +136,12 @@ fn victim() -> (MemoryDriver, Mapping) {
 }
 
 fn scribble(mapping: &Mapping, random: &mut Random) {
-    let direction = if random.next() % 2 == 0 {
+    let direction = if random.next().is_multiple_of(2) {
         Direction::AToB
     } else {
         Direction::BToA
     };
-    if random.next() % 3 == 0 {
+    if random.next().is_multiple_of(3) {
         let word = WORDS[(random.next() % 4) as usize];
         mapping
             .word(direction, word)

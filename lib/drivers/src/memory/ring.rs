@@ -200,7 +200,7 @@ impl Consumer {
     }
 
     /// Gives the room of everything popped back. True if the producer waits for it and must be woken.
-    pub(super) fn publish(&mut self) -> bool {
+    pub(super) fn publish(&self) -> bool {
         self.mapping
             .word(self.direction, Word::Head)
             .store(self.head, Ordering::Release);
@@ -213,7 +213,7 @@ impl Consumer {
     }
 
     /// Asks for the doorbell. True if there is something already; then nothing was asked.
-    pub(super) fn arm(&mut self) -> bool {
+    pub(super) fn arm(&self) -> bool {
         let asleep = self.mapping.word(self.direction, Word::Asleep);
         asleep.store(1, Ordering::Relaxed);
         // Either this side sees the packet, or the producer sees the flag after it has published the packet.
