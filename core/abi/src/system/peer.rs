@@ -27,7 +27,7 @@ messages! {
         /// A directory of your prefix tree. Answer: `Listing`.
         3 => List(list: PeerList),
         /// A directory or symlink of your prefix tree. Answer: `Described`.
-        4 => Stat(stat: PeerStat),
+        4 => Stat(stat: PeerPath),
         /// Your prefix tree. Answer: `Prefixes`.
         5 => Prefixes(from: u32),
         /// A program of mine wants a session with one of yours. Answer: `Accepted`.
@@ -40,6 +40,8 @@ messages! {
         9 => Changed,
         /// I stop. Programs live on. Answer: `Done`.
         10 => Goodbye,
+        /// A path below your `/net/` (P54). Answer: `Redirect`.
+        11 => Network(network: PeerPath),
     }
 }
 
@@ -65,6 +67,8 @@ messages! {
         0x107 => Accepted(accepted: Accepted),
         /// To `Check`.
         0x108 => Unknown(unknown: Check),
+        /// To `Network`.
+        0x109 => Redirect(redirect: PeerRedirect),
     }
 }
 
@@ -123,10 +127,19 @@ record! {
         pub after: Vec<u8>,
     }
 
-    /// What is there?
+    /// A path, and nothing else.
     #[derive(Clone, Debug, PartialEq, Eq)]
-    pub struct PeerStat {
-        /// Absolute path.
+    pub struct PeerPath {
+        /// The path.
+        pub path: Vec<u8>,
+    }
+
+    /// Ask another process manager.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerRedirect {
+        /// Whose.
+        pub node: Whose,
+        /// What to ask for there.
         pub path: Vec<u8>,
     }
 
@@ -247,8 +260,10 @@ record! {
         pub incarnation: Incarnation,
         /// Hash of the sender's boot id: another one means that all its processes are gone.
         pub boot: u64,
-        /// The number that packets to the sender must carry.
-        pub session: SessionId,
+        /// The number that packets to the sender must carry in the session where it asks.
+        pub asking: SessionId,
+        /// The number that packets to the sender must carry in the session where it answers.
+        pub answering: SessionId,
     }
 
     /// The encrypted part of both messages of a joining handshake.

@@ -26,7 +26,7 @@ messages! {
         5 => Unlink(unlink: Unlink),
         /// Asks a process manager who owns a path. Answer: `Resolved`.
         6 => Resolve(resolve: Resolve),
-        /// Asks this node's network manager; the path is what follows `/net/`. Answer: `Redirect`.
+        /// Asks a network manager; the path is what follows `/net/`. Answer: `Redirect`.
         7 => Network(network: Network),
         /// Lists a directory of a prefix tree. Answer: `Listing`.
         8 => List(list: List),
@@ -125,6 +125,8 @@ record! {
     /// Asks the network manager.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Network {
+        /// Whose network manager; another node's when the way leads through that node (P54).
+        pub nd: Nd,
         /// What follows `/net/`: a node's name, perhaps a link policy, perhaps the rest of a path.
         pub path: Vec<u8>,
     }

@@ -339,10 +339,12 @@ fn a_greeting_has_a_fixed_length_so_that_handshakes_do() {
         timestamp: 1,
         incarnation: Incarnation(2),
         boot: 3,
-        session: SessionId(4),
+        asking: SessionId(4),
+        answering: SessionId(5),
     };
     let golden = [
         1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0,
+        5, 0, 0, 0,
     ];
     assert_eq!(greeting.to_bytes().unwrap(), golden);
     assert_eq!(lab2().to_string(), "lab2");
