@@ -14,7 +14,7 @@ use crate::table::TableOptions;
 #[command(
     name = "slashnet",
     version,
-    about,
+    about = "Every device, file and service of every machine, under one path: /net/NODE/...",
     after_help = FIRST_STEPS,
     max_term_width = 100,
     subcommand_required = true,
@@ -171,7 +171,7 @@ pub(crate) struct NodeOptions {
     #[arg(long = "link", value_name = "IF_OR_ADDR")]
     pub(crate) links: Vec<String>,
 
-    /// UDP port of the daemon on every link [default: 4747]
+    /// UDP port of the daemon on every link [default: 41000]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
 
@@ -382,6 +382,9 @@ pub(crate) struct PeerOptions {
     /// Answer every datagram at this address
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) udp: Option<std::net::SocketAddr>,
+    /// Run on this CPU only
+    #[arg(long, value_name = "CPU")]
+    pub(crate) cpu: Option<usize>,
 }
 
 const SERIAL_SYNTAX: &str = "DEVICE=PATH[,OPTION...]";

@@ -180,6 +180,9 @@ fn found_and_expected(message: &str) -> String {
         ),
     ] {
         if let Some(rest) = message.strip_prefix(theirs) {
+            let rest = rest
+                .replace("expected u16", "expected a whole number from 1 to 65535")
+                .replace("expected u32", "expected a whole number up to 4294967295");
             return format!("{ours}{rest}");
         }
     }
@@ -275,8 +278,16 @@ mod tests {
             ),
             (1, "name = 'lab 1'", "found name 'lab 1', expected"),
             (1, "port = 0", "found port 0, expected 1 to 65535"),
-            (1, "port = 70000", "found integer `70000`, expected u16"),
-            (1, "port = 'high'", "found string \"high\", expected u16"),
+            (
+                1,
+                "port = 70000",
+                "found integer `70000`, expected a whole number from 1 to 65535",
+            ),
+            (
+                1,
+                "port = 'high'",
+                "found string \"high\", expected a whole number",
+            ),
             (
                 3,
                 "\n\nmount = true",

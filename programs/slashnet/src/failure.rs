@@ -33,6 +33,16 @@ impl Failure {
         }
     }
 
+    /// The command line was refused with this text by its parser. Exit status 2.
+    pub(crate) fn refused(text: &str) -> Self {
+        let text = text
+            .strip_prefix("error: ")
+            .unwrap_or(text)
+            .trim_end()
+            .to_owned();
+        Self { text, status: 2 }
+    }
+
     /// What went wrong was printed already. Exit status 1.
     pub(crate) const fn said() -> Self {
         Self {

@@ -9,6 +9,7 @@
 
 mod command;
 mod config;
+mod daemon;
 mod demo;
 mod directory;
 mod failure;
@@ -28,10 +29,15 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::command::Cli;
+use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match verbs::run(cli) {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => verbs::run(cli),
+        Err(error) if error.use_stderr() => Err(Failure::refused(&error.render().to_string())),
+        Err(help) => output::write(help.render().to_string().as_bytes()),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

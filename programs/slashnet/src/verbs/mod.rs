@@ -1,8 +1,11 @@
 //! One file for each verb or for a few that are one thing; each parses nothing, calls a library
 //! and prints.
 
+mod ln;
 mod manual;
-mod up;
+mod tables;
+mod trust;
+pub(crate) mod up;
 
 use crate::command::{Cli, Verb};
 use crate::failure::{Failure, Outcome};
@@ -17,9 +20,19 @@ pub(crate) fn run(cli: Cli) -> Outcome {
     match cli.verb {
         Verb::Up(options) => up::run(&global, &options),
         Verb::Demo(options) => demo::run(&global, &options),
+        Verb::Peer(options) => demo::peer(&global, &options),
         Verb::Completion { shell } => manual::completion(shell),
         Verb::Version => output::line(format!("slashnet {}", env!("CARGO_PKG_VERSION"))),
         Verb::Man { dir } => manual::pages(&dir),
+        Verb::Invite(options) => trust::invite(&global, &options),
+        Verb::Join(options) => trust::join(&global, &options),
+        Verb::Forget(options) => trust::forget(&global, &options),
+        Verb::Nodes(options) => tables::nodes(&global, options),
+        Verb::Links(options) => tables::links(&global, options),
+        Verb::Sessions(options) => tables::sessions(&global, options),
+        Verb::Ps(options) => tables::processes(&global, options),
+        Verb::Prefixes(options) => tables::prefixes(&global, &options),
+        Verb::Ln(options) => ln::run(&global, &options),
         _ => Err(Failure::new("verb", "not wired")),
     }
 }

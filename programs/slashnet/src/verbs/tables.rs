@@ -1,0 +1,240 @@
+//! `slashnet nodes`, `links`, `sessions`, `ps` and `prefixes`: what the node daemon knows.
+
+use abi::system::{
+    LinkRow, NodeRow, NodeState, PrefixRow, ProcessRow, QueryKind, Rows, SessionRole, SessionRow,
+};
+use abi::{AttachFlags, FileType, LinkAddress, Nd};
+use serde_json::Value;
+
+use crate::command::{GlobalOptions, PrefixesOptions};
+use crate::daemon::Daemon;
+use crate::failure::Outcome;
+use crate::notation::{duration, printable};
+use crate::table::{Cell, Table, TableOptions};
+
+/// Prints the nodes this one knows.
+pub(crate) fn nodes(global: &GlobalOptions, options: TableOptions) -> Outcome {
+    let mut table = Table::new(&[
+        "ND",
+        "NAME",
+        "STATE",
+        "ROUND TRIP",
+        "SESSIONS",
+        "KEY",
+        "ADDRESSES",
+    ]);
+    Daemon::of(global)?.rows(QueryKind::Nodes, Nd::LOCAL, |rows| {
+        if let Rows::Nodes(rows) = rows {
+            rows.iter().for_each(|row| table.row(node(row)));
+        }
+    })?;
+    table.print(options)
+}
+
+fn node(row: &NodeRow) -> Vec<Cell> {
+    let state = match row.state {
+        NodeState::Local => "this node",
+        NodeState::Up => "up",
+        NodeState::Connecting => "connecting",
+        NodeState::Down => "down",
+        NodeState::Idle => "not asked yet",
+    };
+    let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
+    let round_trip = row.round_trip.map_or(Value::Null.into(), |time| {
+        Cell::shown_as(
+            u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+            duration(time),
+        )
+    });
+    let key: String = row
+        .fingerprint
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    vec![
+        row.nd.0.into(),
+        row.name.as_str().into(),
+        state.into(),
+        round_trip,
+        row.sessions.into(),
+        key.into(),
+        addresses.into(),
+    ]
+}
+
+/// Prints the links of this node and how peers are reached over them.
+pub(crate) fn links(global: &GlobalOptions, options: TableOptions) -> Outcome {
+    let mut table = Table::new(&[
+        "LINK",
+        "NAME",
+        "ADDRESS",
+        "MTU",
+        "PEER",
+        "PEER ADDRESS",
+        "UP",
+        "SENT",
+        "RECEIVED",
+    ]);
+    Daemon::of(global)?.rows(QueryKind::Links, Nd::LOCAL, |rows| {
+        if let Rows::Links(rows) = rows {
+            rows.iter().for_each(|row| table.row(link(row)));
+        }
+    })?;
+    table.print(options)
+}
+
+fn link(row: &LinkRow) -> Vec<Cell> {
+    vec![
+        row.index.into(),
+        printable(&row.name).into(),
+        address(&row.address),
+        row.mtu.into(),
+        row.peer
+            .map_or(Value::Null, |peer| peer.as_str().into())
+            .into(),
+        address(&row.peer_address),
+        row.up.into(),
+        row.sent.into(),
+        row.received.into(),
+    ]
+}
+
+fn address(address: &LinkAddress) -> Cell {
+    if address.is_none() {
+        Value::Null.into()
+    } else {
+        address.to_string().into()
+    }
+}
+
+/// Prints who talks to whom.
+pub(crate) fn sessions(global: &GlobalOptions, options: TableOptions) -> Outcome {
+    let mut table = Table::new(&[
+        "SESSION",
+        "PEER SESSION",
+        "ROLE",
+        "PID",
+        "NODE",
+        "ND",
+        "PEER PID",
+        "UID",
+        "LANES",
+        "AGE",
+    ]);
+    Daemon::of(global)?.rows(QueryKind::Sessions, Nd::LOCAL, |rows| {
+        if let Rows::Sessions(rows) = rows {
+            rows.iter().for_each(|row| table.row(session(row)));
+        }
+    })?;
+    table.print(options)
+}
+
+fn session(row: &SessionRow) -> Vec<Cell> {
+    let role = match row.role {
+        SessionRole::Client => "client",
+        SessionRole::Server => "server",
+    };
+    vec![
+        row.local.0.into(),
+        row.peer.0.into(),
+        role.into(),
+        row.pid.0.into(),
+        row.node.as_str().into(),
+        row.nd.0.into(),
+        row.peer_pid.0.into(),
+        row.uid.0.into(),
+        row.lanes.into(),
+        Cell::shown_as(row.age.as_secs(), duration(row.age)),
+    ]
+}
+
+/// Prints the processes that use this node.
+pub(crate) fn processes(global: &GlobalOptions, options: TableOptions) -> Outcome {
+    let mut table = Table::new(&["PID", "NAME", "UID", "PREFIXES", "SESSIONS", "AGE"]);
+    Daemon::of(global)?.rows(QueryKind::Processes, Nd::LOCAL, |rows| {
+        if let Rows::Processes(rows) = rows {
+            rows.iter().for_each(|row| table.row(process(row)));
+        }
+    })?;
+    table.print(options)
+}
+
+fn process(row: &ProcessRow) -> Vec<Cell> {
+    vec![
+        row.pid.0.into(),
+        printable(&row.name).into(),
+        row.uid.0.into(),
+        row.prefixes.into(),
+        row.sessions.into(),
+        Cell::shown_as(row.age.as_secs(), duration(row.age)),
+    ]
+}
+
+/// Prints the prefix tree of this node or another.
+pub(crate) fn prefixes(global: &GlobalOptions, options: &PrefixesOptions) -> Outcome {
+    let daemon = Daemon::of(global)?;
+    let nd = match &options.node {
+        Some(name) => daemon.lookup(name)?,
+        None => Nd::LOCAL,
+    };
+    let mut table = Table::new(&["ND", "PID", "CHID", "HANDLE", "TYPE", "FLAGS", "PATH"]);
+    daemon.rows(QueryKind::Prefixes, nd, |rows| {
+        if let Rows::Prefixes(rows) = rows {
+            rows.iter().for_each(|row| table.row(prefix(row)));
+        }
+    })?;
+    table.print(options.table)
+}
+
+fn prefix(row: &PrefixRow) -> Vec<Cell> {
+    let path = if row.target.is_empty() {
+        Cell::from(printable(&row.path))
+    } else {
+        let path = printable(&row.path);
+        let shown = format!("{path} -> {}", printable(&row.target));
+        Cell::shown_as(path, shown)
+    };
+    vec![
+        row.nd.0.into(),
+        row.pid.0.into(),
+        row.channel.0.into(),
+        row.handle.0.into(),
+        file_type(row.file_type).into(),
+        flags(row.flags).into(),
+        path,
+    ]
+}
+
+fn file_type(file_type: FileType) -> String {
+    let name = match file_type {
+        FileType::ANY => "any",
+        FileType::FILE => "file",
+        FileType::LINK => "link",
+        FileType::SYMLINK => "symlink",
+        FileType::PIPE => "pipe",
+        FileType::SHMEM => "shmem",
+        FileType::MQUEUE => "mqueue",
+        FileType::SOCKET => "socket",
+        FileType::SEM => "sem",
+        FileType::PHOTON => "photon",
+        FileType::DUMPER => "dumper",
+        FileType::MOUNT => "mount",
+        FileType::NAME => "name",
+        FileType::TYMEM => "tymem",
+        FileType(number) => return number.to_string(),
+    };
+    name.to_owned()
+}
+
+fn flags(flags: AttachFlags) -> Cell {
+    let names: Vec<String> = flags
+        .iter_names()
+        .map(|(name, _)| name.to_lowercase())
+        .collect();
+    let text = if names.is_empty() {
+        "-".to_owned()
+    } else {
+        names.join(",")
+    };
+    Cell::shown_as(names, text)
+}
