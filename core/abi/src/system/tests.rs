@@ -53,6 +53,7 @@ fn requests() -> Vec<Request> {
             no_follow: true,
         }),
         Request::Network(Network {
+            nd: Nd::LOCAL,
             path: b"lab2/dev".to_vec(),
         }),
         Request::List(List {
