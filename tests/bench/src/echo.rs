@@ -1,0 +1,223 @@
+//! Ping-pong: one side sends a message and waits until it has come back whole.
+
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use drivers::{MemoryDriver, MemoryParts, PacketDriver, ReceiveBatch};
+use rustix::event::epoll;
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::Outcome;
+use crate::pair::{ChildOptions, Figures, Kind, Side, repeat};
+use crate::wire::{hear, tell};
+
+pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
+    match options.kind {
+        Kind::SeqpacketEcho => seqpacket(options, socket),
+        Kind::MemoryEcho | Kind::MemorySpinEcho => memory(options, socket),
+        Kind::UdpEcho => udp(options, socket),
+        Kind::GsoEcho => gso(options, socket),
+        Kind::TcpStream => Err("a stream is no echo".into()),
+    }
+}
+
+fn seqpacket(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
+    let mut bytes = vec![0; options.size];
+    // A message goes into the buffer whole or not at all; the kernel counts its own overhead too.
+    rustix::net::sockopt::set_socket_send_buffer_size(socket, options.size * 2 + 65536)?;
+    if options.side == Side::Server {
+        while rustix::net::recv(socket, &mut bytes[..], RecvFlags::empty())?.0 > 0 {
+            rustix::net::send(socket, &bytes, SendFlags::NOSIGNAL)?;
+        }
+        return Ok(None);
+    }
+    repeat(options, || {
+        rustix::net::send(socket, &bytes, SendFlags::NOSIGNAL)?;
+        let count = rustix::net::recv(socket, &mut bytes[..], RecvFlags::empty())?.0;
+        whole(count, options.size)
+    })
+    .map(Some)
+}
+
+fn memory(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
+    let spin = options.kind == Kind::MemorySpinEcho;
+    if options.side == Side::Server {
+        let (driver, parts) = MemoryDriver::create()?;
+        tell(
+            socket,
+            "parts",
+            &[parts.memfd.as_fd(), parts.fd_a.as_fd(), parts.fd_b.as_fd()],
+        )?;
+        let mut end = MemoryEnd::new(driver, spin)?;
+        loop {
+            let message = end.receive(options.size)?;
+            end.send(&message)?;
+            end.spare = message;
+        }
+    }
+    let (_, fds) = hear(socket)?;
+    let [memfd, fd_a, fd_b] = <[OwnedFd; 3]>::try_from(fds).map_err(|_few| "three descriptors")?;
+    let mut end = MemoryEnd::new(
+        MemoryDriver::attach(MemoryParts { memfd, fd_a, fd_b })?,
+        spin,
+    )?;
+    let bytes = vec![0; options.size];
+    repeat(options, || {
+        end.send(&bytes)?;
+        let message = end.receive(options.size)?;
+        whole(message.len(), options.size)?;
+        end.spare = message;
+        Ok(())
+    })
+    .map(Some)
+}
+
+/// One end of the memory driver with the least that a user of it needs.
+struct MemoryEnd {
+    driver: MemoryDriver,
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    batch: ReceiveBatch,
+    spare: Vec<u8>,
+    spin: bool,
+}
+
+impl MemoryEnd {
+    fn new(driver: MemoryDriver, spin: bool) -> Outcome<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&epoll, driver.readable(), data, driver.events(false))?;
+        let (batch, spare) = (ReceiveBatch::new(), Vec::new());
+        Ok(Self {
+            driver,
+            epoll,
+            events: Vec::with_capacity(1),
+            batch,
+            spare,
+            spin,
+        })
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Outcome<()> {
+        let segment = self.driver.properties().max_frame.min(bytes.len());
+        let to = self.driver.local_address();
+        let mut sent = 0;
+        while sent < bytes.len() {
+            sent += self.driver.send(&to, &bytes[sent..], segment)?;
+            if sent < bytes.len() && !self.driver.writable() {
+                self.sleep()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, size: usize) -> Outcome<Vec<u8>> {
+        let mut message = std::mem::take(&mut self.spare);
+        message.clear();
+        while message.len() < size {
+            let count = self.driver.receive(&mut self.batch)?;
+            for index in 0..count {
+                if let Some((_, bytes)) = self.batch.packet(index) {
+                    message.extend_from_slice(bytes);
+                }
+            }
+            if message.len() >= size || self.spin && self.spin_for_a_while() {
+                continue;
+            }
+            if count == 0 && !self.driver.arm() {
+                self.sleep()?;
+            }
+        }
+        Ok(message)
+    }
+
+    fn spin_for_a_while(&self) -> bool {
+        (0..SPINS).any(|_| {
+            std::hint::spin_loop();
+            self.driver.has_data() == Some(true)
+        })
+    }
+
+    fn sleep(&mut self) -> Outcome<()> {
+        self.events.clear();
+        epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.events),
+            None,
+        )?;
+        Ok(())
+    }
+}
+
+fn udp(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
+    let udp = connected(options, socket)?;
+    let mut bytes = vec![0; options.size];
+    if options.side == Side::Server {
+        loop {
+            let count = udp.recv(&mut bytes)?;
+            udp.send(&bytes[..count])?;
+        }
+    }
+    repeat(options, || {
+        udp.send(&bytes)?;
+        whole(udp.recv(&mut bytes)?, options.size)
+    })
+    .map(Some)
+}
+
+/// Datagrams in trains that the kernel cuts and joins, with plain blocking calls.
+fn gso(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
+    let udp = connected(options, socket)?;
+    crate::network::enable_offload(udp.as_fd(), SEGMENT)?;
+    let mut bytes = vec![0; options.size.max(TRAIN)];
+    let size = options.size;
+    let receive = |bytes: &mut [u8]| -> Outcome<()> {
+        let mut received = 0;
+        while received < size {
+            received += udp.recv(&mut bytes[received..])?;
+        }
+        whole(received, size)
+    };
+    let send = |bytes: &[u8]| -> Outcome<()> {
+        for train in bytes[..size].chunks(TRAIN) {
+            udp.send(train)?;
+        }
+        Ok(())
+    };
+    if options.side == Side::Server {
+        loop {
+            receive(&mut bytes)?;
+            send(&bytes)?;
+        }
+    }
+    repeat(options, || {
+        send(&bytes)?;
+        receive(&mut bytes)
+    })
+    .map(Some)
+}
+
+/// A UDP socket on the own address, connected to the peer's, once both exist.
+fn connected(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<UdpSocket> {
+    let at = options.at.as_deref().ok_or("an own address is needed")?;
+    let to = options.to.as_deref().ok_or("a peer address is needed")?;
+    let udp = UdpSocket::bind(at)?;
+    udp.connect(to)?;
+    tell(socket, "bound", &[])?;
+    hear(socket)?;
+    Ok(udp)
+}
+
+fn whole(count: usize, size: usize) -> Outcome<()> {
+    if count == size {
+        Ok(())
+    } else {
+        Err(format!("{count} of {size} bytes came back").into())
+    }
+}
+
+/// UDP payload of one packet at an MTU of 1500.
+const SEGMENT: usize = 1472;
+/// The most that one call may hand over: 44 segments stay below 64 KiB.
+const TRAIN: usize = SEGMENT * 44;
+const SPINS: u32 = 2000;

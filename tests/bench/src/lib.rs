@@ -1,1 +1,0 @@
-//! ratios of medians against a reference in the same run

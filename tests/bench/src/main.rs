@@ -1,0 +1,110 @@
+//! Measures Slashnet beside what the system offers, in turn, in one run.
+//!
+//! A figure alone means little on a machine that others use too. Each group here measures its subjects one
+//! after the other in every round, in child processes pinned to stated CPUs, and reports the median of each
+//! and the median of the ratios to the first, the reference. Nothing here fails a build: a missed target is
+//! printed, not hidden and not punished.
+#![expect(clippy::print_stdout, reason = "a program that reports")]
+
+mod echo;
+mod group;
+mod local;
+mod namespaces;
+mod network;
+mod pair;
+mod place;
+mod report;
+mod samples;
+mod stream;
+mod wire;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use group::{Group, Settings};
+
+/// Ratios of medians against a reference, measured in turn in one run.
+#[derive(Parser)]
+#[command(name = "bench", version)]
+struct Options {
+    /// Only groups whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Rounds for each group; every subject is measured once in each.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: u32,
+    /// Milliseconds for one measurement.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    milliseconds: u64,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// List the groups and stop.
+    #[arg(long)]
+    list: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// One of the two processes of a measurement; started by the bench itself.
+    #[command(hide = true)]
+    Child(pair::ChildOptions),
+    /// Holds a network namespace open; started by the bench itself.
+    #[command(hide = true)]
+    Hold,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let outcome = match &options.role {
+        Some(Role::Child(child)) => pair::run_child(child),
+        Some(Role::Hold) => namespaces::hold(),
+        None => run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Outcome<()> {
+    let settings = Settings {
+        rounds: options.rounds,
+        time: Duration::from_millis(options.milliseconds),
+    };
+    let mut groups: Vec<Group> = Vec::new();
+    groups.extend(local::groups());
+    groups.extend(network::groups());
+    if let Some(only) = &options.only {
+        groups.retain(|group| group.name.contains(only.as_str()));
+    }
+    if options.list {
+        for group in &groups {
+            println!("{}", group.name);
+        }
+        return Ok(());
+    }
+    let mut results = Vec::new();
+    for group in groups {
+        eprintln!("bench: {}", group.name);
+        let result = group.measure(settings);
+        if !options.json {
+            report::print(&result);
+        }
+        results.push(result);
+    }
+    if options.json {
+        report::print_json(&results)?;
+    }
+    Ok(())
+}
+
+/// What goes wrong in a bench is told to a person; there is nobody to match on it.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,0 +1,259 @@
+//! The two processes of one measurement.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use crate::samples::quantile;
+use crate::{Outcome, echo, namespaces, place, stream};
+
+/// What one child does.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ChildOptions {
+    #[arg(long)]
+    pub(crate) side: Side,
+    #[arg(long)]
+    pub(crate) kind: Kind,
+    #[arg(long)]
+    pub(crate) cpu: usize,
+    #[arg(long)]
+    pub(crate) size: usize,
+    #[arg(long)]
+    pub(crate) milliseconds: u64,
+    /// Process whose network namespace to enter.
+    #[arg(long)]
+    pub(crate) network: Option<i32>,
+    /// Own address, or the directory of the own node.
+    #[arg(long)]
+    pub(crate) at: Option<String>,
+    /// The peer's address, or the name of its node.
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    Server,
+    Client,
+}
+
+/// What carries the bytes, and in which pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    SeqpacketEcho,
+    MemoryEcho,
+    MemorySpinEcho,
+    UdpEcho,
+    GsoEcho,
+    TcpStream,
+}
+
+/// A client and a server, still to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) kind: Kind,
+    pub(crate) size: usize,
+    /// CPUs of client and server.
+    pub(crate) cpus: (usize, usize),
+    pub(crate) client: Place,
+    pub(crate) server: Place,
+}
+
+/// Where one side is on the network.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) network: Option<i32>,
+    pub(crate) at: Option<String>,
+    pub(crate) to: Option<String>,
+}
+
+/// What a client found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    /// Median time of one operation in nanoseconds.
+    pub(crate) median: u64,
+    pub(crate) p99: u64,
+    /// Bytes per second, for streams.
+    pub(crate) rate: u64,
+}
+
+impl Pair {
+    pub(crate) fn run(&self, time: Duration) -> Outcome<Figures> {
+        let (first, second) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        let (client_cpu, server_cpu) = self.cpus;
+        let _server = self.start(Side::Server, &self.server, server_cpu, first, time)?;
+        let mut client = self.start(Side::Client, &self.client, client_cpu, second, time)?;
+        let text = client.output(time + PATIENCE)?;
+        Figures::parse(&text)
+    }
+
+    fn start(
+        &self,
+        side: Side,
+        place: &Place,
+        cpu: usize,
+        socket: OwnedFd,
+        time: Duration,
+    ) -> Outcome<Guarded> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("child");
+        let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+            value()
+                .map(|value| value.get_name().to_owned())
+                .unwrap_or_default()
+        };
+        command.args(["--side", &name(&|| side.to_possible_value())]);
+        command.args(["--kind", &name(&|| self.kind.to_possible_value())]);
+        command.args(["--cpu", &cpu.to_string(), "--size", &self.size.to_string()]);
+        command.args(["--milliseconds", &time.as_millis().to_string()]);
+        if let Some(network) = place.network {
+            command.args(["--network", &network.to_string()]);
+        }
+        if let Some(at) = &place.at {
+            command.args(["--at", at]);
+        }
+        if let Some(to) = &place.to {
+            command.args(["--to", to]);
+        }
+        command.stdin(Stdio::from(socket));
+        command.stdout(if side == Side::Client {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
+        Ok(Guarded(command.spawn()?))
+    }
+}
+
+/// A child that does not outlive the measurement.
+pub(crate) struct Guarded(pub(crate) Child);
+
+impl Guarded {
+    /// Everything that the child prints until it ends, for at most `patience`.
+    pub(crate) fn output(&mut self, patience: Duration) -> Outcome<String> {
+        let mut stdout = self
+            .0
+            .stdout
+            .take()
+            .ok_or("the child's output is not piped")?;
+        let deadline = Instant::now() + patience;
+        let mut text = Vec::new();
+        let mut chunk = [0; 4096];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left)?;
+            let mut polled = [PollFd::new(&stdout, PollFlags::IN)];
+            if rustix::event::poll(&mut polled, Some(&left))? == 0 {
+                return Err(format!("the client did not end within {patience:?}").into());
+            }
+            match stdout.read(&mut chunk)? {
+                0 => return Ok(String::from_utf8(text)?),
+                count => text.extend_from_slice(&chunk[..count]),
+            }
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Figures {
+    fn parse(text: &str) -> Outcome<Self> {
+        if let Some(reason) = text.strip_prefix("error: ") {
+            return Err(reason.trim().into());
+        }
+        let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+        let mut next =
+            || -> Outcome<u64> { Ok(numbers.next().ok_or("the client printed no figures")??) };
+        Ok(Self {
+            median: next()?,
+            p99: next()?,
+            rate: next()?,
+        })
+    }
+
+    pub(crate) fn microseconds(self) -> f64 {
+        Duration::from_nanos(self.median).as_secs_f64() * 1e6
+    }
+
+    pub(crate) fn gigabits(self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
+        let rate = self.rate as f64;
+        rate * 8.0 / 1e9
+    }
+}
+
+/// The whole life of one child.
+pub(crate) fn run_child(options: &ChildOptions) -> Outcome<()> {
+    let outcome = child_work(options);
+    match (options.side, outcome) {
+        (Side::Client, Ok(Some(figures))) => {
+            println!("{} {} {}", figures.median, figures.p99, figures.rate);
+            Ok(())
+        }
+        (Side::Client, Err(error)) => {
+            println!("error: {error}");
+            Ok(())
+        }
+        (_, outcome) => outcome.map(|_figures| ()),
+    }
+}
+
+fn child_work(options: &ChildOptions) -> Outcome<Option<Figures>> {
+    // Not outliving a parent that was killed.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if let Some(pid) = options.network {
+        namespaces::enter(pid)?;
+    }
+    place::pin(options.cpu)?;
+    let stdin = std::io::stdin();
+    match options.kind {
+        Kind::TcpStream => stream::run(options, stdin.as_fd()),
+        _ => echo::run(options, stdin.as_fd()),
+    }
+}
+
+/// Repeats `operation` for the time asked for, after a short warm-up, and times each.
+pub(crate) fn repeat(
+    options: &ChildOptions,
+    mut operation: impl FnMut() -> Outcome<()>,
+) -> Outcome<Figures> {
+    let time = Duration::from_millis(options.milliseconds);
+    let warm = Instant::now() + time / 10;
+    while Instant::now() < warm {
+        operation()?;
+    }
+    let mut samples = Vec::with_capacity(1 << 20);
+    let end = Instant::now() + time;
+    let mut before = Instant::now();
+    while before < end && samples.len() < samples.capacity() {
+        operation()?;
+        let after = Instant::now();
+        samples.push(u64::try_from((after - before).as_nanos())?);
+        before = after;
+    }
+    samples.sort_unstable();
+    Ok(Figures {
+        median: quantile(&samples, 0.5),
+        p99: quantile(&samples, 0.99),
+        rate: 0,
+    })
+}
+
+/// What starting and ending may take besides the measurement.
+const PATIENCE: Duration = Duration::from_secs(20);
