@@ -17,7 +17,7 @@ pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Opt
         Kind::MemoryEcho | Kind::MemorySpinEcho => memory(options, socket),
         Kind::UdpEcho => udp(options, socket),
         Kind::GsoEcho => gso(options, socket),
-        Kind::TcpStream => Err("a stream is no echo".into()),
+        other => Err(format!("{other:?} is no echo").into()),
     }
 }
 

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
 mod echo;
+mod files;
 mod group;
 mod local;
 mod namespaces;
@@ -56,6 +57,16 @@ enum Role {
     /// Holds a network namespace open; started by the bench itself.
     #[command(hide = true)]
     Hold,
+    /// Runs a command in a network namespace and on one CPU; started by the bench itself.
+    #[command(hide = true)]
+    Enter {
+        #[arg(long)]
+        network: i32,
+        #[arg(long)]
+        cpu: usize,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -63,6 +74,11 @@ fn main() -> ExitCode {
     let outcome = match &options.role {
         Some(Role::Child(child)) => pair::run_child(child),
         Some(Role::Hold) => namespaces::hold(),
+        Some(Role::Enter {
+            network,
+            cpu,
+            command,
+        }) => files::enter(*network, *cpu, command),
         None => run(&options),
     };
     match outcome {
@@ -81,7 +97,9 @@ fn run(options: &Options) -> Outcome<()> {
     };
     let mut groups: Vec<Group> = Vec::new();
     groups.extend(local::groups());
-    groups.extend(network::groups());
+    let lab = network::Lab::default();
+    groups.extend(network::groups(&lab));
+    groups.extend(files::groups(&lab));
     if let Some(only) = &options.only {
         groups.retain(|group| group.name.contains(only.as_str()));
     }

@@ -10,8 +10,7 @@ use crate::namespaces::{ADDRESSES, Namespaces};
 use crate::pair::{Kind, Pair, Place};
 use crate::place::Placement;
 
-pub(crate) fn groups() -> Vec<Group> {
-    let lab = Lab::default();
+pub(crate) fn groups(lab: &Lab) -> Vec<Group> {
     let mut groups = Vec::new();
     for placement in [Placement::Same, Placement::Split] {
         groups.push(
@@ -27,7 +26,8 @@ pub(crate) fn groups() -> Vec<Group> {
         groups.push(
             Group::new("bulk of 1 MiB messages", "Gbit/s")
                 .placed(placement)
-                .subject(lab.stream("one TCP stream", Kind::TcpStream, 1024 * 1024, placement)),
+                .subject(lab.stream("one TCP stream", Kind::TcpStream, 1024 * 1024, placement))
+                .subject(lab.stream("quinn", Kind::QuinnStream, 1024 * 1024, placement)),
         );
     }
     groups

@@ -1,7 +1,7 @@
 //! The two processes of one measurement.
 
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::samples::quantile;
-use crate::{Outcome, echo, namespaces, place, stream};
+use crate::{Outcome, echo, files, namespaces, place, stream};
 
 /// What one child does.
 #[derive(Args, Clone, Debug)]
@@ -51,6 +51,9 @@ pub(crate) enum Kind {
     UdpEcho,
     GsoEcho,
     TcpStream,
+    QuinnStream,
+    FileWrite,
+    FileRead,
 }
 
 /// A client and a server, still to be started.
@@ -91,8 +94,8 @@ impl Pair {
             None,
         )?;
         let (client_cpu, server_cpu) = self.cpus;
-        let _server = self.start(Side::Server, &self.server, server_cpu, first, time)?;
-        let mut client = self.start(Side::Client, &self.client, client_cpu, second, time)?;
+        let _server = self.start(Side::Server, &self.server, server_cpu, first.into(), time)?;
+        let mut client = self.start(Side::Client, &self.client, client_cpu, second.into(), time)?;
         let text = client.output(time + PATIENCE)?;
         Figures::parse(&text)
     }
@@ -102,7 +105,7 @@ impl Pair {
         side: Side,
         place: &Place,
         cpu: usize,
-        socket: OwnedFd,
+        stdin: Stdio,
         time: Duration,
     ) -> Outcome<Guarded> {
         let mut command = Command::new(std::env::current_exe()?);
@@ -125,13 +128,41 @@ impl Pair {
         if let Some(to) = &place.to {
             command.args(["--to", to]);
         }
-        command.stdin(Stdio::from(socket));
+        command.stdin(stdin);
         command.stdout(if side == Side::Client {
             Stdio::piped()
         } else {
             Stdio::null()
         });
         Ok(Guarded(command.spawn()?))
+    }
+}
+
+/// A measurement that needs one process only.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) kind: Kind,
+    pub(crate) size: usize,
+    pub(crate) cpu: usize,
+    pub(crate) at: String,
+}
+
+impl Task {
+    pub(crate) fn run(&self) -> Outcome<Figures> {
+        let place = Place {
+            at: Some(self.at.clone()),
+            ..Place::default()
+        };
+        let pair = Pair {
+            kind: self.kind,
+            size: self.size,
+            cpus: (self.cpu, self.cpu),
+            client: Place::default(),
+            server: Place::default(),
+        };
+        let none = Stdio::null();
+        let mut child = pair.start(Side::Client, &place, self.cpu, none, Duration::ZERO)?;
+        Figures::parse(&child.output(LONG_PATIENCE)?)
     }
 }
 
@@ -191,6 +222,10 @@ impl Figures {
         Duration::from_nanos(self.median).as_secs_f64() * 1e6
     }
 
+    pub(crate) fn megabytes(self) -> f64 {
+        self.gigabits() * 1e3 / 8.0
+    }
+
     pub(crate) fn gigabits(self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
         let rate = self.rate as f64;
@@ -224,6 +259,8 @@ fn child_work(options: &ChildOptions) -> Outcome<Option<Figures>> {
     let stdin = std::io::stdin();
     match options.kind {
         Kind::TcpStream => stream::run(options, stdin.as_fd()),
+        Kind::FileWrite | Kind::FileRead => files::run(options).map(Some),
+        Kind::QuinnStream => Err(stream::become_quinn(options)?),
         _ => echo::run(options, stdin.as_fd()),
     }
 }
@@ -257,3 +294,5 @@ pub(crate) fn repeat(
 
 /// What starting and ending may take besides the measurement.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For 256 MiB through something slow.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);

@@ -1,8 +1,12 @@
 //! One way, as fast as it goes.
 
+use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::BorrowedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
@@ -42,4 +46,26 @@ pub(crate) fn rate(bytes: usize, time: Duration) -> Outcome<Figures> {
         p99: 0,
         rate,
     })
+}
+
+/// Goes on as the program of the other workspace. Returns only if that fails.
+pub(crate) fn become_quinn(options: &ChildOptions) -> Outcome<Box<dyn Error + Send + Sync>> {
+    let program =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/target/release/quinn-stream");
+    if !program.exists() {
+        let build = "cargo build --release --manifest-path tests/peers/Cargo.toml";
+        return Err(format!("quinn is not built: {build}").into());
+    }
+    let side = match options.side {
+        Side::Server => "server",
+        Side::Client => "client",
+    };
+    let error = Command::new(program)
+        .arg(side)
+        .arg(options.at.as_deref().ok_or("an own address")?)
+        .arg(options.to.as_deref().ok_or("a peer address")?)
+        .arg(options.size.to_string())
+        .arg(options.milliseconds.to_string())
+        .exec();
+    Ok(error.into())
 }

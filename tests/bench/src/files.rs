@@ -1,0 +1,287 @@
+//! Files of another machine, through a mount.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Outcome;
+use crate::group::{Group, Subject};
+use crate::namespaces::ADDRESSES;
+use crate::network::Lab;
+use crate::pair::{ChildOptions, Figures, Guarded, Kind, Task};
+use crate::place::Placement;
+use crate::stream::rate;
+
+const SIZE: usize = 256 << 20;
+const CHUNK: usize = 1 << 20;
+
+/// A directory of the server, and the place where the client has it mounted.
+pub(crate) struct Mounted {
+    pub(crate) exported: PathBuf,
+    pub(crate) mounted: PathBuf,
+    pub(crate) client_cpu: usize,
+    /// What keeps it running.
+    pub(crate) _alive: Box<dyn std::any::Any>,
+}
+
+pub(crate) fn groups(lab: &Lab) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for placement in [Placement::Same, Placement::Split] {
+        let sshfs = Shared::new(lab, move |lab| sshfs(lab, placement));
+        for (name, kind) in [("write", Kind::FileWrite), ("read", Kind::FileRead)] {
+            groups.push(
+                Group::new(format!("file {name}, 256 MiB from another machine"), "MB/s")
+                    .placed(placement)
+                    .subject(sshfs.subject("sshfs, aes128-gcm", kind)),
+            );
+        }
+    }
+    groups
+}
+
+/// A mount that several subjects use, made when first needed.
+#[derive(Clone)]
+struct Shared {
+    lab: Lab,
+    make: Make,
+    made: Rc<RefCell<Option<Result<Mounted, String>>>>,
+}
+
+type Make = Rc<dyn Fn(&Lab) -> Outcome<Mounted>>;
+
+impl Shared {
+    fn new(lab: &Lab, make: impl Fn(&Lab) -> Outcome<Mounted> + 'static) -> Self {
+        Self {
+            lab: lab.clone(),
+            make: Rc::new(make),
+            made: Rc::default(),
+        }
+    }
+
+    fn subject(&self, name: &'static str, kind: Kind) -> Subject {
+        let shared = self.clone();
+        Subject::new(name, move |_time| {
+            let mut made = shared.made.borrow_mut();
+            let made = made.get_or_insert_with(|| {
+                (shared.make)(&shared.lab).map_err(|error| error.to_string())
+            });
+            match made {
+                Ok(mounted) => mounted.measure(kind),
+                Err(reason) => Err(reason.clone().into()),
+            }
+        })
+    }
+}
+
+impl Mounted {
+    fn measure(&self, kind: Kind) -> Outcome<f64> {
+        // A file of its own for each measurement, so that no cache has seen it.
+        let name = format!("bench-{}", std::process::id());
+        let (near, far) = (self.mounted.join(&name), self.exported.join(&name));
+        if kind == Kind::FileRead {
+            fill(&far)?;
+        }
+        let task = Task {
+            kind,
+            size: SIZE,
+            cpu: self.client_cpu,
+            at: near.display().to_string(),
+        };
+        let figures = task.run();
+        let length = fs::metadata(&far).map(|metadata| metadata.len());
+        fs::remove_file(&far)?;
+        // The directory entry that the mount has cached must not outlive the file.
+        let _ = fs::remove_file(&near);
+        if length? != SIZE as u64 {
+            return Err("the file did not arrive whole".into());
+        }
+        Ok(figures?.megabytes())
+    }
+}
+
+/// The child's part: one file, one megabyte at a time, until the server has it all.
+pub(crate) fn run(options: &ChildOptions) -> Outcome<Figures> {
+    let path = options.at.as_deref().ok_or("a path")?;
+    let mut chunk = vec![0x5a; CHUNK];
+    let start = Instant::now();
+    let mut bytes = 0;
+    if options.kind == Kind::FileWrite {
+        let mut file = fs::File::create(path)?;
+        while bytes < options.size {
+            file.write_all(&chunk)?;
+            bytes += chunk.len();
+        }
+        file.sync_all()?;
+    } else {
+        let mut file = fs::File::open(path)?;
+        loop {
+            match file.read(&mut chunk)? {
+                0 => break,
+                count => bytes += count,
+            }
+        }
+    }
+    if bytes != options.size {
+        return Err(format!("{bytes} of {} bytes", options.size).into());
+    }
+    rate(bytes, start.elapsed())
+}
+
+fn fill(path: &Path) -> Outcome<()> {
+    let chunk = vec![0xa5; CHUNK];
+    let mut file = fs::File::create(path)?;
+    for _ in 0..SIZE / CHUNK {
+        file.write_all(&chunk)?;
+    }
+    Ok(())
+}
+
+/// A temporary directory in memory, so that no disk is measured.
+pub(crate) fn memory_directory() -> Outcome<TempDir> {
+    Ok(tempfile::Builder::new()
+        .prefix("slashnet-bench")
+        .tempdir_in("/dev/shm")?)
+}
+
+/// Waits until something is mounted at `path`.
+pub(crate) fn await_mount(path: &Path, patience: Duration) -> Outcome<()> {
+    let deadline = Instant::now() + patience;
+    let text = path.display().to_string();
+    while Instant::now() < deadline {
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        if mounts
+            .lines()
+            .any(|line| line.split(' ').nth(1) == Some(&text))
+        {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(format!("nothing was mounted at {text} within {patience:?}").into())
+}
+
+/// Unmounts when dropped, before the directories below vanish.
+pub(crate) struct Unmount(pub(crate) PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount")
+            .arg("--lazy")
+            .arg(&self.0)
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+fn sshfs(lab: &Lab, placement: Placement) -> Outcome<Mounted> {
+    for program in ["/usr/sbin/sshd", "/usr/bin/sshfs", "/usr/bin/ssh-keygen"] {
+        if !Path::new(program).exists() {
+            return Err(format!("{program} is not installed").into());
+        }
+    }
+    let [client, server] = lab.pids()?;
+    let (client_cpu, server_cpu) = placement.cpus()?;
+    let directory = memory_directory()?;
+    let root = directory.path();
+    let (exported, mounted) = (root.join("exported"), root.join("mounted"));
+    fs::create_dir(&exported)?;
+    fs::create_dir(&mounted)?;
+    let key = root.join("key");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key)
+        .status()?;
+    if !made.success() {
+        return Err("ssh-keygen failed".into());
+    }
+    let config = root.join("sshd_config");
+    let shown = root.display();
+    fs::write(
+        &config,
+        format!(
+            "Port {SSH_PORT}\nListenAddress {address}\nHostKey {shown}/key\nPidFile none\n\
+             AuthorizedKeysFile {shown}/key.pub\nStrictModes no\nUsePAM no\n\
+             PermitRootLogin yes\nSubsystem sftp internal-sftp\n",
+            address = ADDRESSES[1]
+        ),
+    )?;
+    fs::create_dir_all("/run/sshd")?;
+    let daemon = inside(server, server_cpu, "/usr/sbin/sshd")?
+        .args(["-D", "-e", "-f"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map(Guarded)?;
+    await_port(server, SSH_PORT)?;
+    let options = format!(
+        "port={SSH_PORT},IdentityFile={shown}/key,StrictHostKeyChecking=no,LogLevel=ERROR,\
+         UserKnownHostsFile=/dev/null,Ciphers=aes128-gcm@openssh.com"
+    );
+    let mount = inside(client, client_cpu, "/usr/bin/sshfs")?
+        .arg("-f")
+        .arg(format!("root@{}:{}", ADDRESSES[1], exported.display()))
+        .arg(&mounted)
+        .args(["-o", &options])
+        .stdin(Stdio::null())
+        .spawn()
+        .map(Guarded)?;
+    await_mount(&mounted, Duration::from_secs(10))?;
+    let unmount = Unmount(mounted.clone());
+    Ok(Mounted {
+        exported,
+        mounted,
+        client_cpu,
+        _alive: Box::new((unmount, mount, daemon, directory)),
+    })
+}
+
+/// A command on a CPU of its own in the network namespace of process `pid`.
+pub(crate) fn inside(pid: i32, cpu: usize, program: &str) -> Outcome<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([
+        "enter",
+        "--network",
+        &pid.to_string(),
+        "--cpu",
+        &cpu.to_string(),
+        "--",
+        program,
+    ]);
+    Ok(command)
+}
+
+/// Goes on as another program in a network namespace, on one CPU. Returns only if that fails.
+pub(crate) fn enter(network: i32, cpu: usize, command: &[String]) -> Outcome<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    crate::namespaces::enter(network)?;
+    crate::place::pin(cpu)?;
+    let (program, arguments) = command.split_first().ok_or("a command")?;
+    Err(Command::new(program).args(arguments).exec().into())
+}
+
+/// Waits until somebody listens on a TCP port in the namespace of process `pid`.
+fn await_port(pid: i32, port: u16) -> Outcome<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let wanted = format!(":{port:04X} ");
+    while Instant::now() < deadline {
+        let table = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
+        if table
+            .lines()
+            .any(|line| line.contains(&wanted) && line.contains(" 0A "))
+        {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(format!("nobody listens on port {port}").into())
+}
+
+const SSH_PORT: u16 = 7722;
