@@ -1,0 +1,238 @@
+use alloc::vec::Vec;
+
+use abi::system::NETWORK_MANAGER;
+use abi::{Candidate, ChannelId, Errno, FileType, Nd, Pid, Result};
+
+use super::{Step, with_flags};
+use crate::pathname::{Pathname, below, join};
+use crate::resolve::{HANDLE_OWN, HANDLE_SYMLINK, is_own};
+
+/// One nesting of the search: a path at one process manager or behind one redirect.
+#[derive(Clone, Debug)]
+pub(super) struct Frame {
+    /// How the client sees the root that `path` starts at.
+    pub(super) base: Vec<u8>,
+    pub(super) path: Pathname,
+    pub(super) work: Work,
+    /// How many redirects and symlinks led here.
+    pub(super) depth: u32,
+    /// The error that the candidates so far amount to (P34).
+    pub(super) saved: Option<Errno>,
+    /// The present candidate refused with this and is now probed (P37).
+    pub(super) probing: Option<Errno>,
+    /// The present candidate has changed the type already.
+    pub(super) retyped: bool,
+    /// Whose process manager is asked first.
+    nd: Nd,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Ask the process manager who owns the path.
+    Ask,
+    /// Try these.
+    List {
+        candidates: Vec<Candidate>,
+        next: usize,
+        asked: Nd,
+        resolved: bool,
+    },
+    /// Nobody is left.
+    Over,
+}
+
+/// What a frame wants.
+pub(super) enum Target {
+    Step(Step),
+    Descend {
+        nd: Nd,
+        base: Vec<u8>,
+        path: Pathname,
+    },
+    Malformed,
+    Exhausted,
+}
+
+impl Frame {
+    pub(super) fn ask(nd: Nd, base: Vec<u8>, path: Pathname, depth: u32) -> Self {
+        Self {
+            nd,
+            ..Self::list(base, path, Work::Ask, depth)
+        }
+    }
+
+    pub(super) fn list(base: Vec<u8>, path: Pathname, work: Work, depth: u32) -> Self {
+        Self {
+            base,
+            path,
+            work,
+            depth,
+            saved: None,
+            probing: None,
+            retyped: false,
+            nd: Nd::LOCAL,
+        }
+    }
+
+    pub(super) fn target(&self) -> Target {
+        let (candidate, asked, resolved) = match &self.work {
+            Work::Over => return Target::Exhausted,
+            Work::Ask => return Target::Step(self.resolve(with_flags(&self.path), self.nd)),
+            Work::List {
+                candidates,
+                next,
+                asked,
+                resolved,
+            } => match candidates.get(*next) {
+                Some(candidate) => (*candidate, *asked, *resolved),
+                None => return Target::Exhausted,
+            },
+        };
+        let Some(rest) = below(self.path.as_bytes(), candidate.prefix_len) else {
+            return Target::Malformed;
+        };
+        if resolved && is_own(&candidate, HANDLE_OWN) {
+            return Target::Step(self.own(asked));
+        }
+        if resolved && is_own(&candidate, HANDLE_SYMLINK) {
+            let link = &self.path.as_bytes()[..usize::from(candidate.prefix_len)];
+            return Target::Step(self.resolve(link.to_vec(), asked));
+        }
+        if candidate.pid == Pid::PROCESS_MANAGER {
+            return self.manager(&candidate, rest);
+        }
+        let (path, path_flags, file_type) = (rest.to_vec(), self.path.flags(), FileType::ANY);
+        Target::Step(match self.probing {
+            Some(_) => Step::Probe {
+                candidate,
+                path,
+                path_flags,
+                file_type,
+            },
+            None => Step::Connect {
+                candidate,
+                path,
+                path_flags,
+                file_type,
+                view: self.view(),
+            },
+        })
+    }
+
+    fn resolve(&self, path: Vec<u8>, nd: Nd) -> Step {
+        Step::Resolve {
+            nd,
+            path,
+            file_type: FileType::ANY,
+            no_follow: false,
+        }
+    }
+
+    fn own(&self, nd: Nd) -> Step {
+        Step::Own {
+            nd,
+            path: self.path.as_bytes().to_vec(),
+            view: self.view(),
+        }
+    }
+
+    /// A candidate that is a manager of a node: another process manager, or the network manager.
+    fn manager(&self, candidate: &Candidate, rest: &[u8]) -> Target {
+        if candidate.chid == NETWORK_MANAGER {
+            if rest.is_empty() {
+                return Target::Step(self.own(candidate.nd));
+            }
+            return Target::Step(Step::Network {
+                nd: candidate.nd,
+                path: rest.to_vec(),
+            });
+        }
+        if candidate.chid != ChannelId::PROCESS_MANAGER {
+            return Target::Malformed;
+        }
+        match Pathname::parse(&join(b"/", rest)) {
+            Ok(path) => Target::Descend {
+                nd: candidate.nd,
+                base: self.prefix_view(candidate.prefix_len),
+                path: path.with_flags(self.path.flags()),
+            },
+            Err(_) => Target::Malformed,
+        }
+    }
+
+    /// The next candidate's turn.
+    pub(super) fn advance(&mut self) {
+        self.probing = None;
+        self.retyped = false;
+        match &mut self.work {
+            Work::List { next, .. } => *next += 1,
+            Work::Ask | Work::Over => self.work = Work::Over,
+        }
+    }
+
+    /// Keeps the first error that says more than "no such callout" (P34).
+    pub(super) fn save(&mut self, error: Errno) {
+        if matches!(self.saved, None | Some(Errno::ENOSYS)) {
+            self.saved = Some(error);
+        }
+    }
+
+    /// The whole path as the client sees it.
+    pub(super) fn view(&self) -> Vec<u8> {
+        join(&self.base, self.path.as_bytes())
+    }
+
+    /// The first `prefix_len` bytes of the path as the client sees them.
+    fn prefix_view(&self, prefix_len: u16) -> Vec<u8> {
+        let prefix = self
+            .path
+            .as_bytes()
+            .get(..usize::from(prefix_len))
+            .unwrap_or_default();
+        match join(&self.base, prefix) {
+            root if root == b"/" => Vec::new(),
+            view => view,
+        }
+    }
+
+    pub(super) fn is_network(&self) -> bool {
+        self.present()
+            .is_some_and(|candidate| candidate.chid == NETWORK_MANAGER)
+    }
+
+    fn present(&self) -> Option<&Candidate> {
+        match &self.work {
+            Work::List {
+                candidates, next, ..
+            } => candidates.get(*next),
+            Work::Ask | Work::Over => None,
+        }
+    }
+
+    /// How the client sees the root of the redirect `path`: what is left of its own view if that ends
+    /// in `path`, else the prefix of the one who redirected.
+    pub(super) fn base_for(&self, path: &Pathname) -> Vec<u8> {
+        let view = self.view();
+        if path.is_root() {
+            return view;
+        }
+        match view.strip_suffix(path.as_bytes()) {
+            Some(base) => base.to_vec(),
+            None => self.prefix_view(self.present().map_or(0, |c| c.prefix_len)),
+        }
+    }
+
+    /// The path a process manager's symlink leads to; a symlink that was only a candidate does not
+    /// have the rest of the path in it yet.
+    pub(super) fn spliced_by_manager(&self, spliced: &[u8]) -> Result<Pathname> {
+        let mut whole = spliced.to_vec();
+        if let Some(candidate) = self.present() {
+            let rest = below(self.path.as_bytes(), candidate.prefix_len).ok_or(Errno::EBADMSG)?;
+            whole = join(spliced, rest);
+            if self.path.flags().contains(abi::PathFlags::DIR) {
+                whole.push(b'/');
+            }
+        }
+        Pathname::parse(&whole)
+    }
+}
