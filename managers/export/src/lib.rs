@@ -1,1 +1,1 @@
-//! directory trees
+//! Directory trees of this machine, offered below a pathname.

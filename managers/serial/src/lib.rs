@@ -1,1 +1,1 @@
-//! serial ports
+//! Serial ports of this machine, offered under pathnames.

@@ -1,0 +1,303 @@
+//! What one open holds, and which connections lead to it.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use abi::credentials::Credentials;
+use abi::{Errno, Nd, OpenFlags, Pid, Result, Uid};
+
+use crate::attributes::Attributes;
+use crate::resource::Resource;
+use crate::wait_queue::{Place, lock};
+
+/// One open of a resource: flags, file offset and the manager's own state.
+///
+/// Shared by all descriptors that were duplicated from it, on whatever node they are (`R45`).
+/// Thread safe.
+#[doc(alias = "iofunc_ocb_t")]
+#[doc(alias = "ocb")]
+pub struct OpenFile {
+    flags: AtomicU32,
+    offset: Mutex<u64>,
+    attributes: Arc<Attributes>,
+    state: Option<Box<dyn Any + Send + Sync>>,
+    opener: Arc<Credentials>,
+    connections: AtomicU32,
+}
+
+impl OpenFile {
+    pub(crate) fn new(
+        flags: OpenFlags,
+        attributes: Arc<Attributes>,
+        state: Option<Box<dyn Any + Send + Sync>>,
+        opener: Arc<Credentials>,
+    ) -> Self {
+        let flags = AtomicU32::new(flags.bits());
+        Self {
+            flags,
+            offset: Mutex::new(0),
+            attributes,
+            state,
+            opener,
+            connections: AtomicU32::new(0),
+        }
+    }
+
+    /// How it was opened, with later changes of the flags that may change.
+    #[must_use]
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// The flags that may change while a file is open.
+    pub const CHANGEABLE: OpenFlags = OpenFlags::APPEND
+        .union(OpenFlags::NONBLOCK)
+        .union(OpenFlags::SYNC)
+        .union(OpenFlags::DSYNC);
+
+    /// Changes those of [`Self::CHANGEABLE`]; the others stay as they are.
+    pub fn set_flags(&self, flags: OpenFlags) {
+        let changed =
+            self.flags().difference(Self::CHANGEABLE) | flags.intersection(Self::CHANGEABLE);
+        self.flags.store(changed.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether it answers EAGAIN instead of waiting.
+    #[must_use]
+    pub fn is_nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// Whether it was opened for reading.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.flags().contains(OpenFlags::READ)
+    }
+
+    /// Whether it was opened for writing.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.flags().contains(OpenFlags::WRITE)
+    }
+
+    /// The file offset in bytes. While it is held no other read or write moves it, so two threads
+    /// of a client never get the same bytes.
+    pub fn offset(&self) -> MutexGuard<'_, u64> {
+        lock(&self.offset)
+    }
+
+    /// Where a read or write happens: at `offset`, or at the file's own offset, which then moves.
+    pub fn cursor(&self, offset: Option<u64>) -> Cursor<'_> {
+        match offset {
+            Some(position) => Cursor {
+                position,
+                own: None,
+            },
+            None => {
+                let own = self.offset();
+                Cursor {
+                    position: *own,
+                    own: Some(own),
+                }
+            }
+        }
+    }
+
+    /// What is known of the resource, shared with its other open files.
+    #[must_use]
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// The manager's state of this open, as given to [`Opening::state`](crate::Opening::state).
+    #[must_use]
+    pub fn state<T: 'static>(&self) -> Option<&T> {
+        self.state.as_ref()?.downcast_ref()
+    }
+
+    /// How many connections lead to it: one, and one more for each duplicate.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Who opened it.
+    #[must_use]
+    pub fn opener(&self) -> &Credentials {
+        &self.opener
+    }
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let offset = self.offset.try_lock().map(|offset| *offset).ok();
+        f.debug_struct("OpenFile")
+            .field("flags", &self.flags())
+            .field("offset", &offset)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The position of one read or write; holds the file's offset if it is that.
+#[derive(Debug)]
+pub struct Cursor<'f> {
+    position: u64,
+    own: Option<MutexGuard<'f, u64>>,
+}
+
+impl Cursor<'_> {
+    /// The position in bytes.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Goes on by `bytes`.
+    pub fn advance(&mut self, bytes: usize) {
+        self.move_to(self.position.saturating_add(bytes as u64));
+    }
+
+    /// Goes to `position`, as an append does.
+    pub fn move_to(&mut self, position: u64) {
+        self.position = position;
+        if let Some(own) = &mut self.own {
+            **own = position;
+        }
+    }
+}
+
+/// An open file and the resource it belongs to; tells the resource when nobody holds it any more
+/// (`R13`).
+pub(crate) struct Opened {
+    pub(crate) file: OpenFile,
+    pub(crate) resource: Arc<dyn Resource>,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.resource.close(&self.file);
+    }
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+/// Which connection leads to which open file (`R12`).
+#[derive(Debug, Default)]
+pub(crate) struct Bindings {
+    table: RwLock<HashMap<Place, Binding>>,
+}
+
+/// One connection; counted in its open file while it lives.
+#[derive(Debug)]
+struct Binding {
+    opened: Arc<Opened>,
+    node: Nd,
+    pid: Pid,
+    uid: Uid,
+}
+
+impl Binding {
+    fn new(opened: Arc<Opened>, caller: &Credentials) -> Self {
+        opened.file.connections.fetch_add(1, Ordering::Relaxed);
+        Self {
+            opened,
+            node: caller.node,
+            pid: caller.pid,
+            uid: caller.uid,
+        }
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        self.opened.file.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Bindings {
+    /// Open connections of one server; far above what one machine's clients need, and far below
+    /// what its memory holds.
+    pub(crate) const MAX: usize = 262_144;
+
+    /// Makes `place` lead to `opened`. What it led to before is closed: the client would not
+    /// reuse the connection if it still needed that.
+    ///
+    /// # Errors
+    /// ENFILE when [`Self::MAX`] connections are bound.
+    pub(crate) fn bind(&self, place: Place, caller: &Credentials, opened: Arc<Opened>) -> Result {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if table.len() >= Self::MAX && !table.contains_key(&place) {
+            return Err(Errno::ENFILE);
+        }
+        let binding = Binding::new(opened, caller);
+        let before = table.insert(place, binding);
+        drop(table);
+        drop(before);
+        Ok(())
+    }
+
+    /// The open file behind `place`, if it is still the same client's (`R12`).
+    pub(crate) fn find(&self, place: Place, caller: &Credentials) -> Result<Arc<Opened>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let binding = table.get(&place).ok_or(Errno::EBADF)?;
+        if binding.node != caller.node || binding.pid != caller.pid {
+            return Err(Errno::EBADF);
+        }
+        Ok(Arc::clone(&binding.opened))
+    }
+
+    /// The open file behind a connection that `caller` duplicates: its own, or one of the same
+    /// user, or anyone's for the superuser.
+    pub(crate) fn find_for_dup(
+        &self,
+        place: Place,
+        from: Place,
+        caller: &Credentials,
+    ) -> Result<Arc<Opened>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let binding = table.get(&from).ok_or(Errno::EBADF)?;
+        let same_client = from.sender == place.sender;
+        if !same_client && !caller.is_root() && caller.uid != binding.uid {
+            return Err(Errno::EACCES);
+        }
+        Ok(Arc::clone(&binding.opened))
+    }
+
+    /// Ends one connection.
+    pub(crate) fn unbind(&self, place: Place) -> Option<Arc<Opened>> {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table
+            .remove(&place)
+            .map(|binding| Arc::clone(&binding.opened))
+    }
+
+    /// Ends all connections of which `gone` is true (`R14`).
+    pub(crate) fn unbind_all(&self, gone: impl Fn(Place) -> bool) {
+        let mut closed = Vec::new();
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.retain(|place, binding| {
+            let stays = !gone(*place);
+            if !stays {
+                closed.push(Arc::clone(&binding.opened));
+            }
+            stays
+        });
+        drop(table);
+        // Only now: a close may take its time, and may come back here.
+        drop(closed);
+    }
+
+    /// How many connections are bound.
+    pub(crate) fn len(&self) -> usize {
+        self.table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+}

@@ -1,0 +1,149 @@
+//! What handlers are given: one owned request per operation, to be consumed into an [`Answer`].
+//!
+//! Every request has the methods that [`request_type`] lists, beside those of its kind. A request
+//! that is dropped instead of consumed answers EIO and is logged.
+
+mod bytes;
+mod change;
+mod connect;
+mod devctl;
+mod directory;
+mod opening;
+mod query;
+mod xattr;
+
+pub use self::bytes::{ReadRequest, WriteRequest};
+pub use self::change::{
+    AllocateRequest, ChmodRequest, ChownRequest, SetTimesRequest, SyncRequest, TruncateRequest,
+};
+pub use self::connect::{
+    LinkRequest, MakeNodeRequest, ReadLinkRequest, RenameRequest, SymlinkRequest, UnlinkRequest,
+};
+pub use self::devctl::{DevctlCall, DevctlChoice, DevctlRequest};
+pub use self::directory::ReadDirectoryRequest;
+pub use self::opening::{OpenRequest, Opening};
+pub use self::query::{
+    InfoRequest, LinkTextRequest, LockRequest, NotifyRequest, PathconfRequest, SeekRequest,
+    StatRequest, StatvfsRequest,
+};
+pub use self::xattr::XattrRequest;
+
+use std::sync::Arc;
+
+use abi::Errno;
+
+use crate::wait_queue::{Parked, Place};
+
+pub(crate) use self::connect::Target;
+pub(crate) use self::opening::After;
+
+/// Proof that a request was answered, refused, or parked in a [`WaitQueue`](crate::WaitQueue).
+///
+/// Only requests make it, so a handler that forgets to answer does not compile.
+#[derive(Debug)]
+#[must_use = "hand the answer back to the framework"]
+pub struct Answer(());
+
+impl Answer {
+    pub(crate) fn given() -> Self {
+        Self(())
+    }
+}
+
+/// What all requests have in common; implemented by this crate only.
+pub trait Request: sealed::Sealed + Send + std::fmt::Debug + 'static {}
+
+pub(crate) mod sealed {
+    use super::{Answer, Arc, Errno, Parked, Place};
+
+    /// What wait queues need of a request.
+    pub trait Sealed: Sized {
+        fn refuse(self, errno: Errno) -> Answer;
+        fn forget(self);
+        /// Gives back what a waiting request does not need.
+        fn prepare_to_wait(&mut self);
+        fn is_nonblocking(&self) -> bool;
+        fn is_unblock_requested(&self) -> bool;
+        fn ticket(&self) -> u64;
+        fn place(&self) -> Place;
+        fn parked(&self) -> &Arc<Parked>;
+    }
+}
+
+/// Gives a request type what all of them have. The type has a field `envelope`.
+macro_rules! request_type {
+    ($name:ident $(<$($arg:ident),*>)?) => {
+        request_type!(@common $name $(<$($arg),*>)?, false);
+
+        impl $(<$($arg),*>)? $name $(<$($arg),*>)? {
+            /// Refuses the request.
+            pub fn fail(self, errno: abi::Errno) -> $crate::request::Answer {
+                self.envelope.fail(errno);
+                $crate::request::Answer::given()
+            }
+        }
+    };
+    // For requests whose bytes are needed until the end; they write `fail` themselves.
+    ($name:ident, keeps_bytes) => {
+        request_type!(@common $name, true);
+    };
+    (@common $name:ident $(<$($arg:ident),*>)?, $keeps:literal) => {
+        impl $(<$($arg),*>)? $name $(<$($arg),*>)? {
+            /// Who asks: ids as this node's daemon vouches for them, mapped for remote users.
+            #[must_use]
+            pub fn credentials(&self) -> &abi::credentials::Credentials {
+                self.envelope.credentials()
+            }
+
+            /// Whether the client wants to give up (interrupted, or its time is over): a handler
+            /// that blocks without a wait queue looks at this and answers EINTR (`I42`).
+            #[must_use]
+            pub fn is_unblock_requested(&self) -> bool {
+                self.envelope.is_unblock_requested()
+            }
+        }
+
+        impl $(<$($arg: 'static),*>)? $crate::request::sealed::Sealed
+            for $name $(<$($arg),*>)?
+        {
+            fn refuse(self, errno: abi::Errno) -> $crate::request::Answer {
+                self.fail(errno)
+            }
+
+            fn forget(self) {
+                self.envelope.forget();
+            }
+
+            fn prepare_to_wait(&mut self) {
+                if !$keeps {
+                    self.envelope.shed_buffer();
+                }
+            }
+
+            fn is_nonblocking(&self) -> bool {
+                self.envelope.file.as_ref().is_some_and(|opened| opened.file.is_nonblocking())
+            }
+
+            fn is_unblock_requested(&self) -> bool {
+                self.envelope.is_unblock_requested()
+            }
+
+            fn ticket(&self) -> u64 {
+                self.envelope.ticket()
+            }
+
+            fn place(&self) -> $crate::wait_queue::Place {
+                self.envelope.place()
+            }
+
+            fn parked(&self) -> &std::sync::Arc<$crate::wait_queue::Parked> {
+                &self.envelope.hub.parked
+            }
+        }
+
+        impl $(<$($arg: 'static),*>)? $crate::request::Request
+            for $name $(<$($arg),*>)?
+        {}
+    };
+}
+pub(crate) use request_type;

@@ -1,0 +1,439 @@
+//! Managers under test: the whole framework without a daemon, a channel or a thread.
+//!
+//! A [`TestManager`] takes encoded messages on the calling thread, exactly as a server takes them from
+//! its channel. Requests that the manager parks stay unanswered until it takes them out, or the
+//! test [interrupts](Sent::interrupt) them or lets the [client die](TestClient::die).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use abi::connect::{Connect, ConnectStatus, ConnectType, Extra};
+use abi::credentials::Credentials;
+use abi::io::{self, Request};
+use abi::{
+    ConnectionId, Encode, Errno, Gid, Handle, Nd, OpenFlags, Pid, Pulse, Result, SenderId, Uid,
+};
+
+use crate::attributes::Attributes;
+use crate::envelope::{Carrier, Hub};
+use crate::resource::Resource;
+use crate::server::{Attachment, Core};
+use crate::wait_queue::{Place, lock};
+
+/// What a client got: the status and the bytes of the reply.
+pub type Reply = (i64, Vec<u8>);
+
+/// A server without a channel.
+#[derive(Clone, Debug)]
+pub struct TestManager {
+    core: Arc<Core>,
+    tickets: Arc<AtomicU64>,
+    senders: Arc<AtomicU32>,
+}
+
+impl TestManager {
+    /// Serves `resource` under handle 1, as if attached with `attributes`.
+    #[must_use]
+    pub fn new(attributes: Attributes, resource: impl Resource) -> Self {
+        Self::with_message_bytes(attributes, resource, 80 * 1024)
+    }
+
+    /// With buffers of a given size, to see large messages come in pieces.
+    #[must_use]
+    pub fn with_message_bytes(
+        attributes: Attributes,
+        resource: impl Resource,
+        message_bytes: usize,
+    ) -> Self {
+        let attachment = Attachment::new(attributes, resource);
+        let attachments = HashMap::from([(Handle(1), attachment)]);
+        let core = Core {
+            attachments,
+            hub: Hub::new(message_bytes),
+        };
+        Self {
+            core: Arc::new(core),
+            tickets: Arc::default(),
+            senders: Arc::default(),
+        }
+    }
+
+    /// A client process of this user.
+    #[must_use]
+    pub fn client(&self, uid: u32, gid: u32) -> TestClient {
+        let sender = self.senders.fetch_add(1, Ordering::Relaxed) + 1;
+        let credentials = Credentials::new(Nd::LOCAL, Pid(1000 + sender), Uid(uid), Gid(gid));
+        self.client_with(credentials)
+    }
+
+    /// A client process with these credentials.
+    #[must_use]
+    pub fn client_with(&self, credentials: Credentials) -> TestClient {
+        let sender = self.senders.fetch_add(1, Ordering::Relaxed) + 1;
+        TestClient {
+            manager: self.clone(),
+            sender: SenderId(sender),
+            credentials: Arc::new(credentials),
+            connections: Arc::default(),
+        }
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.core.hub.bindings.len()
+    }
+}
+
+/// One client process.
+#[derive(Clone, Debug)]
+pub struct TestClient {
+    manager: TestManager,
+    sender: SenderId,
+    credentials: Arc<Credentials>,
+    connections: Arc<AtomicU32>,
+}
+
+impl TestClient {
+    /// Opens a path below the prefix.
+    ///
+    /// # Errors
+    /// What the manager refuses with.
+    pub fn open(&self, path: &str, flags: OpenFlags) -> Result<TestFile> {
+        self.open_with(path, flags, 0o644)
+    }
+
+    /// Opens a path below the prefix, with permission bits for a new file.
+    ///
+    /// # Errors
+    /// What the manager refuses with.
+    pub fn open_with(&self, path: &str, flags: OpenFlags, mode: u32) -> Result<TestFile> {
+        let file = self.connection();
+        let mut connect = Connect::open(Handle(1), path.as_bytes(), flags);
+        connect.mode = mode;
+        let (status, _) = file.send(&encode(&connect)).wait()?;
+        assert_eq!(
+            status,
+            ConnectStatus::Ok.status(),
+            "an open answers OK or an error"
+        );
+        Ok(file)
+    }
+
+    /// A connection on which nothing is open yet.
+    #[must_use]
+    pub fn connection(&self) -> TestFile {
+        let id = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        TestFile {
+            client: self.clone(),
+            connection: ConnectionId(id),
+        }
+    }
+
+    /// Does something to a path below the prefix.
+    ///
+    /// # Errors
+    /// What the manager refuses with.
+    pub fn path(
+        &self,
+        subtype: ConnectType,
+        path: &str,
+        mode: u32,
+        extra: Extra<'_>,
+    ) -> Result<Reply> {
+        let mut connect = Connect::open(Handle(1), path.as_bytes(), OpenFlags::empty());
+        connect.subtype = subtype;
+        connect.mode = mode;
+        connect.extra = extra;
+        self.connection().send(&encode(&connect)).wait()
+    }
+
+    /// Opens a path with `flags`, sends `request`, and closes: one message.
+    ///
+    /// # Errors
+    /// What the manager refuses with.
+    pub fn combined(&self, path: &str, flags: OpenFlags, request: &Request<'_>) -> Result<Reply> {
+        let message = encode(request);
+        let mut connect = Connect::open(Handle(1), path.as_bytes(), flags);
+        connect.subtype = ConnectType::CombineClose;
+        connect.extra = Extra::Combined(&message);
+        let (_, body) = self.connection().send(&encode(&connect)).wait()?;
+        let reply = <abi::connect::CombinedReply<'_> as abi::Decode<'_>>::from_bytes(&body)?;
+        Ok((reply.status, reply.body.to_vec()))
+    }
+
+    /// The process dies with everything it has open.
+    pub fn die(&self) {
+        let pulse = Pulse {
+            code: Pulse::DISCONNECT,
+            sender: self.sender,
+            ..Pulse::default()
+        };
+        self.manager.core.pulse(&pulse);
+    }
+}
+
+/// One connection of a client, usually to an open file.
+#[derive(Clone, Debug)]
+pub struct TestFile {
+    client: TestClient,
+    connection: ConnectionId,
+}
+
+impl TestFile {
+    /// Sends raw bytes with room for 1 MiB of reply.
+    #[must_use]
+    pub fn send(&self, message: &[u8]) -> Sent {
+        self.send_with_room(message, 1 << 20)
+    }
+
+    /// Sends raw bytes with room for `reply_max` bytes.
+    #[must_use]
+    pub fn send_with_room(&self, message: &[u8], reply_max: u64) -> Sent {
+        let core = &self.client.manager.core;
+        let ticket = self.client.manager.tickets.fetch_add(1, Ordering::Relaxed) + 1;
+        let state = Arc::new(LetterState {
+            message: message.to_vec(),
+            reply_max,
+            unblock: Mutex::new(false),
+            answer: Mutex::new(Progress::default()),
+            answered: Condvar::new(),
+        });
+        let letter = Letter {
+            state: Arc::clone(&state),
+            credentials: Arc::clone(&self.client.credentials),
+            place: Place {
+                sender: self.client.sender,
+                connection: self.connection,
+            },
+            ticket,
+        };
+        let mut buffer = core.hub.buffers.take();
+        let received = message.len().min(buffer.bytes().len());
+        buffer.bytes_mut()[..received].copy_from_slice(&message[..received]);
+        core.message(Carrier::Test(letter), buffer, received);
+        Sent {
+            state,
+            ticket,
+            core: Arc::clone(core),
+        }
+    }
+
+    /// Sends an io message; it may stay unanswered.
+    #[must_use]
+    pub fn start(&self, request: &Request<'_>) -> Sent {
+        self.send(&encode(request))
+    }
+
+    /// Sends an io message and takes its answer.
+    ///
+    /// # Errors
+    /// What the manager refuses with; ETIMEDOUT if it does not answer within 5 seconds.
+    pub fn ask(&self, request: &Request<'_>) -> Result<Reply> {
+        self.start(request).wait()
+    }
+
+    /// Reads at the file's offset.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn read(&self, nbytes: u32) -> Result<Vec<u8>> {
+        self.ask(&Request::Read(io::Read {
+            nbytes,
+            offset: None,
+        }))
+        .map(|(_, bytes)| bytes)
+    }
+
+    /// Writes at the file's offset.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn write(&self, data: &[u8]) -> Result<i64> {
+        self.ask(&Request::Write { offset: None, data })
+            .map(|(status, _)| status)
+    }
+
+    /// The attributes.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn stat(&self) -> Result<io::Stat> {
+        let (_, body) = self.ask(&Request::Stat)?;
+        Ok(<io::Stat as abi::Decode<'_>>::from_bytes(&body)?)
+    }
+
+    /// Sends a device control.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn devctl<A: Encode, R: for<'a> abi::Decode<'a>>(
+        &self,
+        control: abi::devctl::Devctl<A, R>,
+        argument: &A,
+    ) -> Result<R> {
+        let data = encode(argument);
+        let (_, body) = self.ask(&Request::Devctl {
+            dcmd: control.dcmd(),
+            data: &data,
+        })?;
+        Ok(R::from_bytes(&body)?)
+    }
+
+    /// Makes another connection lead to the same open file.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn dup(&self) -> Result<Self> {
+        let other = self.client.connection();
+        other.ask(&Request::Dup(io::Dup {
+            original: self.connection,
+        }))?;
+        Ok(other)
+    }
+
+    /// Closes.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn close(&self) -> Result {
+        self.ask(&Request::Close).map(|_| ())
+    }
+}
+
+fn encode(value: &impl Encode) -> Vec<u8> {
+    value
+        .to_bytes()
+        .expect("test messages fit their length fields")
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub struct Sent {
+    state: Arc<LetterState>,
+    ticket: u64,
+    core: Arc<Core>,
+}
+
+impl Sent {
+    /// The answer, if there is one already.
+    #[must_use]
+    pub fn answer(&self) -> Option<Result<Reply>> {
+        lock(&self.state.answer).done.clone()
+    }
+
+    /// Waits for the answer, at most 5 seconds.
+    ///
+    /// # Errors
+    /// What the manager refused with; ETIMEDOUT if it did not answer.
+    pub fn wait(&self) -> Result<Reply> {
+        let progress = lock(&self.state.answer);
+        let limit = Duration::from_secs(5);
+        let waited = self
+            .state
+            .answered
+            .wait_timeout_while(progress, limit, |progress| progress.done.is_none());
+        let Ok((progress, _)) = waited else {
+            return Err(Errno::EIO);
+        };
+        progress.done.clone().unwrap_or(Err(Errno::ETIMEDOUT))
+    }
+
+    /// The client wants to give up; it stays blocked until the manager answers.
+    pub fn interrupt(&self) {
+        *lock(&self.state.unblock) = true;
+        let pulse = Pulse {
+            code: Pulse::UNBLOCK,
+            value: self.ticket,
+            ..Pulse::default()
+        };
+        self.core.pulse(&pulse);
+    }
+}
+
+/// What a received message is made of without a channel.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    state: Arc<LetterState>,
+    credentials: Arc<Credentials>,
+    place: Place,
+    ticket: u64,
+}
+
+#[derive(Debug)]
+struct LetterState {
+    message: Vec<u8>,
+    reply_max: u64,
+    unblock: Mutex<bool>,
+    answer: Mutex<Progress>,
+    answered: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    written: Vec<u8>,
+    done: Option<Result<Reply>>,
+}
+
+impl Letter {
+    pub(crate) fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(crate) fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
+    pub(crate) fn is_unblock_requested(&self) -> bool {
+        *lock(&self.state.unblock)
+    }
+
+    pub(crate) fn reply_max(&self) -> u64 {
+        self.state.reply_max
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.state.message.len() as u64
+    }
+
+    pub(crate) fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+        let start = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let bytes = self.state.message.get(start..).unwrap_or_default();
+        let count = bytes.len().min(into.len());
+        into[..count].copy_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
+        let start = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let room = usize::try_from(self.state.reply_max).map_err(|_| Errno::EINVAL)?;
+        let count = bytes.len().min(room.saturating_sub(start));
+        let mut progress = lock(&self.state.answer);
+        if progress.written.len() < start + count {
+            progress.written.resize(start + count, 0);
+        }
+        progress.written[start..start + count].copy_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    pub(crate) fn reply(self, status: i64, bytes: &[u8]) -> Result {
+        self.write_at(0, bytes)?;
+        let mut progress = lock(&self.state.answer);
+        let written = std::mem::take(&mut progress.written);
+        progress.done = Some(Ok((status, written)));
+        self.state.answered.notify_all();
+        Ok(())
+    }
+
+    pub(crate) fn fail(self, errno: Errno) -> Result {
+        lock(&self.state.answer).done = Some(Err(errno));
+        self.state.answered.notify_all();
+        Ok(())
+    }
+}

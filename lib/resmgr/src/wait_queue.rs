@@ -1,0 +1,236 @@
+//! Requests that wait: parked by a handler, woken in order, never forgotten.
+//!
+//! A manager parks what it cannot answer yet and takes it out again when there is something to
+//! say. Unblocks and disconnects are handled here once, so no manager has to: a client that gives
+//! up gets EINTR (`I40`, `R15`), a client that is gone is forgotten (`R14`).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use abi::{ConnectionId, Errno, SenderId};
+
+use crate::request::{Answer, Request};
+
+/// Requests of one kind that wait for the same thing, first come, first served.
+///
+/// Thread safe. Holds at most [`WaitQueue::LIMIT`] requests unless made `with_limit`.
+/// Dropping the queue answers everything in it with EIO.
+#[derive(Debug)]
+pub struct WaitQueue<R: Request> {
+    waiting: Arc<Waiting<R>>,
+}
+
+impl<R: Request> WaitQueue<R> {
+    /// Default bound: more clients blocked on one device than this is a runaway, not a use.
+    pub const LIMIT: usize = 16_384;
+
+    /// An empty queue.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_limit(Self::LIMIT)
+    }
+
+    /// An empty queue that holds at most `limit` requests.
+    #[must_use]
+    pub fn with_limit(limit: usize) -> Self {
+        Self {
+            waiting: Arc::new(Waiting {
+                requests: Mutex::new(VecDeque::new()),
+                limit,
+            }),
+        }
+    }
+
+    /// Leaves `request` waiting at the end of the queue.
+    ///
+    /// Answers EAGAIN at once when its file is non-blocking or the queue is full, and EINTR when
+    /// the client has given up already. May be called while the manager holds its own locks.
+    pub fn park(&self, request: R) -> Answer {
+        self.enter(request, VecDeque::push_back)
+    }
+
+    /// Like [`park`](Self::park), but ahead of all others: for a request that was taken out and
+    /// could only be served in part.
+    pub fn park_first(&self, request: R) -> Answer {
+        self.enter(request, VecDeque::push_front)
+    }
+
+    fn enter(&self, mut request: R, insert: fn(&mut VecDeque<R>, R)) -> Answer {
+        if request.is_nonblocking() {
+            return request.refuse(Errno::EAGAIN);
+        }
+        request.prepare_to_wait();
+        let id = request.ticket();
+        let parked = Arc::clone(request.parked());
+        {
+            let mut requests = lock(&self.waiting.requests);
+            if requests.len() >= self.waiting.limit {
+                drop(requests);
+                return request.refuse(Errno::EAGAIN);
+            }
+            let queue: Weak<Waiting<R>> = Arc::downgrade(&self.waiting);
+            parked.register(id, request.place(), queue);
+            insert(&mut requests, request);
+        }
+        // The unblock pulse may have come between receive and park; then nobody else will look.
+        self.waiting.interrupt_if_asked(id, &parked);
+        Answer::given()
+    }
+
+    /// Takes out the request that has waited longest.
+    #[must_use = "a request dropped unanswered answers EIO"]
+    pub fn take(&self) -> Option<R> {
+        let request = lock(&self.waiting.requests).pop_front()?;
+        request.parked().unregister(request.ticket());
+        Some(request)
+    }
+
+    /// Takes out the first request for which `ready` is true.
+    #[must_use = "a request dropped unanswered answers EIO"]
+    pub fn take_if(&self, mut ready: impl FnMut(&R) -> bool) -> Option<R> {
+        let mut requests = lock(&self.waiting.requests);
+        let index = requests.iter().position(&mut ready)?;
+        let request = requests.remove(index)?;
+        drop(requests);
+        request.parked().unregister(request.ticket());
+        Some(request)
+    }
+
+    /// Answers all waiting requests with `errno`.
+    pub fn refuse_all(&self, errno: Errno) {
+        // Bounded by what waits now: a refused client may come back at once and wait again.
+        for _ in 0..self.len() {
+            let Some(request) = self.take() else { return };
+            let _ = request.refuse(errno);
+        }
+    }
+
+    /// How many requests wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.waiting.requests).len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<R: Request> Default for WaitQueue<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[derive(Debug)]
+struct Waiting<R> {
+    requests: Mutex<VecDeque<R>>,
+    limit: usize,
+}
+
+impl<R: Request> Waiting<R> {
+    fn remove(&self, id: u64) -> Option<R> {
+        let mut requests = lock(&self.requests);
+        let index = requests.iter().position(|request| request.ticket() == id)?;
+        requests.remove(index)
+    }
+
+    fn interrupt_if_asked(&self, id: u64, parked: &Parked) {
+        let mut requests = lock(&self.requests);
+        let Some(index) = requests.iter().position(|request| request.ticket() == id) else {
+            return;
+        };
+        if !requests[index].is_unblock_requested() {
+            return;
+        }
+        let request = requests.remove(index);
+        drop(requests);
+        parked.unregister(id);
+        if let Some(request) = request {
+            let _ = request.refuse(Errno::EINTR);
+        }
+    }
+}
+
+/// What the server does to a parked request without knowing its kind.
+trait Withdraw: Send + Sync {
+    fn interrupt(&self, id: u64);
+    fn forget(&self, id: u64);
+}
+
+impl<R: Request> Withdraw for Waiting<R> {
+    fn interrupt(&self, id: u64) {
+        if let Some(request) = self.remove(id) {
+            let _ = request.refuse(Errno::EINTR);
+        }
+    }
+
+    fn forget(&self, id: u64) {
+        if let Some(request) = self.remove(id) {
+            request.forget();
+        }
+    }
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub(crate) sender: SenderId,
+    pub(crate) connection: ConnectionId,
+}
+
+/// Every parked request of one server, so that pulses find it.
+#[derive(Default)]
+pub struct Parked {
+    entries: Mutex<HashMap<u64, (Place, Weak<dyn Withdraw>)>>,
+}
+
+impl Parked {
+    fn register(&self, id: u64, place: Place, queue: Weak<dyn Withdraw>) {
+        lock(&self.entries).insert(id, (place, queue));
+    }
+
+    fn unregister(&self, id: u64) {
+        lock(&self.entries).remove(&id);
+    }
+
+    /// The client of request `id` wants to go on; false if that request is not parked.
+    pub(crate) fn interrupt(&self, id: u64) -> bool {
+        let entry = lock(&self.entries).remove(&id);
+        let Some(queue) = entry.and_then(|(_, queue)| queue.upgrade()) else {
+            return false;
+        };
+        queue.interrupt(id);
+        true
+    }
+
+    /// Nobody is left to hear the answers of these places.
+    pub(crate) fn forget(&self, gone: impl Fn(Place) -> bool) {
+        let mut withdrawn = Vec::new();
+        lock(&self.entries).retain(|id, (place, queue)| {
+            let stays = !gone(*place);
+            if !stays {
+                withdrawn.push((*id, queue.clone()));
+            }
+            stays
+        });
+        for (id, queue) in withdrawn {
+            if let Some(queue) = queue.upgrade() {
+                queue.forget(id);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Parked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Parked({})", lock(&self.entries).len())
+    }
+}
+
+/// A panic in a handler must not take every later client with it, so poison is not passed on.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

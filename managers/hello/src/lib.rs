@@ -1,1 +1,0 @@
-//! the smallest resource manager
