@@ -199,10 +199,7 @@ impl Errno {
     pub const ENOTSUP: Self = Self::EOPNOTSUPP;
 
     const fn fixed(number: u16) -> Self {
-        match NonZeroU16::new(number) {
-            Some(number) => Self(number),
-            None => panic!("zero is not an error"),
-        }
+        Self(NonZeroU16::new(number).expect("zero is not an error"))
     }
 
     /// The error with this number; 0, which no correct peer sends as an error, becomes `EIO`.

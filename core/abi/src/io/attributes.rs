@@ -71,7 +71,7 @@ record! {
 
 impl Stat {
     /// Bytes of an encoded structure.
-    pub const ENCODED_LEN: usize = 116;
+    pub const ENCODED_LEN: usize = 112;
 }
 
 record! {
