@@ -45,6 +45,24 @@ pub trait PacketDriver: Send + Sync {
     /// of them are hints and the next `send` may succeed.
     fn send(&self, to: &LinkAddress, bytes: &[u8], segment: usize) -> Result<usize, DriverError>;
 
+    /// Like [`send`](Self::send), for one of several that follow each other: the peer is woken by
+    /// [`ring_if_asked`](Self::ring_if_asked) at the end, at once instead of for each.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    fn send_quietly(
+        &self,
+        to: &LinkAddress,
+        bytes: &[u8],
+        segment: usize,
+    ) -> Result<usize, DriverError> {
+        self.send(to, bytes, segment)
+    }
+
+    /// Wakes the peer for what [`send_quietly`](Self::send_quietly) has sent. To be called before the caller sleeps.
+    fn ring_if_asked(&self) {}
+
     /// Replaces the contents of `batch` by packets that have arrived and returns their number, 0 if none.
     ///
     /// There may be more than fit: call again until it returns 0 before sleeping on an edge-triggered

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use slashnet_drivers::{MemoryDriver, UdpDriver, conformance};
+use slashnet_drivers::{MemoryDriver, PacketDriver, UdpDriver, conformance};
 
 #[test]
 fn the_memory_driver_conforms() {
@@ -20,6 +20,35 @@ fn the_memory_driver_conforms_with_small_rings() {
             (a, MemoryDriver::attach(parts).unwrap())
         });
     }
+}
+
+#[test]
+fn packets_pass_through_the_ring_without_a_copy_between() {
+    let (a, parts) = MemoryDriver::create_with(4096).unwrap();
+    let b = MemoryDriver::attach(parts).unwrap();
+    for round in 0..100u8 {
+        let sent = a.send_in_place(1001, &mut |room| {
+            assert!(room.fill(0, &[round]) && room.fill(1, &[7; 1000]));
+            assert!(!room.fill(2, &[0; 1000]) && !room.fill(usize::MAX, &[0]));
+        });
+        assert_eq!(sent, Ok(true));
+        let mut packet = [0; 1001];
+        let taken = b.receive_in_place(&mut |arrived| {
+            assert_eq!(arrived.len(), 1001);
+            assert!(!arrived.copy(1, &mut packet));
+            arrived.copy(0, &mut packet)
+        });
+        assert_eq!(taken, Ok(1));
+        assert_eq!(
+            (packet[0], packet[1..].iter().all(|byte| *byte == 7)),
+            (round, true)
+        );
+    }
+    let too_big = a.properties().max_frame + 1;
+    assert!(
+        a.send_in_place(too_big, &mut |_| panic!("no room was promised"))
+            .is_err()
+    );
 }
 
 #[test]

@@ -211,7 +211,7 @@ impl Sleeper {
         }
     }
 
-    fn wait(&mut self) {
+    fn wait(&self) {
         let patience = Timespec {
             tv_sec: PATIENCE.as_secs() as i64,
             tv_nsec: 0,

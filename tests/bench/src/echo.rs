@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use drivers::{MemoryDriver, MemoryParts, PacketDriver, ReceiveBatch};
+use drivers::{MemoryDriver, MemoryParts, PacketDriver};
 use rustix::event::epoll;
 use rustix::net::{RecvFlags, SendFlags};
 
@@ -77,7 +77,6 @@ struct MemoryEnd {
     driver: MemoryDriver,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
-    batch: ReceiveBatch,
     spare: Vec<u8>,
     spin: bool,
 }
@@ -87,13 +86,11 @@ impl MemoryEnd {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(0);
         epoll::add(&epoll, driver.readable(), data, driver.events(false))?;
-        let (batch, spare) = (ReceiveBatch::new(), Vec::new());
         Ok(Self {
             driver,
             epoll,
             events: Vec::with_capacity(1),
-            batch,
-            spare,
+            spare: Vec::new(),
             spin,
         })
     }
@@ -113,15 +110,16 @@ impl MemoryEnd {
 
     fn receive(&mut self, size: usize) -> Outcome<Vec<u8>> {
         let mut message = std::mem::take(&mut self.spare);
-        message.clear();
-        while message.len() < size {
-            let count = self.driver.receive(&mut self.batch)?;
-            for index in 0..count {
-                if let Some((_, bytes)) = self.batch.packet(index) {
-                    message.extend_from_slice(bytes);
-                }
-            }
-            if message.len() >= size || self.spin && self.spin_for_a_while() {
+        message.resize(size, 0);
+        let mut got = 0;
+        while got < size {
+            let count = self.driver.receive_in_place(&mut |packet| {
+                let end = (got + packet.len()).min(size);
+                packet.copy(0, &mut message[got..end]);
+                got = end;
+                got < size
+            })?;
+            if got >= size || self.spin && self.spin_for_a_while() {
                 continue;
             }
             if count == 0 && !self.driver.arm() {

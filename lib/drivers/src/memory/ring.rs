@@ -22,6 +22,8 @@ pub(super) struct Producer {
     head: u64,
     /// Bytes that the packet which did not fit needs.
     needed: u64,
+    /// Something was published since the consumer was last looked after.
+    unannounced: bool,
     broken: bool,
 }
 
@@ -34,6 +36,7 @@ impl Producer {
             published: 0,
             head: 0,
             needed: 0,
+            unannounced: false,
             broken: false,
         }
     }
@@ -68,30 +71,48 @@ impl Producer {
     /// Puts one packet in, unpublished. False if there is no room: then the consumer has been asked to ring
     /// when there is.
     pub(super) fn push(&mut self, packet: &[u8]) -> Result<bool, DriverError> {
-        let needed = record_bytes(packet.len());
-        if !self.room_for(needed)? && !self.ask_for_room(needed)? {
-            return Ok(false);
+        let room = self.make_room(packet.len())?;
+        if room {
+            self.copy(0, packet);
+            self.push_filled(packet.len());
         }
-        let header = packet.len() as u64 | u64::from(current_cpu()) << 32;
-        self.mapping
-            .write(self.direction, self.tail + HEADER, packet);
+        Ok(room)
+    }
+
+    /// True if a packet of `len` bytes fits; otherwise the consumer has been asked to ring when one does.
+    pub(super) fn make_room(&mut self, len: usize) -> Result<bool, DriverError> {
+        let needed = record_bytes(len);
+        Ok(self.room_for(needed)? || self.ask_for_room(needed)?)
+    }
+
+    /// Copies a part of the next packet in, for which there must be room.
+    pub(super) fn copy(&self, offset: usize, bytes: &[u8]) {
+        let position = self.tail + HEADER + offset as u64;
+        self.mapping.write(self.direction, position, bytes);
+    }
+
+    /// Ends a packet of `len` bytes that was copied in.
+    pub(super) fn push_filled(&mut self, len: usize) {
+        let header = len as u64 | u64::from(current_cpu()) << 32;
         self.mapping
             .record(self.direction, self.tail)
             .store(header, Ordering::Relaxed);
-        self.tail += needed;
-        Ok(true)
+        self.tail += record_bytes(len);
     }
 
-    /// Shows the consumer everything pushed so far. True if it sleeps and must be woken.
-    pub(super) fn publish(&mut self) -> bool {
-        if self.published == self.tail {
-            return false;
-        }
+    /// Shows the consumer everything pushed so far. One that sleeps does not see it yet.
+    pub(super) fn publish(&mut self) {
         self.published = self.tail;
+        self.unannounced = true;
         self.mapping
             .word(self.direction, Word::Tail)
             .store(self.tail, Ordering::Release);
-        take_flag(&self.mapping, self.direction, Word::Asleep)
+    }
+
+    /// True if the consumer sleeps and must be woken for what was published since the last call.
+    pub(super) fn must_wake(&mut self) -> bool {
+        std::mem::take(&mut self.unannounced)
+            && take_flag(&self.mapping, self.direction, Word::Asleep)
     }
 
     /// True if the packet that did not fit would fit now.
@@ -197,6 +218,17 @@ impl Consumer {
     pub(super) fn pop(&mut self, into: &mut [u8]) {
         self.mapping.read(self.direction, self.head + HEADER, into);
         self.head += record_bytes(into.len());
+    }
+
+    /// Copies a part of the next packet out. The part lies within the length that `next_len` gave.
+    pub(super) fn copy(&self, offset: usize, into: &mut [u8]) {
+        let position = self.head + HEADER + offset as u64;
+        self.mapping.read(self.direction, position, into);
+    }
+
+    /// Steps over the next packet of `len` bytes.
+    pub(super) fn skip(&mut self, len: usize) {
+        self.head += record_bytes(len);
     }
 
     /// Gives the room of everything popped back. True if the producer waits for it and must be woken.
