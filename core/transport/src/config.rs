@@ -22,13 +22,18 @@ pub const MTU_MAX: u32 = 65_536 - 64;
 pub const ONE_WAY_MAX: u64 = 1024;
 /// Bytes of any request that may come without credit, so that small ones never wait for it.
 pub const CREDIT_FREE: u32 = 1024;
+/// Reason of the cancellation that a deadline causes.
+pub const REASON_DEADLINE: u8 = 0xff;
 /// How long a receiver may hold an acknowledgement back, waiting for a reply to carry it.
 pub const ACK_HOLD: Duration = Duration::from_micros(500);
+/// Most bytes of single-packet replies, per session, that wait for their slot's reuse; beyond it
+/// replies ask for an acknowledgement.
+pub const REPLY_CACHE_MAX: u64 = 1 << 20;
 /// How long an acknowledgement of part of a long message may be held back.
 pub const ACK_HOLD_LONG: Duration = Duration::from_millis(1);
 
 /// Settings of a [`crate::Transport`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// Most sessions open at once.
     pub sessions_max: u32,
@@ -42,9 +47,6 @@ pub struct Config {
     pub pto_min: Duration,
     /// Bounds of the probe timeout before backoff.
     pub pto_max: Duration,
-    /// Most bytes of single-packet replies that wait for their slot's reuse, per session; beyond
-    /// it replies ask for an acknowledgement.
-    pub reply_cache_max: u64,
 }
 
 impl Default for Config {
@@ -56,7 +58,6 @@ impl Default for Config {
             batch_packets_max: 64,
             pto_min: Duration::from_millis(2),
             pto_max: Duration::from_millis(200),
-            reply_cache_max: 1 << 20,
         }
     }
 }
@@ -93,13 +94,29 @@ impl LaneParams {
     /// A lane that may lose packets, of which nothing is known yet.
     #[must_use]
     pub const fn new(id: u8, link: LinkIndex, peer: LinkAddress, mtu: u32) -> Self {
-        Self { id, link, peer, mtu, reliable: false, rtt: None, rate: None }
+        Self {
+            id,
+            link,
+            peer,
+            mtu,
+            reliable: false,
+            rtt: None,
+            rate: None,
+        }
     }
 
     /// A lane over a perfect link, such as shared memory.
     #[must_use]
     pub const fn reliable(id: u8, link: LinkIndex, peer: LinkAddress, mtu: u32) -> Self {
-        Self { id, link, peer, mtu, reliable: true, rtt: None, rate: None }
+        Self {
+            id,
+            link,
+            peer,
+            mtu,
+            reliable: true,
+            rtt: None,
+            rate: None,
+        }
     }
 }
 

@@ -91,7 +91,10 @@ impl Meta {
     /// Most bytes of a meta.
     pub const LEN_MAX: usize = 48;
     /// No bytes.
-    pub const EMPTY: Self = Self { len: 0, bytes: [0; Self::LEN_MAX] };
+    pub const EMPTY: Self = Self {
+        len: 0,
+        bytes: [0; Self::LEN_MAX],
+    };
 
     /// A meta of these bytes, or `None` if they are more than [`Self::LEN_MAX`].
     #[must_use]
@@ -143,7 +146,14 @@ impl Request {
     /// A request that waits for its reply without a deadline.
     #[must_use]
     pub const fn new(meta: Meta, len: u64, reply_max: u64) -> Self {
-        Self { meta, len, reply_max, one_way: false, deadline: None, control: false }
+        Self {
+            meta,
+            len,
+            reply_max,
+            one_way: false,
+            deadline: None,
+            control: false,
+        }
     }
 }
 

@@ -17,7 +17,24 @@ extern crate std;
 
 pub mod cipher;
 pub mod config;
+mod congestion;
+mod credit;
 pub mod event;
+pub mod frame;
+mod incoming;
+mod lane;
+mod outflow;
+mod outgoing;
+pub mod packet;
+mod queue;
+pub mod ranges;
+mod receiving;
+mod recovery;
+pub mod replay;
+mod sending;
+mod session;
+mod timers;
+mod transfer;
 mod transport;
 
 pub use cipher::{Forged, PacketCipher};

@@ -1,14 +1,24 @@
 //! All sessions of one process.
 
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
 use abi::LinkAddress;
 use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
 
-use crate::config::{Config, SessionParams};
+use crate::config::{Config, LANES_MAX, MTU_MAX, MTU_MIN, SLOTS_MAX, SessionParams};
 use crate::event::{
     Cause, Event, Gone, IncomingKey, LinkIndex, Memory, OpKey, OpenError, Request, SendError,
     SessionKey, TransferKey,
 };
+use crate::frame::WireOp;
+use crate::outgoing::{Cancel, ReplyHead};
+use crate::packet::Header;
+use crate::receiving::Shell;
+use crate::session::{Events, Session};
+use crate::timers::Timers;
 
 /// What [`Transport::transmit`] has written: packets for one peer, all `segment` bytes long but
 /// the last, which may be shorter.
@@ -25,14 +35,39 @@ pub struct Transmit {
 /// All sessions of one process.
 pub struct Transport {
     config: Config,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_id: BTreeMap<SessionId, u32>,
+    events: Events,
+    /// Sessions that may have something to send, each at most once.
+    ready: VecDeque<u32>,
+    timers: Timers,
+    /// Links whose driver accepts nothing at the moment.
+    full: BTreeSet<LinkIndex>,
+    jitter: u64,
 }
 
-#[allow(unused_variables, clippy::needless_pass_by_ref_mut, clippy::unused_self)]
+/// A place for a session; the generation makes old keys invalid.
+struct Slot {
+    generation: u32,
+    session: Option<Box<Session>>,
+}
+
 impl Transport {
     /// A transport without sessions. `seed` feeds the jitter of timers, nothing secret.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
-        Self { config }
+        Self {
+            config,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_id: BTreeMap::new(),
+            events: VecDeque::new(),
+            ready: VecDeque::new(),
+            timers: Timers::default(),
+            full: BTreeSet::new(),
+            jitter: seed,
+        }
     }
 
     /// Opens a session. Both ends call it with mirrored parameters before the first packet.
@@ -40,7 +75,24 @@ impl Transport {
     /// # Errors
     /// [`OpenError`]; nothing was changed.
     pub fn open(&mut self, now: Instant, params: SessionParams) -> Result<SessionKey, OpenError> {
-        Err(OpenError::TooManySessions)
+        self.check(&params)?;
+        let local = params.local;
+        let index = self.free.pop().unwrap_or(self.slots.len() as u32);
+        if index as usize == self.slots.len() {
+            self.slots.push(Slot {
+                generation: 0,
+                session: None,
+            });
+        }
+        let slot = &mut self.slots[index as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        let key = SessionKey {
+            index,
+            generation: slot.generation,
+        };
+        slot.session = Some(Box::new(Session::new(now, key, params, &self.config)));
+        self.by_id.insert(local, index);
+        Ok(key)
     }
 
     /// Takes one packet that came in on `link`. `packet` is decrypted in place. Packets that are
@@ -53,15 +105,56 @@ impl Transport {
         packet: &mut [u8],
         memory: &mut dyn Memory,
     ) {
+        let Some((raw, header, body)) = Header::split(packet) else {
+            return;
+        };
+        let Some(&index) = self.by_id.get(&SessionId(header.session)) else {
+            return;
+        };
+        let Some(session) = self.slots[index as usize].session.as_deref_mut() else {
+            return;
+        };
+        let Some(lane) = session.admit(&header) else {
+            return;
+        };
+        // Without a cipher it is the link that vouches for the peer.
+        let body = match &mut session.cipher {
+            None if session.lanes[lane].link != link || session.lanes[lane].peer != *from => return,
+            None => &*body,
+            Some(cipher) => match cipher.open(header.lane, header.pn, &raw, body) {
+                Ok(body) => &*body,
+                Err(_) => return,
+            },
+        };
+        let mut shell = Shell {
+            now,
+            memory,
+            events: &mut self.events,
+        };
+        session.take_packet(lane, &header, body, &mut shell);
+        self.touched(now, index);
     }
 
     /// A link on which something can be sent at once, or `None` until the next input or timeout.
     pub fn next_link(&mut self, now: Instant) -> Option<LinkIndex> {
+        while let Some(&index) = self.ready.front() {
+            let full = &self.full;
+            let session = self.slots[index as usize].session.as_deref_mut();
+            if let Some(session) = session {
+                if let Some(lane) = session.sending_lane(now, |link| full.contains(&link)) {
+                    return Some(session.lanes[lane].link);
+                }
+                session.listed = false;
+            }
+            self.ready.pop_front();
+            self.arm(now, index);
+        }
         None
     }
 
     /// Writes the next packets for `link` into `space`, which must hold at least the largest
-    /// packet of the link's lanes. `None` if there is nothing to send on it.
+    /// packet of the link's lanes, and should hold [`Config::batch_max`] bytes on links that take
+    /// batches. `None` if there is nothing to send on it, or `space` is too small.
     pub fn transmit(
         &mut self,
         now: Instant,
@@ -69,34 +162,73 @@ impl Transport {
         space: &mut [u8],
         memory: &mut dyn Memory,
     ) -> Option<Transmit> {
+        for _ in 0..self.ready.len() {
+            let index = self.ready.pop_front()?;
+            let full = &self.full;
+            let Some(session) = self.slots[index as usize].session.as_deref_mut() else {
+                continue;
+            };
+            let Some(lane) = session.sending_lane(now, |link| full.contains(&link)) else {
+                session.listed = false;
+                self.arm(now, index);
+                continue;
+            };
+            // Sessions take turns.
+            self.ready.push_back(index);
+            if session.lanes[lane].link == link {
+                let to = session.lanes[lane].peer;
+                let sent = session.transmit(now, lane, space, memory, &mut self.events);
+                self.touched(now, index);
+                return sent.map(|(len, segment)| Transmit { to, segment, len });
+            }
+        }
         None
     }
 
     /// The driver accepts no packets: the link is not offered by [`Self::next_link`] until
     /// [`Self::link_ready`].
-    pub fn link_full(&mut self, now: Instant, link: LinkIndex) {}
+    pub fn link_full(&mut self, _now: Instant, link: LinkIndex) {
+        self.full.insert(link);
+    }
 
     /// The driver accepts packets again.
-    pub fn link_ready(&mut self, now: Instant, link: LinkIndex) {}
+    pub fn link_ready(&mut self, now: Instant, link: LinkIndex) {
+        if self.full.remove(&link) {
+            self.for_lanes_of(now, link, |_, _, _| {});
+        }
+    }
 
     /// The link has failed: what is in flight on it goes to other lanes at once.
-    pub fn link_down(&mut self, now: Instant, link: LinkIndex) {}
+    pub fn link_down(&mut self, now: Instant, link: LinkIndex) {
+        self.full.remove(&link);
+        self.for_lanes_of(now, link, |session, now, lane| session.lane_down(now, lane));
+    }
 
     /// The link may work again: its lanes are probed and return when they answer.
-    pub fn link_up(&mut self, now: Instant, link: LinkIndex) {}
+    pub fn link_up(&mut self, now: Instant, link: LinkIndex) {
+        self.for_lanes_of(now, link, |session, now, lane| session.lane_up(now, lane));
+    }
 
     /// When to call [`Self::handle_timeout`] at the latest. May be earlier than needed.
     #[must_use]
     pub fn timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
     /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(index) = self.timers.pop_due(now) {
+            if let Some(session) = self.slots[index as usize].session.as_deref_mut() {
+                session.armed = None;
+                session.handle_timeout(now, &mut self.events);
+                self.touched(now, index);
+            }
+        }
+    }
 
     /// The next event.
     pub fn event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
     /// Asks the peer for an operation. It ends by exactly one of [`Event::Replied`],
@@ -111,12 +243,28 @@ impl Transport {
         session: SessionKey,
         request: Request,
     ) -> Result<OpKey, SendError> {
-        Err(SendError::Closed)
+        let open = self.get(session).ok_or(SendError::Closed)?;
+        let op = open.send(&request)?;
+        self.touched(now, session.index);
+        Ok(op)
     }
 
     /// Asks the peer to give the operation up; `reason` is the peer's to read. The operation still
     /// ends by an event. Does nothing for an operation that has ended.
-    pub fn cancel(&mut self, now: Instant, op: OpKey, reason: u8) {}
+    pub fn cancel(&mut self, now: Instant, op: OpKey, reason: u8) {
+        let cancel = Cancel {
+            reason,
+            cause: Cause::Cancelled,
+        };
+        let wire = WireOp {
+            slot: op.slot,
+            seq: op.seq,
+        };
+        if let Some((session, events)) = self.parts(op.session) {
+            session.cancel(now, wire, cancel, events);
+            self.touched(now, op.session.index);
+        }
+    }
 
     /// Answers an operation; `len` bytes come from [`crate::Buffer::Outgoing`], but never more
     /// than the client has room for.
@@ -131,7 +279,15 @@ impl Transport {
         status: i64,
         len: u64,
     ) -> Result<(), Gone> {
-        Err(Gone)
+        self.answer(
+            now,
+            incoming,
+            ReplyHead {
+                total: len,
+                status,
+                refused: false,
+            },
+        )
     }
 
     /// Answers an operation with an error number.
@@ -140,7 +296,16 @@ impl Transport {
     /// As [`Self::reply`].
     #[doc(alias = "MsgError")]
     pub fn fail(&mut self, now: Instant, incoming: IncomingKey, errno: u16) -> Result<(), Gone> {
-        Err(Gone)
+        let status = i64::from(errno);
+        self.answer(
+            now,
+            incoming,
+            ReplyHead {
+                total: 0,
+                status,
+                refused: true,
+            },
+        )
     }
 
     /// Fetches bytes of the client's request into [`crate::Buffer::Transfer`]. The range is cut to
@@ -156,7 +321,10 @@ impl Transport {
         offset: u64,
         len: u64,
     ) -> Result<TransferKey, Gone> {
-        Err(Gone)
+        let (session, events) = self.parts(incoming.session).ok_or(Gone)?;
+        let transfer = session.pull(wire(incoming), offset, len, events)?;
+        self.touched(now, incoming.session.index);
+        Ok(transfer)
     }
 
     /// Writes bytes from [`crate::Buffer::Transfer`] into the client's room for the reply, before
@@ -172,28 +340,157 @@ impl Transport {
         offset: u64,
         len: u64,
     ) -> Result<TransferKey, Gone> {
-        Err(Gone)
+        let (session, events) = self.parts(incoming.session).ok_or(Gone)?;
+        let transfer = session.push(wire(incoming), offset, len, events)?;
+        self.touched(now, incoming.session.index);
+        Ok(transfer)
     }
 
     /// Checks that the peer lives: the session is closed with [`Cause::Link`] unless an authentic
     /// packet arrives within `bound`.
-    pub fn verify(&mut self, now: Instant, session: SessionKey, bound: Duration) {}
+    pub fn verify(&mut self, now: Instant, session: SessionKey, bound: Duration) {
+        if let Some((open, _)) = self.parts(session) {
+            open.verify(now + bound);
+            self.touched(now, session.index);
+        }
+    }
 
     /// Closes a session and tells the peer `code`. Operations end with [`Cause::Closed`].
-    pub fn close(&mut self, now: Instant, session: SessionKey, code: u16) {}
+    pub fn close(&mut self, now: Instant, session: SessionKey, code: u16) {
+        if let Some((open, events)) = self.parts(session) {
+            open.close(now, code, Cause::Closed, events);
+            self.touched(now, session.index);
+        }
+    }
 
     /// Ends a session whose peer is known to be dead. Operations end with `cause`.
-    pub fn abandon(&mut self, now: Instant, session: SessionKey, cause: Cause) {}
+    pub fn abandon(&mut self, now: Instant, session: SessionKey, cause: Cause) {
+        if let Some((open, events)) = self.parts(session) {
+            open.end(cause, events);
+            self.touched(now, session.index);
+        }
+    }
 
     /// The session with this local id.
     #[must_use]
     pub fn session(&self, local: SessionId) -> Option<SessionKey> {
-        None
+        let index = *self.by_id.get(&local)?;
+        let session = self.slots[index as usize].session.as_ref()?;
+        session.is_open().then_some(session.key)
     }
 
     /// The settings.
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    fn check(&self, params: &SessionParams) -> Result<(), OpenError> {
+        if self.by_id.len() >= self.config.sessions_max as usize {
+            return Err(OpenError::TooManySessions);
+        }
+        if params.local == SessionId(0) || self.by_id.contains_key(&params.local) {
+            return Err(OpenError::IdInUse);
+        }
+        let lanes = &params.lanes;
+        let doubled = |i: usize| lanes[..i].iter().any(|lane| lane.id == lanes[i].id);
+        if lanes.is_empty()
+            || lanes.len() > LANES_MAX
+            || (0..lanes.len()).any(|i| doubled(i) || usize::from(lanes[i].id) >= LANES_MAX)
+        {
+            return Err(OpenError::BadLanes);
+        }
+        if lanes
+            .iter()
+            .any(|lane| !(MTU_MIN..=MTU_MAX).contains(&lane.mtu))
+        {
+            return Err(OpenError::BadMtu);
+        }
+        if params.cipher.is_none() && lanes.iter().any(|lane| !lane.reliable) {
+            return Err(OpenError::CipherRequired);
+        }
+        if params.slots == 0 || params.slots > SLOTS_MAX {
+            return Err(OpenError::BadSlots);
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.parts(key).map(|(session, _)| session)
+    }
+
+    /// An open session and the list its events go to.
+    fn parts(&mut self, key: SessionKey) -> Option<(&mut Session, &mut Events)> {
+        let Self { slots, events, .. } = self;
+        let slot = slots.get_mut(key.index as usize)?;
+        let session = slot.session.as_deref_mut()?;
+        (slot.generation == key.generation && session.is_open()).then_some((session, events))
+    }
+
+    fn answer(&mut self, now: Instant, key: IncomingKey, head: ReplyHead) -> Result<(), Gone> {
+        let (session, events) = self.parts(key.session).ok_or(Gone)?;
+        session.reply(now, wire(key), head, events)?;
+        self.touched(now, key.session.index);
+        Ok(())
+    }
+
+    fn for_lanes_of(
+        &mut self,
+        now: Instant,
+        link: LinkIndex,
+        each: impl Fn(&mut Session, Instant, usize),
+    ) {
+        for index in 0..self.slots.len() {
+            let Some(session) = self.slots[index].session.as_deref_mut() else {
+                continue;
+            };
+            let mut concerned = false;
+            for lane in 0..session.lanes.len() {
+                if session.lanes[lane].link == link {
+                    each(session, now, lane);
+                    concerned = true;
+                }
+            }
+            if concerned {
+                self.touched(now, index as u32);
+            }
+        }
+    }
+
+    /// Something about a session has changed: it may have something to send, or be over.
+    fn touched(&mut self, now: Instant, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let Some(session) = slot.session.as_deref_mut() else {
+            return;
+        };
+        if session.ended.is_some() {
+            self.timers.disarm(session.armed, index);
+            self.by_id.remove(&session.local);
+            if session.listed {
+                self.ready.retain(|listed| *listed != index);
+            }
+            slot.session = None;
+            self.free.push(index);
+            return;
+        }
+        if !session.listed {
+            session.listed = true;
+            self.ready.push_back(index);
+        }
+        self.arm(now, index);
+    }
+
+    fn arm(&mut self, now: Instant, index: u32) {
+        if let Some(session) = self.slots[index as usize].session.as_deref_mut() {
+            let deadline = session.deadline(now);
+            self.timers.arm(&mut session.armed, deadline, index);
+        }
+    }
+}
+
+const fn wire(key: IncomingKey) -> WireOp {
+    WireOp {
+        slot: key.slot,
+        seq: key.seq,
     }
 }

@@ -1,0 +1,489 @@
+//! The client's operations: asked, sent, answered.
+
+use alloc::vec::Vec;
+
+use abi::time::{Duration, Instant};
+
+use crate::config::{ONE_WAY_MAX, REASON_DEADLINE, Role};
+use crate::credit::{Allowance, charge};
+use crate::event::{
+    Buffer, Cause, Delivery, Event, Failure, Memory, Meta, OpKey, Request, SendError,
+};
+use crate::frame::{Data, Head, OpState, REFUSED, WireOp};
+use crate::lane::earliest;
+use crate::outflow::Outflow;
+use crate::queue::{Class, Control, Item};
+use crate::ranges::RangeSet;
+use crate::session::{Events, Session, Violation};
+
+/// When to ask for an operation that takes long, after its request has arrived.
+const QUERY_AFTER: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+/// When to ask for a cancelled operation.
+const QUERY_CANCELLED: Duration = Duration::from_millis(20);
+/// Most pieces of a message that may be missing in between: more than any honest peer makes.
+pub(crate) const PIECES_MAX: usize = 16_384;
+
+/// The program gave up an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cancel {
+    pub(crate) reason: u8,
+    pub(crate) cause: Cause,
+}
+
+/// What the first fragment of a reply says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplyHead {
+    pub(crate) total: u64,
+    pub(crate) status: i64,
+    pub(crate) refused: bool,
+}
+
+/// One slot of the client.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) seq: u32,
+    pub(crate) busy: bool,
+    pub(crate) one_way: bool,
+    pub(crate) control: bool,
+    pub(crate) meta: Meta,
+    pub(crate) len: u64,
+    pub(crate) reply_max: u64,
+    /// Bytes that are sent without being pulled.
+    pub(crate) unscheduled: u32,
+    pub(crate) flow: Outflow,
+    pub(crate) cancel: Option<Cancel>,
+    deadline: Option<Instant>,
+    query_at: Option<Instant>,
+    queries: usize,
+    reply: Option<ReplyHead>,
+    received: RangeSet,
+}
+
+/// All operations of a client.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    slots: Vec<Outgoing>,
+    free: Vec<u16>,
+    limit: u16,
+    unscheduled: u32,
+    credit: Allowance,
+    /// Not later than any operation's deadline or query.
+    next_check: Option<Instant>,
+}
+
+impl Calls {
+    pub(crate) const fn new(limit: u16, unscheduled: u32, credit: u64) -> Self {
+        let credit = Allowance::new(credit);
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            limit,
+            unscheduled,
+            credit,
+            next_check: None,
+        }
+    }
+
+    /// How many operations are outstanding.
+    pub(crate) fn open(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.next_check
+    }
+
+    pub(crate) fn get(&mut self, op: WireOp) -> Option<&mut Outgoing> {
+        let call = self.slots.get_mut(usize::from(op.slot))?;
+        (call.busy && call.seq == op.seq).then_some(call)
+    }
+
+    /// The slot used last, so that few stay warm; a slot that has counted to the end is not reused.
+    fn claim(&mut self) -> Option<u16> {
+        while let Some(slot) = self.free.last().copied() {
+            if self.slots[usize::from(slot)].seq < u32::MAX {
+                self.free.pop();
+                return Some(slot);
+            }
+            self.free.pop();
+        }
+        let slot = u16::try_from(self.slots.len())
+            .ok()
+            .filter(|&slot| slot < self.limit)?;
+        self.slots.push(Outgoing::default());
+        Some(slot)
+    }
+
+    fn check_by(&mut self, at: Instant) {
+        self.next_check = earliest(self.next_check, Some(at));
+    }
+
+    fn plan_query(&mut self, op: WireOp, at: Instant) {
+        if let Some(call) = self.get(op) {
+            call.query_at = Some(at);
+            self.check_by(at);
+        }
+    }
+}
+
+impl Session {
+    pub(crate) const fn op_key(&self, op: WireOp) -> OpKey {
+        OpKey {
+            session: self.key,
+            slot: op.slot,
+            seq: op.seq,
+        }
+    }
+
+    /// Starts an operation.
+    pub(crate) fn send(&mut self, request: &Request) -> Result<OpKey, SendError> {
+        if !self.is_open() || self.role != Role::Client {
+            return Err(SendError::Closed);
+        }
+        if request.one_way && request.len > ONE_WAY_MAX {
+            return Err(SendError::TooLong);
+        }
+        let slot = self.calls.claim().ok_or(SendError::NoSlot)?;
+        let wanted = request.len.min(u64::from(self.calls.unscheduled)) as u32;
+        let unscheduled = if request.one_way {
+            request.len as u32
+        } else {
+            self.calls.credit.use_for(wanted)
+        };
+        let call = &mut self.calls.slots[usize::from(slot)];
+        call.seq += 1;
+        call.busy = true;
+        call.one_way = request.one_way;
+        call.control = request.control;
+        call.meta = request.meta;
+        call.len = request.len;
+        call.reply_max = request.reply_max;
+        call.unscheduled = unscheduled;
+        call.flow.start(u64::from(unscheduled));
+        call.flow.queued = true;
+        call.cancel = None;
+        call.deadline = request.deadline;
+        call.query_at = None;
+        call.queries = 0;
+        call.reply = None;
+        call.received.clear();
+        let op = WireOp {
+            slot,
+            seq: call.seq,
+        };
+        let class = Class::of(call.control, u64::from(unscheduled));
+        if let Some(deadline) = request.deadline {
+            self.calls.check_by(deadline);
+        }
+        self.queue.push(class, Item::Request(op));
+        Ok(self.op_key(op))
+    }
+
+    /// The program gives an operation up.
+    pub(crate) fn cancel(&mut self, now: Instant, op: WireOp, cancel: Cancel, events: &mut Events) {
+        let Some(call) = self.calls.get(op) else {
+            return;
+        };
+        if call.cancel.is_some() {
+            return;
+        }
+        call.cancel = Some(cancel);
+        call.deadline = None;
+        if !call.flow.started() {
+            let charge = charge(call.unscheduled);
+            self.calls.credit.refund(charge);
+            let failure = Failure {
+                cause: cancel.cause,
+                delivery: Delivery::NotDone,
+            };
+            let op_key = self.op_key(op);
+            self.finish(op);
+            events.push_back(Event::Failed {
+                op: op_key,
+                failure,
+            });
+            return;
+        }
+        if !call.flow.all_sent() {
+            call.flow.abort();
+        }
+        self.queue.control(Control::Cancel(op));
+        self.expect_answer(now);
+    }
+
+    /// Ends an operation: its slot is free, what was queued for it is forgotten.
+    fn finish(&mut self, op: WireOp) {
+        let Some(call) = self.calls.get(op) else {
+            return;
+        };
+        call.busy = false;
+        let queued = core::mem::take(&mut call.flow.queued);
+        call.received.clear();
+        self.calls.free.push(op.slot);
+        if queued {
+            self.queue.remove(Item::Request(op));
+        }
+        self.drop_servings(op);
+    }
+
+    fn fail_call(&mut self, op: WireOp, failure: Failure, events: &mut Events) {
+        self.finish(op);
+        events.push_back(Event::Failed {
+            op: self.op_key(op),
+            failure,
+        });
+    }
+
+    /// Ends all operations without an answer.
+    pub(crate) fn fail_calls(&mut self, cause: Cause, events: &mut Events) {
+        for slot in 0..self.calls.slots.len() {
+            let call = &self.calls.slots[slot];
+            if !call.busy {
+                continue;
+            }
+            let op = WireOp {
+                slot: slot as u16,
+                seq: call.seq,
+            };
+            let done = if call.flow.all_sent() {
+                Delivery::Unknown
+            } else {
+                Delivery::NotDone
+            };
+            self.fail_call(
+                op,
+                Failure {
+                    cause,
+                    delivery: done,
+                },
+                events,
+            );
+        }
+    }
+
+    pub(crate) fn request_arrived(
+        &mut self,
+        now: Instant,
+        op: WireOp,
+        offset: u64,
+        len: u32,
+        events: &mut Events,
+    ) {
+        let watch = self.may_lose();
+        let Some(call) = self.calls.get(op) else {
+            return;
+        };
+        if !call.flow.acked(offset, u64::from(len)) {
+            return;
+        }
+        if call.one_way {
+            self.finish(op);
+            events.push_back(Event::Replied {
+                op: self.op_key(op),
+                status: 0,
+                len: 0,
+            });
+        } else if watch {
+            call.queries = 0;
+            self.calls.plan_query(op, now + QUERY_AFTER[0]);
+        }
+    }
+
+    pub(crate) fn request_lost(&mut self, op: WireOp, offset: u64, len: u32) {
+        let Some(call) = self.calls.get(op) else {
+            return;
+        };
+        call.flow.lost(offset, u64::from(len));
+        self.queue_request(op);
+    }
+
+    fn queue_request(&mut self, op: WireOp) {
+        if let Some(call) = self.calls.get(op)
+            && call.flow.pending()
+            && !call.flow.queued
+        {
+            call.flow.queued = true;
+            let class = Class::of(call.control, call.flow.pending_bytes());
+            self.queue.push(class, Item::Request(op));
+        }
+    }
+
+    pub(crate) fn cancel_arrived(&mut self, now: Instant, op: WireOp) {
+        self.calls.plan_query(op, now + QUERY_CANCELLED);
+    }
+
+    pub(crate) fn cancel_lost(&mut self, op: WireOp) {
+        if self.calls.get(op).is_some() {
+            self.queue.control(Control::Cancel(op));
+        }
+    }
+
+    /// Takes a fragment of a reply.
+    pub(crate) fn take_reply(
+        &mut self,
+        data: &Data<'_>,
+        memory: &mut dyn Memory,
+        events: &mut Events,
+    ) -> Result<(), Violation> {
+        let key = self.op_key(data.op);
+        let Some(call) = self.calls.get(data.op) else {
+            return Ok(());
+        };
+        let end = data.offset + data.bytes.len() as u64;
+        if end > call.reply_max || call.received.pieces() > PIECES_MAX {
+            return Err(Violation);
+        }
+        if let Head::Reply { total, status, .. } = data.head {
+            if total > call.reply_max {
+                return Err(Violation);
+            }
+            call.reply = Some(ReplyHead {
+                total,
+                status,
+                refused: data.flags & REFUSED != 0,
+            });
+        }
+        if !call.received.contains(data.offset, end) {
+            memory.store(Buffer::Reply(key), data.offset, data.bytes);
+            call.received.insert(data.offset, end);
+        }
+        let Some(reply) = call
+            .reply
+            .filter(|reply| call.received.contains(0, reply.total))
+        else {
+            return Ok(());
+        };
+        self.finish(data.op);
+        events.push_back(if reply.refused {
+            Event::Refused {
+                op: key,
+                errno: reply.status as u16,
+            }
+        } else {
+            Event::Replied {
+                op: key,
+                status: reply.status,
+                len: reply.total,
+            }
+        });
+        Ok(())
+    }
+
+    /// Whether reply bytes have arrived: then no push can be new.
+    pub(crate) fn reply_has_begun(&mut self, op: WireOp) -> bool {
+        self.calls
+            .get(op)
+            .is_none_or(|call| call.reply.is_some() || !call.received.is_empty())
+    }
+
+    /// Takes the server's word on an operation.
+    pub(crate) fn take_opstat(&mut self, op: WireOp, state: OpState, events: &mut Events) {
+        let Some(call) = self.calls.get(op) else {
+            return;
+        };
+        match state {
+            OpState::Receiving | OpState::Executing => {}
+            OpState::Unknown => {
+                if call.cancel.is_none() {
+                    call.flow.resend_all();
+                    self.queue_request(op);
+                } else {
+                    self.queue.control(Control::Cancel(op));
+                }
+            }
+            OpState::Gone => {
+                let cause = call.cancel.map_or(Cause::Link, |cancel| cancel.cause);
+                self.fail_call(
+                    op,
+                    Failure {
+                        cause,
+                        delivery: Delivery::Unknown,
+                    },
+                    events,
+                );
+            }
+            OpState::Cancelled => {
+                let cause = call.cancel.map_or(Cause::Protocol, |cancel| cancel.cause);
+                self.fail_call(
+                    op,
+                    Failure {
+                        cause,
+                        delivery: Delivery::NotDone,
+                    },
+                    events,
+                );
+            }
+        }
+    }
+
+    pub(crate) fn take_credit(&mut self, slots: u16, bytes: u64) {
+        self.calls.limit = self.calls.limit.max(slots.min(crate::config::SLOTS_MAX));
+        self.calls.credit.raise(bytes);
+    }
+
+    /// Deadlines and questions that are due.
+    pub(crate) fn check_operations(&mut self, now: Instant, events: &mut Events) {
+        if self.calls.next_check.is_none_or(|at| at > now) {
+            return;
+        }
+        self.calls.next_check = None;
+        for slot in 0..self.calls.slots.len() {
+            let call = &mut self.calls.slots[slot];
+            if !call.busy {
+                continue;
+            }
+            let op = WireOp {
+                slot: slot as u16,
+                seq: call.seq,
+            };
+            if call.deadline.is_some_and(|deadline| deadline <= now) {
+                let cancel = Cancel {
+                    reason: REASON_DEADLINE,
+                    cause: Cause::TimedOut,
+                };
+                self.cancel(now, op, cancel, events);
+            }
+            self.query_if_due(now, op);
+        }
+    }
+
+    fn query_if_due(&mut self, now: Instant, op: WireOp) {
+        let Some(call) = self.calls.get(op) else {
+            return;
+        };
+        if call.query_at.is_some_and(|at| at <= now) {
+            let wait = QUERY_AFTER[call.queries.min(QUERY_AFTER.len() - 1)];
+            call.queries += 1;
+            call.query_at = Some(now + wait);
+            self.queue.control(Control::Query(op));
+            self.expect_answer(now);
+        }
+        let next = self
+            .calls
+            .get(op)
+            .and_then(|call| earliest(call.deadline, call.query_at));
+        if let Some(at) = next {
+            self.calls.check_by(at);
+        }
+    }
+
+    /// What was sent on a lane that has failed may never have arrived: ask for all of it.
+    pub(crate) fn query_all(&mut self, now: Instant) {
+        for slot in 0..self.calls.slots.len() {
+            let call = &self.calls.slots[slot];
+            if call.busy && call.flow.started() {
+                self.calls.plan_query(
+                    WireOp {
+                        slot: slot as u16,
+                        seq: call.seq,
+                    },
+                    now,
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What is done with packets that come in.
+
+use abi::codec::{Decode, Reader};
+use abi::time::{Duration, Instant};
+
+use crate::config::Role;
+use crate::event::{Cause, Memory};
+use crate::frame::{Ack, Data, FIRST, Frame, LAST, QUIET, REPLY};
+use crate::lane::{LaneState, Urgency};
+use crate::packet::{FLAG_ACK_NOW, Header};
+use crate::session::{Events, Session, Violation};
+
+/// What taking a packet needs besides the session.
+pub(crate) struct Shell<'a> {
+    pub(crate) now: Instant,
+    pub(crate) memory: &'a mut dyn Memory,
+    pub(crate) events: &'a mut Events,
+}
+
+impl Session {
+    /// The lane a packet came on, if the packet may be opened.
+    pub(crate) fn admit(&self, header: &Header) -> Option<usize> {
+        let index = self.lanes.iter().position(|lane| lane.id == header.lane)?;
+        self.lanes[index].admits(header.pn).then_some(index)
+    }
+
+    /// Takes the frames of an authentic packet.
+    pub(crate) fn take_packet(
+        &mut self,
+        index: usize,
+        header: &Header,
+        body: &[u8],
+        shell: &mut Shell<'_>,
+    ) {
+        let gap = self.lanes[index].note_received(shell.now, header.pn);
+        if self.closing.is_some() {
+            self.closed_packet(body);
+            return;
+        }
+        self.heard();
+        let mut urgency = Urgency::Never;
+        let mut reader = Reader::new(body);
+        while reader.remaining() > 0 && self.is_open() {
+            let taken = match Frame::decode(&mut reader) {
+                Ok(frame) => self.take_frame(index, &frame, shell),
+                Err(_) => Err(Violation),
+            };
+            let Ok(wanted) = taken else {
+                self.break_off(shell);
+                return;
+            };
+            urgency = urgency.max(wanted);
+        }
+        if header.flags & FLAG_ACK_NOW != 0 && urgency != Urgency::Never {
+            urgency = Urgency::Now;
+        }
+        self.lanes[index].owe(shell.now, urgency, gap);
+    }
+
+    /// The peer broke the protocol: tell it, and end.
+    fn break_off(&mut self, shell: &mut Shell<'_>) {
+        self.close(shell.now, CODE_PROTOCOL, Cause::Protocol, shell.events);
+    }
+
+    fn closed_packet(&mut self, body: &[u8]) {
+        if matches!(Frame::from_bytes(body), Ok(Frame::Close { .. })) {
+            self.ended = Some(Cause::Closed);
+        } else {
+            self.repeat_close();
+        }
+    }
+
+    fn take_frame(
+        &mut self,
+        index: usize,
+        frame: &Frame<'_>,
+        shell: &mut Shell<'_>,
+    ) -> Result<Urgency, Violation> {
+        match *frame {
+            Frame::Padding => Ok(Urgency::Never),
+            Frame::Data(ref data) => self.take_data(data, shell),
+            Frame::Ack(ref ack) => self.take_ack(index, ack, shell),
+            Frame::Ping { id, time } => {
+                self.lanes[index].pong = Some((id, time));
+                Ok(Urgency::Hold)
+            }
+            Frame::Pong { time, .. } => {
+                self.take_pong(index, time, shell);
+                Ok(Urgency::Never)
+            }
+            Frame::Close { .. } => {
+                self.end(Cause::Server, shell.events);
+                Ok(Urgency::Never)
+            }
+            _ => match self.role {
+                Role::Client => self.take_as_client(frame, shell),
+                Role::Server => self.take_as_server(frame, shell),
+            },
+        }
+    }
+
+    fn take_as_client(
+        &mut self,
+        frame: &Frame<'_>,
+        shell: &mut Shell<'_>,
+    ) -> Result<Urgency, Violation> {
+        match *frame {
+            Frame::Pushed {
+                op,
+                id,
+                start,
+                total,
+                offset,
+                last,
+                bytes,
+            } => {
+                self.take_pushed((op, id), (start, total), (offset, bytes), shell.memory)?;
+                Ok(urgency_of(last))
+            }
+            Frame::OpStat { op, state } => {
+                self.take_opstat(op, state, shell.events);
+                Ok(Urgency::Never)
+            }
+            Frame::Credit { slots, bytes } => {
+                self.take_credit(slots, bytes);
+                Ok(Urgency::Hold)
+            }
+            Frame::Pull {
+                op,
+                id,
+                offset,
+                len,
+            } => {
+                self.take_pull(op, id, offset, len)?;
+                Ok(Urgency::Hold)
+            }
+            _ => Err(Violation),
+        }
+    }
+
+    fn take_as_server(
+        &mut self,
+        frame: &Frame<'_>,
+        shell: &mut Shell<'_>,
+    ) -> Result<Urgency, Violation> {
+        match *frame {
+            Frame::Pulled {
+                op,
+                id,
+                offset,
+                last,
+                bytes,
+            } => {
+                self.take_pulled(op, id, (offset, bytes), shell.memory, shell.events)?;
+                Ok(urgency_of(last))
+            }
+            Frame::Query { op } => {
+                self.take_query(shell.now, op)?;
+                Ok(Urgency::Never)
+            }
+            Frame::Cancel { op, reason, charge } => {
+                self.take_cancel(shell.now, op, (reason, charge), shell.events)?;
+                Ok(Urgency::Hold)
+            }
+            _ => Err(Violation),
+        }
+    }
+
+    fn take_data(&mut self, data: &Data<'_>, shell: &mut Shell<'_>) -> Result<Urgency, Violation> {
+        let reply = data.flags & REPLY != 0;
+        if reply != (self.role == Role::Client) {
+            return Err(Violation);
+        }
+        if reply {
+            self.take_reply(data, shell.memory, shell.events)?;
+        } else {
+            self.take_request(shell.now, data, shell.memory, shell.events)?;
+        }
+        let whole = data.flags & (FIRST | LAST) == FIRST | LAST;
+        Ok(if data.flags & QUIET != 0 {
+            Urgency::Never
+        } else if whole {
+            Urgency::Hold
+        } else {
+            urgency_of(data.flags & LAST != 0)
+        })
+    }
+
+    fn take_ack(
+        &mut self,
+        via: usize,
+        ack: &Ack,
+        shell: &mut Shell<'_>,
+    ) -> Result<Urgency, Violation> {
+        let index = self
+            .lanes
+            .iter()
+            .position(|lane| lane.id == ack.lane)
+            .ok_or(Violation)?;
+        let now = shell.now;
+        let mut frames = core::mem::take(&mut self.scratch);
+        let lane = &mut self.lanes[index];
+        if lane.reliable {
+            self.scratch = frames;
+            return Err(Violation);
+        }
+        let before = lane.flight.bytes();
+        let outcome = lane.flight.on_ack(ack, &mut frames).ok_or(Violation)?;
+        if let Some(sent) = outcome.largest_sent {
+            let held = Duration::from_micros(u64::from(ack.delay) * 8);
+            lane.rtt.sample(now.saturating_since(sent), held);
+        }
+        if let Some(sent) = outcome.newest {
+            lane.pto_count = 0;
+            lane.control
+                .on_acked(now, sent, outcome.bytes, before, &lane.rtt);
+            lane.note_arrived_size(outcome.biggest);
+        }
+        // An answer over the same lane shows that it works both ways.
+        if via == index && lane.state == LaneState::Suspect {
+            lane.revive();
+        }
+        self.arrived(now, &mut frames, shell.events);
+        self.scratch = frames;
+        self.detect_lost(now, index);
+        Ok(Urgency::Never)
+    }
+
+    fn take_pong(&mut self, index: usize, time: u64, shell: &mut Shell<'_>) {
+        let lane = &mut self.lanes[index];
+        let sent = Instant::from_nanos(time);
+        if sent <= shell.now && !lane.reliable {
+            lane.rtt
+                .sample(shell.now.saturating_since(sent), Duration::ZERO);
+        }
+        if lane.state == LaneState::Suspect {
+            lane.revive();
+        }
+    }
+}
+
+const fn urgency_of(last: bool) -> Urgency {
+    if last { Urgency::Now } else { Urgency::Long }
+}
+
+/// Code of a closing notice: the peer broke the protocol.
+pub(crate) const CODE_PROTOCOL: u16 = 1;

@@ -1,0 +1,406 @@
+//! What is in flight on a lane, and when it counts as lost (RFC 9002 in shape).
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use abi::time::{Duration, Instant};
+
+use crate::frame::{Ack, WireOp};
+
+/// Packets acknowledged above a missing one that make it lost, at first and at most.
+const REORDER_MIN: u64 = 3;
+const REORDER_MAX: u64 = 32;
+/// Finest time by which a packet may be late.
+const GRANULARITY: Duration = Duration::from_micros(100);
+/// Lost packets that are remembered, to notice that they were only late.
+const LATE_MAX: usize = 32;
+/// Round-trip time assumed of a lane of which nothing is known.
+const RTT_GUESS: Duration = Duration::from_millis(10);
+
+/// Round-trip time of a lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Rtt {
+    smoothed: Option<Duration>,
+    variation: Duration,
+    least: Duration,
+    latest: Duration,
+}
+
+impl Rtt {
+    pub(crate) const fn new(known: Option<Duration>) -> Self {
+        let guess = match known {
+            Some(rtt) => rtt,
+            None => RTT_GUESS,
+        };
+        Self {
+            smoothed: known,
+            variation: guess,
+            least: guess,
+            latest: guess,
+        }
+    }
+
+    pub(crate) const fn smoothed(&self) -> Option<Duration> {
+        self.smoothed
+    }
+
+    /// Takes a measured time, of which the peer says it has held the answer back for `held`.
+    pub(crate) fn sample(&mut self, measured: Duration, held: Duration) {
+        let Some(smoothed) = self.smoothed else {
+            let rtt = measured.saturating_sub(held);
+            *self = Self {
+                smoothed: Some(rtt),
+                variation: rtt / 2,
+                least: rtt,
+                latest: rtt,
+            };
+            return;
+        };
+        self.least = self.least.min(measured);
+        // A peer's word may not make a round trip shorter than any seen.
+        let rtt = if measured >= self.least + held {
+            measured - held
+        } else {
+            measured
+        };
+        self.latest = rtt;
+        let distance = smoothed.abs_diff(rtt);
+        self.variation = (self.variation * 3 + distance) / 4;
+        self.smoothed = Some((smoothed * 7 + rtt) / 8);
+    }
+
+    /// The queue on the way has become long compared to the way itself.
+    pub(crate) fn has_grown(&self) -> bool {
+        let slack = (self.least / 2).max(Duration::from_millis(4));
+        self.smoothed
+            .is_some_and(|smoothed| smoothed > self.least + slack)
+    }
+
+    /// How long to wait for an answer before asking again.
+    pub(crate) fn probe_timeout(&self, hold: Duration) -> Duration {
+        let smoothed = self.smoothed.unwrap_or(self.latest);
+        smoothed + (self.variation * 4).max(Duration::from_micros(500)) + hold
+    }
+
+    fn loss_delay(&self) -> Duration {
+        let rtt = self.smoothed.unwrap_or(self.latest).max(self.latest);
+        (rtt * 9 / 8).max(GRANULARITY)
+    }
+}
+
+/// What a packet carried that must arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SentFrame {
+    Request { op: WireOp, offset: u64, len: u32 },
+    Reply { op: WireOp, offset: u64, len: u32 },
+    Pulled { id: u32, offset: u64, len: u32 },
+    Pushed { id: u32, offset: u64, len: u32 },
+    Pull { id: u32 },
+    Cancel { op: WireOp },
+    Credit,
+    Ping,
+}
+
+/// How a packet is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// The peer acknowledges it: counts as in flight.
+    Eliciting,
+    /// The peer acknowledges it only along with others.
+    Quiet,
+    /// Nothing in it must arrive, or it has.
+    None,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SentPacket {
+    time: Instant,
+    first_frame: u64,
+    bytes: u32,
+    frames: u16,
+    watch: Watch,
+}
+
+/// What an acknowledgement has told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AckOutcome {
+    /// Bytes that were in flight and have arrived.
+    pub(crate) bytes: u64,
+    /// The longest packet among them.
+    pub(crate) biggest: u64,
+    /// When the newest of them was sent.
+    pub(crate) newest: Option<Instant>,
+    /// Send time of the largest packet, if it was newly acknowledged.
+    pub(crate) largest_sent: Option<Instant>,
+    /// A packet that had been given up has arrived.
+    pub(crate) was_late: bool,
+}
+
+/// The packets of one lane that are watched, oldest first.
+#[derive(Clone, Debug)]
+pub(crate) struct InFlight {
+    first_pn: u64,
+    packets: VecDeque<SentPacket>,
+    first_frame: u64,
+    frames: VecDeque<SentFrame>,
+    bytes: u64,
+    eliciting: u32,
+    quiet: u32,
+    largest_acked: Option<u64>,
+    last_eliciting: Instant,
+    reorder: u64,
+    late: VecDeque<u64>,
+    loss_time: Option<Instant>,
+}
+
+impl InFlight {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self {
+            first_pn: 0,
+            packets: VecDeque::new(),
+            first_frame: 0,
+            frames: VecDeque::new(),
+            bytes: 0,
+            eliciting: 0,
+            quiet: 0,
+            largest_acked: None,
+            last_eliciting: now,
+            reorder: REORDER_MIN,
+            late: VecDeque::new(),
+            loss_time: None,
+        }
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether anything waits for an acknowledgement.
+    pub(crate) const fn awaits_ack(&self) -> bool {
+        self.eliciting > 0
+    }
+
+    pub(crate) const fn last_eliciting(&self) -> Instant {
+        self.last_eliciting
+    }
+
+    /// When a packet becomes lost by age.
+    pub(crate) const fn loss_time(&self) -> Option<Instant> {
+        self.loss_time
+    }
+
+    pub(crate) fn packets(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// Records the packet with the next number.
+    pub(crate) fn record(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        watch: Watch,
+        frames: &[SentFrame],
+    ) {
+        match watch {
+            Watch::Eliciting => {
+                self.bytes += bytes as u64;
+                self.eliciting += 1;
+                self.last_eliciting = now;
+            }
+            Watch::Quiet => self.quiet += 1,
+            Watch::None if self.packets.is_empty() => {
+                self.first_pn += 1;
+                return;
+            }
+            Watch::None => {}
+        }
+        let first_frame = self.first_frame + self.frames.len() as u64;
+        self.frames.extend(frames);
+        let (bytes, frames) = (bytes as u32, frames.len() as u16);
+        self.packets.push_back(SentPacket {
+            time: now,
+            first_frame,
+            bytes,
+            frames,
+            watch,
+        });
+    }
+
+    fn frames_of(&self, packet: SentPacket) -> impl Iterator<Item = SentFrame> + '_ {
+        let at = (packet.first_frame - self.first_frame) as usize;
+        self.frames
+            .range(at..at + usize::from(packet.frames))
+            .copied()
+    }
+
+    /// Stops watching the packet at `index`; its frames go to `out`.
+    fn settle(&mut self, index: usize, out: &mut Vec<SentFrame>) -> Option<SentPacket> {
+        let packet = *self.packets.get(index)?;
+        match packet.watch {
+            Watch::None => return None,
+            Watch::Eliciting => {
+                self.bytes -= u64::from(packet.bytes);
+                self.eliciting -= 1;
+            }
+            Watch::Quiet => self.quiet -= 1,
+        }
+        out.extend(self.frames_of(packet));
+        self.packets[index].watch = Watch::None;
+        Some(packet)
+    }
+
+    fn drop_settled(&mut self) {
+        while let Some(packet) = self.packets.front() {
+            if packet.watch != Watch::None {
+                break;
+            }
+            for _ in 0..packet.frames {
+                self.frames.pop_front();
+            }
+            self.first_frame += u64::from(packet.frames);
+            self.packets.pop_front();
+            self.first_pn += 1;
+        }
+    }
+
+    /// Takes an acknowledgement; the frames that have arrived are appended to `arrived`. `None` if
+    /// it speaks of packets that were never sent.
+    pub(crate) fn on_ack(&mut self, ack: &Ack, arrived: &mut Vec<SentFrame>) -> Option<AckOutcome> {
+        let next = self.first_pn + self.packets.len() as u64;
+        if ack.largest >= next {
+            return None;
+        }
+        let mut outcome = AckOutcome::default();
+        self.notice_late(ack, &mut outcome);
+        let covered = 64 * u64::from(ack.words);
+        let from = ack.largest.saturating_sub(covered).max(self.first_pn);
+        for pn in from..=ack.largest {
+            if !acks(ack, pn) {
+                continue;
+            }
+            let index = (pn - self.first_pn) as usize;
+            let Some(packet) = self.settle(index, arrived) else {
+                continue;
+            };
+            if packet.watch == Watch::Eliciting {
+                outcome.bytes += u64::from(packet.bytes);
+                outcome.biggest = outcome.biggest.max(u64::from(packet.bytes));
+            }
+            outcome.newest = Some(packet.time);
+            if pn == ack.largest {
+                outcome.largest_sent = Some(packet.time);
+            }
+        }
+        self.largest_acked = self.largest_acked.max(Some(ack.largest));
+        self.drop_settled();
+        Some(outcome)
+    }
+
+    fn notice_late(&mut self, ack: &Ack, outcome: &mut AckOutcome) {
+        if self.late.is_empty() {
+            return;
+        }
+        let before = self.late.len();
+        self.late.retain(|&pn| !acks(ack, pn));
+        if self.late.len() < before {
+            outcome.was_late = true;
+            self.reorder = (self.reorder + 1).min(REORDER_MAX);
+        }
+    }
+
+    /// Gives up packets that later ones have overtaken; their frames are appended to `lost`.
+    /// Answers when the newest of them was sent.
+    pub(crate) fn detect_lost(
+        &mut self,
+        now: Instant,
+        rtt: &Rtt,
+        lost: &mut Vec<SentFrame>,
+    ) -> Option<(Instant, u32)> {
+        self.loss_time = None;
+        let largest = self.largest_acked?;
+        let delay = rtt.loss_delay();
+        let mut newest = None;
+        let mut biggest = 0;
+        let mut pn = self.first_pn;
+        while pn <= largest {
+            let index = (pn - self.first_pn) as usize;
+            let Some(packet) = self.packets.get(index).copied() else {
+                break;
+            };
+            if packet.watch != Watch::None {
+                if largest - pn < self.reorder && packet.time + delay > now {
+                    self.loss_time = Some(packet.time + delay);
+                    break;
+                }
+                self.settle(index, lost);
+                self.remember_late(pn);
+                newest = newest.max(Some(packet.time));
+                biggest = biggest.max(packet.bytes);
+            }
+            pn += 1;
+        }
+        self.drop_settled();
+        newest.map(|time| (time, biggest))
+    }
+
+    fn remember_late(&mut self, pn: u64) {
+        if self.late.len() == LATE_MAX {
+            self.late.pop_front();
+        }
+        self.late.push_back(pn);
+    }
+
+    /// Gives up at most `count` of the oldest watched packets.
+    pub(crate) fn give_up_oldest(&mut self, count: usize, lost: &mut Vec<SentFrame>) {
+        let mut left = count;
+        let mut index = 0;
+        while left > 0 && index < self.packets.len() {
+            if self.settle(index, lost).is_some() {
+                self.remember_late(self.first_pn + index as u64);
+                left -= 1;
+            }
+            index += 1;
+        }
+        self.drop_settled();
+    }
+
+    /// The content of quiet packet `pn` has arrived, as something else has shown.
+    pub(crate) fn confirm_quiet(&mut self, pn: u64) {
+        let Some(index) = pn.checked_sub(self.first_pn).map(|index| index as usize) else {
+            return;
+        };
+        if let Some(packet) = self.packets.get_mut(index)
+            && packet.watch == Watch::Quiet
+        {
+            packet.watch = Watch::None;
+            self.quiet -= 1;
+            self.drop_settled();
+        }
+    }
+
+    /// From here on the quiet packets in flight are watched like others: an acknowledgement that
+    /// leaves now may stop the peer from asking for them.
+    pub(crate) fn guard_quiet(&mut self, now: Instant) {
+        if self.quiet == 0 {
+            return;
+        }
+        for packet in &mut self.packets {
+            if packet.watch == Watch::Quiet {
+                packet.watch = Watch::Eliciting;
+                self.quiet -= 1;
+                self.eliciting += 1;
+                self.bytes += u64::from(packet.bytes);
+            }
+        }
+        self.last_eliciting = now;
+    }
+}
+
+fn acks(ack: &Ack, pn: u64) -> bool {
+    if pn >= ack.largest {
+        return pn == ack.largest;
+    }
+    let below = ack.largest - 1 - pn;
+    let word = (below / 64) as usize;
+    word < usize::from(ack.words) && ack.bitmap[word] >> (below % 64) & 1 == 1
+}
