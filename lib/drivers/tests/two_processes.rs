@@ -191,7 +191,7 @@ impl Sleeper {
         }
     }
 
-    fn send(&mut self, driver: &MemoryDriver, packet: &[u8]) {
+    fn send(&self, driver: &MemoryDriver, packet: &[u8]) {
         let deadline = Instant::now() + PATIENCE;
         while driver
             .send(&driver.local_address(), packet, packet.len())
