@@ -121,8 +121,10 @@ record! {
     /// A process-manager symlink is on the way.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Symlink {
-        /// The whole path to resolve instead, in the terms of the process manager that answered.
+        /// The whole path to resolve instead; ends in a slash if the one asked for did.
         pub path: Vec<u8>,
+        /// It starts at the client's root, not at the root of the process manager that answered (P62).
+        pub absolute: bool,
     }
 
     /// Ask somebody else.

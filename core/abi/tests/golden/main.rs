@@ -1,6 +1,8 @@
 //! The bytes of every message, written out. `docs/protocol` describes the same bytes in words; a
 //! change here is a change of the protocol.
 
+#![allow(clippy::unwrap_used)]
+
 extern crate slashnet_abi as abi;
 
 mod connect;
