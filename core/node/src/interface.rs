@@ -1,0 +1,168 @@
+//! What goes into a node and what comes out of it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use abi::{Gid, Incarnation, Instant, LinkAddress, NodeName, Pid, Uid};
+
+use crate::network_manager::trust::TrustRecord;
+
+/// One connection of a program to the daemon socket, numbered by the host and never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProgramKey(pub u64);
+
+/// File descriptors that came with a packet, held by the host until an output names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Descriptors {
+    /// The host's number for them.
+    pub key: u64,
+    /// How many there are.
+    pub count: u8,
+}
+
+/// Who is at the other end of the daemon socket, as the kernel says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Process.
+    pub pid: Pid,
+    /// When the process started, in any unit that tells it from a later one with the same number.
+    pub started: u64,
+    /// Effective user when it connected.
+    pub uid: Uid,
+    /// Effective group when it connected.
+    pub gid: Gid,
+    /// Supplementary groups.
+    pub groups: Vec<Gid>,
+}
+
+/// A link of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// Name of the interface, or the address as text.
+    pub name: String,
+    /// The node's own socket on it.
+    pub address: LinkAddress,
+    /// Largest packet in bytes, without IP and UDP headers.
+    pub mtu: u16,
+    /// The interface to bind to, or empty.
+    pub device: String,
+}
+
+/// What a node is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its name.
+    pub name: NodeName,
+    /// The user whose node it is: may attach prefixes and manage trust, as root may.
+    pub owner: Uid,
+    /// Of this run of the daemon; never used before.
+    pub incarnation: Incarnation,
+    /// Hash of the machine's boot id: processes live no longer than this stays the same.
+    pub boot: u64,
+    /// The node's links; at most 16.
+    pub links: Vec<LinkConfig>,
+    /// Nodes that are trusted.
+    pub trust: Vec<TrustRecord>,
+    /// For session numbers and jitter; nothing secret depends on it.
+    pub seed: u64,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A program connected to the daemon socket.
+    Connected {
+        /// The new connection.
+        program: ProgramKey,
+        /// Who it is.
+        caller: Caller,
+    },
+    /// A program sent a packet.
+    Packet {
+        /// From.
+        program: ProgramKey,
+        /// The packet.
+        bytes: Vec<u8>,
+        /// What came along.
+        descriptors: Option<Descriptors>,
+    },
+    /// A program closed its connection, or its process ended.
+    Disconnected {
+        /// Which.
+        program: ProgramKey,
+    },
+    /// A datagram came in on a link.
+    Datagram {
+        /// Index of the link.
+        link: u8,
+        /// From.
+        from: LinkAddress,
+        /// The packet.
+        bytes: Vec<u8>,
+    },
+    /// The time that [`Output::Wait`] named has come.
+    Timeout,
+    /// Somebody outside asks the node to say goodbye before it stops.
+    Stop,
+}
+
+/// Something to be done, in the order given.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a packet to a program. A program that does not take its packets is to be disconnected.
+    Packet {
+        /// To.
+        program: ProgramKey,
+        /// The packet.
+        bytes: Vec<u8>,
+        /// Goes along.
+        descriptors: Attached,
+    },
+    /// Close descriptors that are not passed on.
+    Discard(Descriptors),
+    /// Close a program's connection. No [`Input::Disconnected`] is expected for it.
+    Disconnect(ProgramKey),
+    /// Send packets on a link, all `segment` bytes long but the last.
+    Datagram {
+        /// Index of the link.
+        link: u8,
+        /// To.
+        to: LinkAddress,
+        /// The packets.
+        bytes: Vec<u8>,
+        /// Length of each but the last.
+        segment: usize,
+    },
+    /// A name may have come to mean something else: change the generation in the node page.
+    NamesChanged,
+    /// Keep this list of trusted nodes.
+    SaveTrust(Vec<TrustRecord>),
+    /// Something for the log.
+    Log(Level, String),
+    /// The node has said goodbye: stop.
+    Stopped,
+    /// Nothing more to do until there is an input, or until this time.
+    Wait(Option<Instant>),
+}
+
+/// What descriptors go with a packet to a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// None.
+    Nothing,
+    /// The node page.
+    NodePage,
+    /// Those that another program sent.
+    Passed(Descriptors),
+}
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// A decision off the usual way.
+    Debug,
+    /// A node or a program came or went.
+    Info,
+    /// An operator should look.
+    Warn,
+}

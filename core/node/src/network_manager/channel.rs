@@ -1,0 +1,453 @@
+//! Questions and answers over the channel between two nodes.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use abi::system::peer::{Introduce, PeerReply, PeerRequest};
+use abi::system::{Refusal, SessionSecret};
+use abi::{Credentials, Decode, Encode, Errno, Instant, Nd};
+use transport::{Delivery, Event, Failure, IncomingKey, OpKey, Request, SessionKey};
+
+use super::lanes::{self, LanePlan};
+use super::peer::{Question, Standing};
+use super::{NetworkEvent, NetworkManager, OWN_TAG, Tag};
+use crate::interface::Level;
+use crate::limits::{ASKS_PER_PEER, PEER_MESSAGE_MAX, PING_WAIT, REKEY_AFTER, SILENCE};
+
+/// How often one question is sent again over new channels.
+const TIMES_MAX: u32 = 4;
+
+impl NetworkManager {
+    /// Asks another node something. Exactly one [`NetworkEvent::Answered`] follows, within `wait`.
+    ///
+    /// # Errors
+    /// ENOENT for an unknown node, EAGAIN if too many questions wait for it, EMSGSIZE.
+    pub(crate) fn ask(
+        &mut self,
+        now: Instant,
+        number: u16,
+        tag: Tag,
+        request: &PeerRequest,
+        wait: Duration,
+    ) -> Result<(), Errno> {
+        let bytes = request.to_bytes()?;
+        let peer = self.peers.get_mut(&number).ok_or(Errno::ENOENT)?;
+        if peer.questions.len() >= ASKS_PER_PEER {
+            return Err(Errno::EAGAIN);
+        }
+        let repeatable = !matches!(request, PeerRequest::Introduce(_));
+        let deadline = now.checked_add(wait).unwrap_or(Instant::MAX);
+        peer.questions.insert(
+            tag,
+            Question {
+                bytes,
+                deadline,
+                repeatable,
+                sent: None,
+                times: 0,
+            },
+        );
+        self.pump(now, number);
+        Ok(())
+    }
+
+    pub(super) fn ping(&mut self, now: Instant, number: u16) {
+        let pinging = self
+            .peers
+            .get(&number)
+            .is_some_and(|peer| peer.questions.keys().any(|tag| tag.0 & OWN_TAG != 0));
+        if !pinging {
+            self.last_own += 1;
+            // It fails only for a node that is forgotten or has more pressing questions.
+            let _ = self.ask(
+                now,
+                number,
+                Tag(self.last_own | OWN_TAG),
+                &PeerRequest::Ping,
+                PING_WAIT,
+            );
+        }
+    }
+
+    /// Sends what waits, or gets a channel to send it over.
+    pub(super) fn pump(&mut self, now: Instant, number: u16) {
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        let Some(channel) = peer.usable(now) else {
+            if !peer.questions.is_empty() && peer.attempt.is_none() {
+                self.start_handshake(now, number);
+            }
+            return;
+        };
+        let (session, old) = (
+            channel.asking,
+            now.saturating_since(channel.since) > REKEY_AFTER,
+        );
+        for (&tag, question) in peer
+            .questions
+            .iter_mut()
+            .filter(|(_, question)| question.sent.is_none())
+        {
+            let request = Request {
+                control: true,
+                ..Request::new(
+                    transport::Meta::EMPTY,
+                    question.bytes.len() as u64,
+                    PEER_MESSAGE_MAX,
+                )
+            };
+            let Ok(op) = self.transport.send(now, session, request) else {
+                break;
+            };
+            self.letters.asked(op, question.bytes.clone());
+            self.by_op.insert(op, (number, tag));
+            question.sent = Some((op, now));
+            question.times += 1;
+        }
+        if old && peer.attempt.is_none() {
+            self.start_handshake(now, number);
+        }
+    }
+
+    pub(crate) fn answer(&mut self, now: Instant, incoming: IncomingKey, reply: &PeerReply) {
+        let too_big = || PeerReply::Error(Refusal::new(Errno::EMSGSIZE, ""));
+        let fitting = |bytes: &Vec<u8>| bytes.len() as u64 <= PEER_MESSAGE_MAX;
+        let Some(bytes) = reply
+            .to_bytes()
+            .ok()
+            .filter(fitting)
+            .or_else(|| too_big().to_bytes().ok())
+        else {
+            return;
+        };
+        let len = bytes.len() as u64;
+        self.letters.answer(incoming, bytes);
+        if self.transport.reply(now, incoming, 0, len).is_err() {
+            self.letters.released(incoming);
+        }
+        self.transport_events(now);
+    }
+
+    pub(crate) fn refuse(&mut self, now: Instant, incoming: IncomingKey, errno: Errno) {
+        // If the question is gone, so is the need to refuse it.
+        let _ = self.transport.fail(now, incoming, errno.number());
+        self.transport_events(now);
+    }
+
+    pub(super) fn transport_events(&mut self, now: Instant) {
+        while let Some(event) = self.transport.event() {
+            match event {
+                Event::Request {
+                    incoming,
+                    session,
+                    len,
+                    available,
+                    one_way,
+                    ..
+                } => {
+                    self.asked(now, incoming, session, len == available && !one_way);
+                }
+                Event::Replied { op, .. } => {
+                    let bytes = self.letters.take_reply(op);
+                    let reply = PeerReply::from_bytes(&bytes).map_err(|_| Errno::EBADMSG);
+                    self.answered(now, op, reply);
+                }
+                Event::Refused { op, errno } => {
+                    self.letters.take_reply(op);
+                    let errno = Errno::from_wire(errno);
+                    self.answered(now, op, Err(errno));
+                }
+                Event::Failed { op, failure } => {
+                    self.letters.take_reply(op);
+                    self.failed(now, op, failure);
+                }
+                Event::Withdrawn { incoming } => {
+                    self.letters.take_incoming(incoming);
+                    self.letters.released(incoming);
+                }
+                Event::Released { incoming } => self.letters.released(incoming),
+                Event::Closed { session, .. } => self.session_closed(session),
+                Event::Unblock { incoming, .. } => self.refuse(now, incoming, Errno::EINTR),
+                Event::Suspect { .. }
+                | Event::Transferred { .. }
+                | Event::TransferFailed { .. } => {}
+            }
+        }
+    }
+
+    fn asked(&mut self, now: Instant, incoming: IncomingKey, session: SessionKey, whole: bool) {
+        let bytes = self.letters.take_incoming(incoming);
+        let Some(&number) = self.by_session.get(&session) else {
+            return self.refuse(now, incoming, Errno::EACCES);
+        };
+        self.heard(now, number, session);
+        if !whole {
+            return self.refuse(now, incoming, Errno::EMSGSIZE);
+        }
+        match PeerRequest::from_bytes(&bytes) {
+            Ok(request) => {
+                self.events.push_back(NetworkEvent::Asked {
+                    peer: number,
+                    incoming,
+                    request: Box::new(request),
+                });
+            }
+            Err(malformed) => {
+                let name = self.name_of(number);
+                self.log(
+                    Level::Warn,
+                    format!("{name} sends what makes no sense: {malformed}"),
+                );
+                self.refuse(now, incoming, Errno::EBADMSG);
+            }
+        }
+    }
+
+    /// An authentic packet has come from a node: it lives, and it has the keys of that channel.
+    fn heard(&mut self, now: Instant, number: u16, session: SessionKey) {
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        peer.heard = Some(now);
+        let unconfirmed = peer
+            .channels
+            .iter()
+            .any(|c| c.answering == session && !c.confirmed);
+        if unconfirmed {
+            self.confirm(now, number, session);
+        }
+    }
+
+    fn answered(&mut self, now: Instant, op: OpKey, answer: Result<PeerReply, Errno>) {
+        let Some((number, tag)) = self.by_op.remove(&op) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        peer.heard = Some(now);
+        let Some(question) = peer.questions.remove(&tag) else {
+            return;
+        };
+        if let Some((_, sent)) = question.sent.filter(|_| question.times == 1) {
+            let took = now.saturating_since(sent);
+            peer.round_trip = Some(peer.round_trip.map_or(took, |best| best.min(took)));
+        }
+        if tag.0 & OWN_TAG == 0 {
+            self.events.push_back(NetworkEvent::Answered {
+                peer: number,
+                tag,
+                session: Some(op.session()),
+                answer,
+            });
+        }
+        self.pump(now, number);
+    }
+
+    /// The transport gave a question up: it goes over another channel, unless it may have been done already and must
+    /// not be done twice.
+    fn failed(&mut self, now: Instant, op: OpKey, failure: Failure) {
+        let Some((number, tag)) = self.by_op.remove(&op) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        let Some(question) = peer.questions.get_mut(&tag) else {
+            return;
+        };
+        if question.sent.is_none_or(|(sent, _)| sent != op) {
+            return;
+        }
+        let again = question.repeatable || failure.delivery == Delivery::NotDone;
+        if again && question.times < TIMES_MAX && question.deadline > now {
+            question.sent = None;
+            return self.pump(now, number);
+        }
+        self.give_up(number, tag, Errno::EHOSTDOWN);
+    }
+
+    fn give_up(&mut self, number: u16, tag: Tag, errno: Errno) {
+        let Some(question) = self
+            .peers
+            .get_mut(&number)
+            .and_then(|peer| peer.questions.remove(&tag))
+        else {
+            return;
+        };
+        if let Some((op, _)) = question.sent {
+            self.by_op.remove(&op);
+        }
+        if tag.0 & OWN_TAG == 0 {
+            self.events.push_back(NetworkEvent::Answered {
+                peer: number,
+                tag,
+                session: None,
+                answer: Err(errno),
+            });
+        }
+    }
+
+    /// Every question that waits for a node fails: it cannot be reached.
+    pub(super) fn give_up_all(&mut self, now: Instant, number: u16) {
+        let Some(peer) = self.peers.get(&number) else {
+            return;
+        };
+        let ops: Vec<OpKey> = peer
+            .questions
+            .values()
+            .filter_map(|q| q.sent.map(|(op, _)| op))
+            .collect();
+        let tags: Vec<Tag> = peer.questions.keys().copied().collect();
+        for op in ops {
+            self.transport.cancel(now, op, 0);
+        }
+        for tag in tags {
+            self.give_up(number, tag, Errno::EHOSTDOWN);
+        }
+    }
+
+    pub(super) fn expire_questions(&mut self, now: Instant, number: u16) {
+        let Some(peer) = self.peers.get(&number) else {
+            return;
+        };
+        let heard_since = |at: Instant| peer.heard.is_some_and(|heard| heard >= at);
+        let mut late = Vec::new();
+        let mut silent = false;
+        for (&tag, question) in &peer.questions {
+            if question.deadline <= now {
+                let answering = question.sent.is_some_and(|(_, at)| heard_since(at));
+                late.push((
+                    tag,
+                    question.sent,
+                    if answering {
+                        Errno::ETIMEDOUT
+                    } else {
+                        Errno::EHOSTDOWN
+                    },
+                ));
+            }
+            let quiet =
+                |at: Instant| now.saturating_since(at.max(peer.heard.unwrap_or(at))) >= SILENCE;
+            silent |= question.sent.is_some_and(|(_, at)| quiet(at));
+        }
+        if silent && peer.attempt.is_none() {
+            self.start_handshake(now, number);
+        }
+        for (tag, sent, errno) in late {
+            if let Some((op, _)) = sent {
+                self.transport.cancel(now, op, 0);
+            }
+            self.give_up(number, tag, errno);
+        }
+    }
+
+    /// Questions that were asked over channels which a newer one replaces, and that are not answered: once more.
+    pub(super) fn ask_again(&mut self, now: Instant, number: u16, another_run: bool) {
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        let stale = |question: &Question| {
+            let quiet = question
+                .sent
+                .is_some_and(|(_, at)| now.saturating_since(at) >= SILENCE);
+            another_run || (quiet && question.repeatable)
+        };
+        let mut dropped = Vec::new();
+        for question in peer
+            .questions
+            .values_mut()
+            .filter(|q| stale(q) && q.times < TIMES_MAX)
+        {
+            dropped.extend(question.sent.take().map(|(op, _)| op));
+        }
+        for op in dropped {
+            self.by_op.remove(&op);
+            self.transport.cancel(now, op, 0);
+        }
+        self.pump(now, number);
+    }
+
+    fn session_closed(&mut self, session: SessionKey) {
+        let Some(number) = self.by_session.remove(&session) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        for channel in &mut peer.channels {
+            if channel.asking == session || channel.answering == session {
+                channel.closes.get_or_insert(Instant::from_nanos(0));
+            }
+        }
+    }
+
+    pub(super) fn close_old_channels(&mut self, now: Instant, number: u16) {
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let mut closed = Vec::new();
+        peer.channels.retain(|channel| {
+            let close = due(channel.closes);
+            if close {
+                closed.extend([channel.asking, channel.answering]);
+            }
+            !close
+        });
+        for session in closed {
+            self.by_session.remove(&session);
+            self.transport.close(now, session, 0);
+        }
+    }
+
+    pub(crate) fn is_up(&self, number: u16) -> bool {
+        self.peers
+            .get(&number)
+            .is_some_and(|peer| peer.standing == Standing::Up)
+    }
+
+    /// The key of a session between two programs, from the channel over which it was introduced.
+    pub(crate) fn session_secret(
+        &self,
+        session: SessionKey,
+        binding: &[u8],
+    ) -> Option<SessionSecret> {
+        let peer = self.peers.get(self.by_session.get(&session)?)?;
+        let channel = peer
+            .channels
+            .iter()
+            .find(|c| c.asking == session || c.answering == session)?;
+        let context = self.crypto.hash(b"slashnet introduction", binding);
+        Some(SessionSecret(
+            self.crypto
+                .expand(&channel.exporter, b"slashnet session", &context)
+                .0,
+        ))
+    }
+
+    pub(crate) fn plan_lanes(&self, session: SessionKey, introduce: &Introduce) -> Vec<LanePlan> {
+        let peer = self
+            .by_session
+            .get(&session)
+            .and_then(|number| self.peers.get(number));
+        let channel = peer.and_then(|peer| peer.channels.iter().find(|c| c.answering == session));
+        lanes::plan(
+            &self.links,
+            introduce,
+            channel.map(|channel| (channel.link, channel.address)),
+        )
+    }
+
+    pub(crate) fn map_identity(
+        &self,
+        number: u16,
+        theirs: &Credentials,
+    ) -> Result<Credentials, Errno> {
+        let peer = self.peers.get(&number).ok_or(Errno::EACCES)?;
+        peer.record.identities.map(Nd::new(number, 0), theirs)
+    }
+}

@@ -1,0 +1,213 @@
+//! `/net`: names of nodes, node descriptors, and what tables say of nodes and links.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use abi::system::peer::Whose;
+use abi::system::{LinkRow, NodeRow, NodeState, SocketOnLink};
+use abi::{Errno, Incarnation, LinkAddress, Nd, NodeName};
+use paths::{LinkPolicy, NodeComponent};
+
+use super::NetworkManager;
+use super::peer::Standing;
+use super::trust::TrustRecord;
+use crate::crypto::PublicKey;
+use crate::interface::Config;
+
+/// Link policies that can be in use at once: the high 16 bits of a node descriptor, bounded further because every
+/// one is a string that somebody outside has chosen.
+const POLICIES_MAX: usize = 256;
+
+impl NetworkManager {
+    /// The node descriptor of a component below `/net`, such as `lab2` or `lab2~exclusive:eth0` (N4).
+    pub(crate) fn nd_of(&self, component: &[u8], own: &NodeName) -> Result<Nd, (Errno, String)> {
+        let node = NodeComponent::parse(component).map_err(|errno| {
+            let text = String::from_utf8_lossy(component);
+            (
+                errno,
+                format!("{text:?} is not the name of a node, nor one with a link policy"),
+            )
+        })?;
+        let nd = self.nd_of_name(&node.name, own)?;
+        if node.policy == LinkPolicy::LoadBalance || nd.is_local() {
+            return Ok(nd);
+        }
+        let index = self
+            .policies
+            .iter()
+            .position(|policy| *policy == node.policy);
+        let index = index.and_then(|index| u16::try_from(index).ok());
+        let index =
+            index.ok_or_else(|| (Errno::ENOENT, format!("no link here fits {}", node.policy)))?;
+        Ok(Nd::new(nd.node(), index))
+    }
+
+    pub(crate) fn nd_of_name(
+        &self,
+        name: &NodeName,
+        own: &NodeName,
+    ) -> Result<Nd, (Errno, String)> {
+        if name == own {
+            return Ok(Nd::LOCAL);
+        }
+        let number = self.by_name.get(name);
+        let unknown = || {
+            (
+                Errno::ENOENT,
+                format!("no node is called {name}; see `slashnet nodes`"),
+            )
+        };
+        number.map(|&number| Nd::new(number, 0)).ok_or_else(unknown)
+    }
+
+    /// Gives every link policy that can be meant its index: one `preferred` and one `exclusive` per link.
+    pub(super) fn index_policies(&mut self) {
+        for link in &self.links {
+            let name = link.name.clone().into_bytes();
+            self.policies.push(LinkPolicy::Preferred(name.clone()));
+            self.policies.push(LinkPolicy::Exclusive(name));
+        }
+        self.policies.truncate(POLICIES_MAX);
+    }
+
+    /// The sockets that a node descriptor's link policy allows, the preferred one first.
+    pub(crate) fn allowed(
+        &self,
+        nd: Nd,
+        mut sockets: Vec<SocketOnLink>,
+    ) -> Result<Vec<SocketOnLink>, (Errno, String)> {
+        let named = |socket: &SocketOnLink, name: &[u8]| {
+            self.links
+                .get(usize::from(socket.link))
+                .is_some_and(|link| link.name.as_bytes() == name)
+        };
+        match self.policies.get(usize::from(nd.qos())) {
+            None => {
+                return Err((
+                    Errno::EBADF,
+                    String::from("the node descriptor has an unknown link policy"),
+                ));
+            }
+            Some(LinkPolicy::LoadBalance) => {}
+            Some(LinkPolicy::Preferred(name)) => sockets.sort_by_key(|socket| !named(socket, name)),
+            Some(LinkPolicy::Exclusive(name)) => sockets.retain(|socket| named(socket, name)),
+        }
+        if sockets.is_empty() {
+            return Err((
+                Errno::EHOSTUNREACH,
+                String::from("the program has no socket on a link that may be used"),
+            ));
+        }
+        Ok(sockets)
+    }
+
+    pub(crate) fn number_of_name(&self, name: &NodeName) -> Option<u16> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn name_of(&self, number: u16) -> NodeName {
+        self.peers
+            .get(&number)
+            .map_or(self.name, |peer| peer.record.name)
+    }
+
+    pub(crate) fn key_of(&self, number: u16) -> Option<PublicKey> {
+        self.peers.get(&number).map(|peer| peer.record.key)
+    }
+
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u16> {
+        self.peers.keys().copied()
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (NodeName, u16)> {
+        self.peers
+            .iter()
+            .map(|(&number, peer)| (peer.record.name, number))
+    }
+
+    /// A node as another one names it, as a node descriptor of ours; `answering` is who said it (P44).
+    pub(crate) fn translate(&self, whose: Whose, answering: Nd) -> Option<Nd> {
+        match whose {
+            Whose::Mine => Some(answering),
+            Whose::Yours => Some(Nd::LOCAL),
+            Whose::Other(key) if key == self.me.0 => Some(Nd::LOCAL),
+            Whose::Other(key) => self
+                .by_key
+                .get(&PublicKey(key))
+                .map(|&number| Nd::new(number, answering.qos())),
+        }
+    }
+
+    pub(crate) fn trust_records(&self) -> Vec<TrustRecord> {
+        self.peers
+            .values()
+            .map(|peer| peer.record.clone())
+            .collect()
+    }
+
+    pub(crate) fn node_rows(&self, config: &Config, sessions: impl Fn(u16) -> u32) -> Vec<NodeRow> {
+        let own = NodeRow {
+            nd: Nd::LOCAL,
+            name: config.name,
+            state: NodeState::Local,
+            incarnation: config.incarnation,
+            addresses: self.links.iter().map(|link| link.address).collect(),
+            round_trip: None,
+            sessions: sessions(0),
+            fingerprint: Self::fingerprint(&self.me),
+        };
+        let others = self.peers.iter().map(|(&number, peer)| NodeRow {
+            nd: Nd::new(number, 0),
+            name: peer.record.name,
+            state: match (peer.standing, &peer.attempt) {
+                (Standing::Up, _) => NodeState::Up,
+                (_, Some(_)) => NodeState::Connecting,
+                (Standing::Down, None) => NodeState::Down,
+                (Standing::Idle, None) => NodeState::Idle,
+            },
+            incarnation: peer.known.map_or(Incarnation(0), |known| known.0),
+            addresses: peer.record.addresses.clone(),
+            round_trip: peer.round_trip,
+            sessions: sessions(number),
+            fingerprint: Self::fingerprint(&peer.record.key),
+        });
+        core::iter::once(own).chain(others).collect()
+    }
+
+    pub(crate) fn link_rows(&self, config: &Config) -> Vec<LinkRow> {
+        let mut rows = Vec::new();
+        for (index, link) in config.links.iter().enumerate() {
+            let (sent, received) = self.traffic.get(index).copied().unwrap_or_default();
+            let index = index as u8;
+            let own = LinkRow {
+                index,
+                name: link.name.to_string().into_bytes(),
+                address: link.address,
+                mtu: link.mtu,
+                peer: None,
+                peer_address: LinkAddress::NONE,
+                up: true,
+                sent,
+                received,
+            };
+            rows.push(own.clone());
+            let over =
+                |peer: &&super::peer::Peer| peer.channels.last().is_some_and(|c| c.link == index);
+            rows.extend(self.peers.values().filter(over).map(|peer| {
+                LinkRow {
+                    peer: Some(peer.record.name),
+                    peer_address: peer
+                        .channels
+                        .last()
+                        .map_or(LinkAddress::NONE, |channel| channel.address),
+                    up: peer.standing == Standing::Up,
+                    sent: 0,
+                    received: 0,
+                    ..own.clone()
+                }
+            }));
+        }
+        rows
+    }
+}

@@ -1,0 +1,618 @@
+//! Introductions: a client wants a session, its server takes it, both get what they need.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use abi::system::peer::{Accepted, Introduce, Mtu, PeerReply, PeerRequest};
+use abi::system::{
+    Accept, Lane, Notice, Offer, OpenSession, Reply, SessionRole, SessionSecret, SocketOnLink,
+    Ticket,
+};
+use abi::{Credentials, Encode, Errno, Incarnation, Instant, Nd, Pid, SessionId, Uid};
+use transport::IncomingKey;
+
+use super::Node;
+use super::peer_answers::Ask;
+use super::requests::{Refused, plainly};
+use crate::interface::{Attached, Descriptors, ProgramKey};
+use crate::limits::{LINKS_MAX, OFFER_WAIT, OFFERS_PER_PEER, SESSIONS_PER_PROGRAM};
+use crate::network_manager::lanes::{self, LanePlan};
+use crate::process_manager::sessions::Session;
+
+/// Offers that servers have not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Offers {
+    by_serial: BTreeMap<u32, Pending>,
+    numbers: BTreeSet<SessionId>,
+    last: u32,
+}
+
+#[derive(Debug)]
+struct Pending {
+    server: ProgramKey,
+    server_pid: Pid,
+    incarnation: Incarnation,
+    local: SessionId,
+    peer: SessionId,
+    uid: Uid,
+    client: Client,
+    lanes: Vec<LanePlan>,
+    deadline: Instant,
+}
+
+/// Who waits for the server's answer.
+#[derive(Clone, Copy, Debug)]
+enum Client {
+    Program {
+        key: ProgramKey,
+        serial: u32,
+        pid: Pid,
+        nd: Nd,
+    },
+    Peer {
+        node: u16,
+        incoming: IncomingKey,
+        pid: Pid,
+        nonce: [u8; 16],
+    },
+}
+
+impl Offers {
+    fn add(&mut self, pending: Pending) -> u32 {
+        self.last = self.last.checked_add(1).unwrap_or(1);
+        self.numbers.insert(pending.local);
+        if matches!(pending.client, Client::Program { .. }) {
+            self.numbers.insert(pending.peer);
+        }
+        self.by_serial.insert(self.last, pending);
+        self.last
+    }
+
+    fn take(&mut self, serial: u32) -> Option<Pending> {
+        let pending = self.by_serial.remove(&serial)?;
+        self.numbers.remove(&pending.local);
+        if matches!(pending.client, Client::Program { .. }) {
+            self.numbers.remove(&pending.peer);
+        }
+        Some(pending)
+    }
+
+    pub(super) fn uses(&self, id: SessionId) -> bool {
+        self.numbers.contains(&id)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.by_serial
+            .values()
+            .map(|pending| pending.deadline)
+            .min()
+    }
+
+    fn from_node(&self, node: u16) -> usize {
+        let of_node = |pending: &&Pending| matches!(pending.client, Client::Peer { node: n, .. } if n == node);
+        self.by_serial.values().filter(of_node).count()
+    }
+
+    fn matching(&self, chosen: impl Fn(&Pending) -> bool) -> Vec<u32> {
+        self.by_serial
+            .iter()
+            .filter(|(_, pending)| chosen(pending))
+            .map(|(&serial, _)| serial)
+            .collect()
+    }
+}
+
+impl Node {
+    pub(super) fn open_session(
+        &mut self,
+        now: Instant,
+        program: ProgramKey,
+        serial: u32,
+        open: OpenSession,
+        descriptors: Option<Descriptors>,
+    ) -> Result<(), Refused> {
+        let credentials = match self.introducible(program, &open) {
+            Ok(credentials) => credentials,
+            Err(refused) => {
+                self.discard(descriptors);
+                return Err(refused);
+            }
+        };
+        if !open.nd.is_local() {
+            self.discard(descriptors);
+            return self.introduce_far(now, program, serial, open, credentials);
+        }
+        let outcome = self.offer_locally(now, program, serial, &open, credentials, descriptors);
+        if outcome.is_err() {
+            self.discard(descriptors);
+        }
+        outcome
+    }
+
+    /// Who the client may speak as, if it may have another session at all.
+    fn introducible(
+        &self,
+        program: ProgramKey,
+        open: &OpenSession,
+    ) -> Result<Credentials, Refused> {
+        self.may_wait(program)?;
+        if self.processes.sessions.of_program(program).count() >= SESSIONS_PER_PROGRAM {
+            return Err(plainly(Errno::ENOSPC));
+        }
+        if open.pid == Pid::PROCESS_MANAGER {
+            let text = "the process manager is asked over the node's socket, not by a session";
+            return Err((Errno::EINVAL, String::from(text)));
+        }
+        let known = self
+            .processes
+            .programs
+            .get(program)
+            .ok_or_else(|| plainly(Errno::ESRCH))?;
+        let caller = &known.caller;
+        let mut credentials = Credentials::new(
+            Nd::LOCAL,
+            known.pid.unwrap_or_default(),
+            caller.uid,
+            caller.gid,
+        );
+        credentials.groups = caller.groups.clone();
+        if let Some(identity) = &open.identity {
+            self.must_manage(program, "speak for another user")?;
+            credentials.uid = identity.uid;
+            credentials.gid = identity.gid;
+            credentials.groups = identity.groups.clone();
+        }
+        credentials.groups.truncate(abi::limits::GROUPS_MAX);
+        Ok(credentials)
+    }
+
+    fn offer_locally(
+        &mut self,
+        now: Instant,
+        program: ProgramKey,
+        serial: u32,
+        open: &OpenSession,
+        credentials: Credentials,
+        descriptors: Option<Descriptors>,
+    ) -> Result<(), Refused> {
+        let Some(memory) =
+            descriptors.filter(|d| usize::from(d.count) == abi::system::DESCRIPTORS_MAX)
+        else {
+            let text = "a session on one node needs its memory: a memfd and two eventfds";
+            return Err((Errno::EINVAL, String::from(text)));
+        };
+        let server = self
+            .processes
+            .programs
+            .with_pid(open.pid)
+            .ok_or_else(|| plainly(Errno::ESRCH))?;
+        let incarnation = |key| {
+            self.processes
+                .programs
+                .get(key)
+                .map_or(Incarnation(0), |known| known.incarnation)
+        };
+        let (client_life, server_life) = (incarnation(program), incarnation(server));
+        let (peer, local) = (self.fresh_session(), self.fresh_session());
+        let client = Client::Program {
+            key: program,
+            serial,
+            pid: credentials.pid,
+            nd: open.nd,
+        };
+        let offer = Offer {
+            local,
+            peer,
+            incarnation: client_life,
+            secret: None,
+            lanes: Vec::new(),
+            credentials,
+        };
+        let pending = Pending {
+            server,
+            server_pid: open.pid,
+            incarnation: server_life,
+            local,
+            peer,
+            uid: offer.credentials.uid,
+            client,
+            lanes: Vec::new(),
+            deadline: now.checked_add(OFFER_WAIT).unwrap_or(now),
+        };
+        let number = self.offers.add(pending);
+        if let Some(known) = self.processes.programs.get_mut(program) {
+            known.waiting += 1;
+        }
+        self.send(
+            server,
+            number,
+            &Notice::Offer(offer),
+            Attached::Passed(memory),
+        );
+        Ok(())
+    }
+
+    fn introduce_far(
+        &mut self,
+        now: Instant,
+        program: ProgramKey,
+        serial: u32,
+        open: OpenSession,
+        credentials: Credentials,
+    ) -> Result<(), Refused> {
+        let node = open.nd.node();
+        let sockets = self
+            .network
+            .allowed(open.nd, self.checked_sockets(&open.sockets)?)?;
+        let mtu = sockets
+            .iter()
+            .map(|s| Mtu {
+                bytes: self.config.links[usize::from(s.link)].mtu,
+            })
+            .collect();
+        let incarnation = self
+            .processes
+            .programs
+            .get(program)
+            .map_or(Incarnation(0), |p| p.incarnation);
+        let introduce = Introduce {
+            client: self.fresh_session(),
+            nonce: self.network.nonce(),
+            credentials,
+            incarnation,
+            target: open.pid,
+            sockets,
+            mtu,
+        };
+        let request = PeerRequest::Introduce(introduce.clone());
+        let ask = Ask::Introduced {
+            program,
+            serial,
+            nd: open.nd,
+            introduce: alloc::boxed::Box::new(introduce),
+        };
+        self.ask(now, node, ask, &request).map_err(plainly)?;
+        if let Some(known) = self.processes.programs.get_mut(program) {
+            known.waiting += 1;
+        }
+        Ok(())
+    }
+
+    /// A program may name only its own ports on this node's links: the peer will send packets there.
+    fn checked_sockets(&self, sockets: &[SocketOnLink]) -> Result<Vec<SocketOnLink>, Refused> {
+        let own = |socket: &SocketOnLink| {
+            let link = self.config.links.get(usize::from(socket.link));
+            link.is_some_and(|link| lanes::same_host(&link.address, &socket.address))
+        };
+        if sockets.len() > LINKS_MAX || !sockets.iter().all(own) {
+            let text = "a socket is not on the link that it is said to be on";
+            return Err((Errno::EADDRNOTAVAIL, String::from(text)));
+        }
+        Ok(sockets.to_vec())
+    }
+
+    /// Another node introduces a client.
+    pub(super) fn peer_introduces(
+        &mut self,
+        now: Instant,
+        node: u16,
+        incoming: IncomingKey,
+        introduce: &Introduce,
+    ) -> Result<(), Errno> {
+        if self.offers.from_node(node) >= OFFERS_PER_PEER {
+            return Err(Errno::EAGAIN);
+        }
+        let server = self
+            .processes
+            .programs
+            .with_pid(introduce.target)
+            .ok_or(Errno::ESRCH)?;
+        if introduce.client.0 == 0 || introduce.sockets.len() != introduce.mtu.len() {
+            return Err(Errno::EBADMSG);
+        }
+        if self.processes.sessions.of_program(server).count() >= SESSIONS_PER_PROGRAM {
+            return Err(Errno::EAGAIN);
+        }
+        let credentials = self.network.map_identity(node, &introduce.credentials)?;
+        let lanes = self.network.plan_lanes(incoming.session(), introduce);
+        if lanes.is_empty() {
+            return Err(Errno::EHOSTUNREACH);
+        }
+        let (local, nonce) = (self.fresh_session(), self.network.nonce());
+        let binding = binding(introduce, local, &nonce);
+        let secret = self
+            .network
+            .session_secret(incoming.session(), &binding)
+            .ok_or(Errno::ESTALE)?;
+        let incarnation = self
+            .processes
+            .programs
+            .get(server)
+            .map_or(Incarnation(0), |known| known.incarnation);
+        let offer = Offer {
+            local,
+            peer: introduce.client,
+            incarnation: introduce.incarnation,
+            secret: Some(secret),
+            lanes: lanes.iter().map(LanePlan::for_server).collect(),
+            credentials,
+        };
+        let pending = Pending {
+            server,
+            server_pid: introduce.target,
+            incarnation,
+            local,
+            peer: introduce.client,
+            uid: offer.credentials.uid,
+            client: Client::Peer {
+                node,
+                incoming,
+                pid: introduce.credentials.pid,
+                nonce,
+            },
+            lanes,
+            deadline: now.checked_add(OFFER_WAIT).unwrap_or(now),
+        };
+        let number = self.offers.add(pending);
+        self.send(server, number, &Notice::Offer(offer), Attached::Nothing);
+        Ok(())
+    }
+
+    /// A server takes an offer.
+    pub(super) fn accepted(
+        &mut self,
+        now: Instant,
+        program: ProgramKey,
+        serial: u32,
+        accept: &Accept,
+    ) {
+        if self
+            .offers
+            .by_serial
+            .get(&serial)
+            .is_none_or(|pending| pending.server != program)
+        {
+            return;
+        }
+        let Some(pending) = self.offers.take(serial) else {
+            return;
+        };
+        let sockets = self.checked_sockets(&accept.sockets);
+        let lanes: Option<Vec<Lane>> = sockets.ok().and_then(|sockets| {
+            pending
+                .lanes
+                .iter()
+                .map(|plan| plan.for_client(&sockets))
+                .collect()
+        });
+        let Some(lanes) =
+            lanes.filter(|_| (1..=transport::config::SLOTS_MAX).contains(&accept.slots))
+        else {
+            self.refuse_client(now, &pending, Errno::EBADMSG);
+            return self.notify_death(
+                &[(program, pending.local)],
+                abi::system::DeathCause::Session,
+            );
+        };
+        match pending.client {
+            Client::Program {
+                key,
+                serial,
+                pid,
+                nd,
+            } => {
+                self.conclude_locally(now, &pending, key, pid);
+                let ticket = Ticket {
+                    local: pending.peer,
+                    peer: pending.local,
+                    nd,
+                    pid: pending.server_pid,
+                    incarnation: pending.incarnation,
+                    secret: None,
+                    lanes,
+                    slots: accept.slots,
+                    unscheduled: accept.unscheduled,
+                };
+                self.no_longer_waiting(key);
+                self.reply(key, serial, &Reply::Ticket(ticket));
+            }
+            Client::Peer {
+                node,
+                incoming,
+                pid,
+                nonce,
+            } => {
+                self.processes
+                    .sessions
+                    .insert(pending.server_end(now, node, pid));
+                let accepted = Accepted {
+                    server: pending.local,
+                    nonce,
+                    incarnation: pending.incarnation,
+                    lanes,
+                    slots: accept.slots,
+                    unscheduled: accept.unscheduled,
+                };
+                self.network
+                    .answer(now, incoming, &PeerReply::Accepted(accepted));
+            }
+        }
+    }
+
+    fn conclude_locally(&mut self, now: Instant, pending: &Pending, client: ProgramKey, pid: Pid) {
+        if self.processes.programs.get(client).is_none() {
+            let gone = [(pending.server, pending.local)];
+            return self.notify_death(&gone, abi::system::DeathCause::Process);
+        }
+        let server_end = pending.server_end(now, 0, pid);
+        let client_end = Session {
+            local: pending.peer,
+            peer: pending.local,
+            role: SessionRole::Client,
+            program: client,
+            pid,
+            peer_pid: pending.server_pid,
+            ..server_end.clone()
+        };
+        self.processes.sessions.insert(server_end);
+        self.processes.sessions.insert(client_end);
+    }
+
+    /// A server does not want a session.
+    pub(super) fn refused(&mut self, now: Instant, program: ProgramKey, serial: u32, errno: Errno) {
+        if self
+            .offers
+            .by_serial
+            .get(&serial)
+            .is_some_and(|pending| pending.server == program)
+            && let Some(pending) = self.offers.take(serial)
+        {
+            self.refuse_client(now, &pending, errno);
+        }
+    }
+
+    fn refuse_client(&mut self, now: Instant, pending: &Pending, errno: Errno) {
+        match pending.client {
+            Client::Program { key, serial, .. } => {
+                self.no_longer_waiting(key);
+                self.refuse(key, serial, errno, errno.text());
+            }
+            Client::Peer { incoming, .. } => self.network.refuse(now, incoming, errno),
+        }
+    }
+
+    pub(super) fn no_longer_waiting(&mut self, program: ProgramKey) {
+        if let Some(known) = self.processes.programs.get_mut(program) {
+            known.waiting = known.waiting.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn expire_offers(&mut self, now: Instant) {
+        for serial in self.offers.matching(|pending| pending.deadline <= now) {
+            if let Some(pending) = self.offers.take(serial) {
+                self.refuse_client(now, &pending, Errno::ETIMEDOUT);
+                self.notify_death(
+                    &[(pending.server, pending.local)],
+                    abi::system::DeathCause::Session,
+                );
+            }
+        }
+    }
+
+    /// The server of these offers is gone.
+    pub(super) fn drop_offers_to(&mut self, now: Instant, program: ProgramKey) {
+        for serial in self.offers.matching(|pending| pending.server == program) {
+            if let Some(pending) = self.offers.take(serial) {
+                self.refuse_client(now, &pending, Errno::ESRCH);
+            }
+        }
+    }
+
+    /// A node is not trusted any more: its clients get no answers.
+    pub(super) fn drop_offers_from(&mut self, peer: u16) {
+        for serial in self
+            .offers
+            .matching(|p| matches!(p.client, Client::Peer { node, .. } if node == peer))
+        {
+            if let Some(pending) = self.offers.take(serial) {
+                let gone = [(pending.server, pending.local)];
+                self.notify_death(&gone, abi::system::DeathCause::Session);
+            }
+        }
+    }
+
+    /// The other node took the introduction: the client gets its ticket.
+    pub(super) fn introduced(
+        &mut self,
+        now: Instant,
+        client: (ProgramKey, u32, Nd),
+        introduce: &Introduce,
+        accepted: &Accepted,
+        session: transport::SessionKey,
+    ) {
+        let (program, serial, nd) = client;
+        self.no_longer_waiting(program);
+        let binding = binding(introduce, accepted.server, &accepted.nonce);
+        let secret: Option<SessionSecret> = self.network.session_secret(session, &binding);
+        let ours = |lane: &Lane| {
+            introduce
+                .sockets
+                .iter()
+                .any(|socket| socket.link == lane.link)
+        };
+        let sound = !accepted.lanes.is_empty()
+            && accepted.lanes.len() <= LINKS_MAX
+            && accepted.lanes.iter().all(ours)
+            && (1..=transport::config::SLOTS_MAX).contains(&accepted.slots)
+            && accepted.server.0 != 0;
+        let alive = self.processes.programs.get(program).is_some();
+        let entry = Session {
+            local: introduce.client,
+            peer: accepted.server,
+            role: SessionRole::Client,
+            program,
+            pid: introduce.credentials.pid,
+            node: nd.node(),
+            peer_pid: introduce.target,
+            uid: introduce.credentials.uid,
+            since: now,
+            lanes: accepted.lanes.len() as u8,
+        };
+        let Some(secret) = secret.filter(|_| sound && alive) else {
+            self.tell_ended(
+                now,
+                nd.node(),
+                alloc::vec![entry.pair()],
+                abi::system::DeathCause::Process,
+            );
+            return self.refuse(
+                program,
+                serial,
+                Errno::EPROTO,
+                "the other node's answer makes no sense",
+            );
+        };
+        self.processes.sessions.insert(entry);
+        let ticket = Ticket {
+            local: introduce.client,
+            peer: accepted.server,
+            nd,
+            pid: introduce.target,
+            incarnation: accepted.incarnation,
+            secret: Some(secret),
+            lanes: accepted.lanes.clone(),
+            slots: accepted.slots,
+            unscheduled: accepted.unscheduled,
+        };
+        self.reply(program, serial, &Reply::Ticket(ticket));
+    }
+}
+
+impl Pending {
+    fn server_end(&self, now: Instant, node: u16, client: Pid) -> Session {
+        Session {
+            local: self.local,
+            peer: self.peer,
+            role: SessionRole::Server,
+            program: self.server,
+            pid: self.server_pid,
+            node,
+            peer_pid: client,
+            uid: self.uid,
+            since: now,
+            lanes: self.lanes.len() as u8,
+        }
+    }
+}
+
+/// What a session's key is bound to: who the client is, whom it wants, and both ends' fresh numbers. If the two nodes
+/// do not agree on every byte of it, nothing decrypts.
+fn binding(introduce: &Introduce, server: SessionId, nonce: &[u8; 16]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut w = abi::Writer::growing(&mut bytes);
+    introduce.encode(&mut w);
+    server.encode(&mut w);
+    w.bytes(nonce);
+    bytes
+}

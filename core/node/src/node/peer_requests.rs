@@ -1,0 +1,150 @@
+//! What other nodes ask of this one.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use abi::system::peer::{
+    Check, PeerCandidate, PeerPrefix, PeerPrefixes, PeerRedirect, PeerReply, PeerRequest,
+    PeerResolve, PeerResolved,
+};
+use abi::system::{Reply, Rows};
+use abi::{Errno, Instant};
+use transport::IncomingKey;
+
+use super::Node;
+use crate::interface::{Level, Output};
+use crate::process_manager::names::Asker;
+
+impl Node {
+    pub(super) fn peer_asks(
+        &mut self,
+        now: Instant,
+        peer: u16,
+        incoming: IncomingKey,
+        request: PeerRequest,
+    ) {
+        let answer = match request {
+            PeerRequest::Ping => Ok(PeerReply::Done),
+            PeerRequest::Resolve(resolve) => {
+                self.watchers.insert(peer);
+                self.peer_resolve(peer, &resolve)
+            }
+            PeerRequest::List(list) => {
+                self.watchers.insert(peer);
+                self.list(&list.path, &list.after).map(|reply| match reply {
+                    Reply::Listing(listing) => PeerReply::Listing(listing),
+                    _ => PeerReply::Done,
+                })
+            }
+            PeerRequest::Stat(stat) => {
+                self.watchers.insert(peer);
+                self.stat(&stat.path).map(|reply| match reply {
+                    Reply::Described(description) => PeerReply::Described(description),
+                    _ => PeerReply::Done,
+                })
+            }
+            PeerRequest::Network(path) => self.peer_network(peer, &path.path),
+            PeerRequest::Prefixes(from) => self.peer_prefixes(peer, from),
+            PeerRequest::Introduce(introduce) => {
+                match self.peer_introduces(now, peer, incoming, &introduce) {
+                    Ok(()) => return,
+                    Err(errno) => Err(errno),
+                }
+            }
+            PeerRequest::Ended(ended) => {
+                self.other_ends_gone(peer, &ended.sessions, ended.cause);
+                Ok(PeerReply::Done)
+            }
+            PeerRequest::Check(check) => self.peer_check(peer, check),
+            PeerRequest::Changed => {
+                self.outputs.push_back(Output::NamesChanged);
+                Ok(PeerReply::Done)
+            }
+            PeerRequest::Goodbye => {
+                let name = self.network.name_of(peer);
+                self.log(Level::Info, format!("{name} says goodbye"));
+                self.network.answer(now, incoming, &PeerReply::Done);
+                self.network.goodbye(now, peer);
+                return;
+            }
+        };
+        match answer {
+            Ok(reply) => self.network.answer(now, incoming, &reply),
+            Err(errno) => self.network.refuse(now, incoming, errno),
+        }
+    }
+
+    fn peer_resolve(&self, peer: u16, resolve: &PeerResolve) -> Result<PeerReply, Errno> {
+        let asker = Asker {
+            node: peer,
+            pid: resolve.asker,
+        };
+        let answer = self.processes.names.resolve(
+            asker,
+            &resolve.path,
+            resolve.file_type,
+            resolve.no_follow,
+        )?;
+        Ok(match answer {
+            Reply::Resolved(resolved) => {
+                let candidates = resolved.candidates.into_iter().filter_map(|candidate| {
+                    Some(PeerCandidate {
+                        node: self.whose(peer, candidate.nd)?,
+                        candidate,
+                    })
+                });
+                PeerReply::Resolved(PeerResolved {
+                    candidates: candidates.collect(),
+                    path: resolved.path,
+                    path_flags: resolved.path_flags,
+                })
+            }
+            Reply::Symlink(symlink) => PeerReply::Symlink(symlink),
+            _ => PeerReply::Done,
+        })
+    }
+
+    fn peer_network(&mut self, peer: u16, path: &[u8]) -> Result<PeerReply, Errno> {
+        match self.network_path(path) {
+            Ok(Reply::Redirect(redirect)) => {
+                let node = self.whose(peer, redirect.nd).ok_or(Errno::ENOENT)?;
+                Ok(PeerReply::Redirect(PeerRedirect {
+                    node,
+                    path: redirect.path,
+                }))
+            }
+            Ok(_) => Err(Errno::EPROTO),
+            Err((errno, _)) => Err(errno),
+        }
+    }
+
+    fn peer_prefixes(&self, peer: u16, from: u32) -> Result<PeerReply, Errno> {
+        let table = self.processes.names.table(from);
+        let Rows::Prefixes(rows) = table.rows else {
+            return Err(Errno::EPROTO);
+        };
+        let rows: Vec<PeerPrefix> = rows
+            .into_iter()
+            .filter_map(|row| {
+                Some(PeerPrefix {
+                    node: self.whose(peer, row.nd)?,
+                    row,
+                })
+            })
+            .collect();
+        Ok(PeerReply::Prefixes(PeerPrefixes {
+            rows,
+            next: table.next,
+        }))
+    }
+
+    /// Which of these sessions have no end here.
+    fn peer_check(&self, peer: u16, check: Check) -> Result<PeerReply, Errno> {
+        if self.grace_ends.is_some() {
+            return Err(Errno::EAGAIN);
+        }
+        let mut sessions = check.sessions;
+        sessions.retain(|&pair| self.processes.sessions.named(peer, pair).is_none());
+        Ok(PeerReply::Unknown(Check { sessions }))
+    }
+}

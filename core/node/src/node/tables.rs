@@ -1,0 +1,172 @@
+//! Directories of the path space, and the tables behind the command line.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use abi::system::peer::PeerRequest;
+use abi::system::{
+    Description, Entry, ProcessRow, Query, QueryKind, Reply, Rows, SessionRow, Table,
+};
+use abi::{Errno, Instant};
+
+use super::Node;
+use super::requests::{Refused, cut_listing};
+use crate::interface::ProgramKey;
+use crate::limits::TABLE_BYTES_MAX;
+use crate::process_manager::names::{self, DIRECTORY_MODE};
+
+impl Node {
+    /// Lists a directory of this node: the prefix tree's, or `/net` (P52).
+    pub(super) fn list(&self, path: &[u8], after: &[u8]) -> Result<Reply, Errno> {
+        match names::below_net(path)? {
+            Some(rest) if rest.is_empty() => {
+                let own = [(self.config.name, 0)];
+                let mut nodes: Vec<_> = own.into_iter().chain(self.network.nodes()).collect();
+                nodes.sort_unstable();
+                let entries = nodes.into_iter().map(|(name, nd)| Entry {
+                    name: name.as_bytes().to_vec(),
+                    inode: u64::from(nd),
+                    mode: DIRECTORY_MODE,
+                });
+                Ok(Reply::Listing(cut_listing(entries, after)))
+            }
+            Some(_) => Err(Errno::ENOTDIR),
+            None => Ok(Reply::Listing(cut_listing(
+                self.processes.names.list(path, after)?.into_iter(),
+                after,
+            ))),
+        }
+    }
+
+    /// Describes a directory or symlink of this node.
+    pub(super) fn stat(&self, path: &[u8]) -> Result<Reply, Errno> {
+        let Some(rest) = names::below_net(path)? else {
+            return self.processes.names.stat(path).map(Reply::Described);
+        };
+        let inode = if rest.is_empty() {
+            names::NET_INODE
+        } else {
+            self.network
+                .nd_of(&rest, &self.config.name)
+                .map_err(|(errno, _)| errno)?
+                .0
+                .into()
+        };
+        Ok(Reply::Described(Description {
+            mode: DIRECTORY_MODE,
+            inode,
+            links: 2,
+            target: Vec::new(),
+        }))
+    }
+
+    pub(super) fn query(
+        &mut self,
+        now: Instant,
+        program: ProgramKey,
+        serial: u32,
+        query: &Query,
+    ) -> Result<(), Refused> {
+        if !query.nd.is_local() {
+            if query.what != QueryKind::Prefixes {
+                return Err((
+                    Errno::EINVAL,
+                    String::from("only prefixes can be asked of another node"),
+                ));
+            }
+            return self.forward(
+                now,
+                program,
+                serial,
+                query.nd,
+                PeerRequest::Prefixes(query.from),
+            );
+        }
+        let from = query.from;
+        let table = match query.what {
+            QueryKind::Nodes => {
+                let sessions = |peer| self.processes.sessions.with_node(peer).count() as u32;
+                page(
+                    self.network.node_rows(&self.config, sessions),
+                    from,
+                    Rows::Nodes,
+                    |_| 128,
+                )
+            }
+            QueryKind::Links => page(
+                self.network.link_rows(&self.config),
+                from,
+                Rows::Links,
+                |_| 128,
+            ),
+            QueryKind::Sessions => page(self.session_rows(now), from, Rows::Sessions, |_| 128),
+            QueryKind::Processes => page(self.process_rows(now), from, Rows::Processes, |row| {
+                64 + row.name.len()
+            }),
+            QueryKind::Prefixes => self.processes.names.table(from),
+        };
+        self.reply(program, serial, &Reply::Table(table));
+        Ok(())
+    }
+
+    fn session_rows(&self, now: Instant) -> Vec<SessionRow> {
+        let row = |session: &crate::process_manager::sessions::Session| SessionRow {
+            local: session.local,
+            peer: session.peer,
+            role: session.role,
+            pid: session.pid,
+            nd: abi::Nd::new(session.node, 0),
+            node: if session.node == 0 {
+                self.config.name
+            } else {
+                self.network.name_of(session.node)
+            },
+            peer_pid: session.peer_pid,
+            uid: session.uid,
+            age: now.saturating_since(session.since),
+            lanes: session.lanes,
+        };
+        self.processes.sessions.iter().map(row).collect()
+    }
+
+    fn process_rows(&self, now: Instant) -> Vec<ProcessRow> {
+        let row =
+            |(pid, key, program): (_, _, &crate::process_manager::programs::Program)| ProcessRow {
+                pid,
+                name: program.name.clone(),
+                uid: program.caller.uid,
+                prefixes: program.prefixes.len() as u32,
+                sessions: self.processes.sessions.of_program(key).count() as u32,
+                age: now.saturating_since(program.since),
+            };
+        self.processes.programs.iter().map(row).collect()
+    }
+}
+
+/// The rows that fit one packet, from a given one on.
+pub(crate) fn page<T>(
+    rows: Vec<T>,
+    from: u32,
+    wrap: impl Fn(Vec<T>) -> Rows,
+    size: impl Fn(&T) -> usize,
+) -> Table {
+    let total = rows.len() as u64;
+    let mut bytes = 0;
+    let fits = |row: &T| {
+        bytes += size(row);
+        bytes <= TABLE_BYTES_MAX
+    };
+    let piece: Vec<T> = rows
+        .into_iter()
+        .skip(from as usize)
+        .take_while(fits)
+        .collect();
+    let next = u64::from(from) + piece.len() as u64;
+    let next = u32::try_from(next)
+        .ok()
+        .filter(|_| next < total && !piece.is_empty());
+    Table {
+        rows: wrap(piece),
+        next,
+    }
+}

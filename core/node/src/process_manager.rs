@@ -1,0 +1,37 @@
+//! The process manager: which programs there are, which prefixes they own, and which sessions they have.
+
+pub(crate) mod names;
+pub(crate) mod programs;
+pub(crate) mod sessions;
+
+use abi::Uid;
+
+use crate::interface::Caller;
+use names::Names;
+use programs::Programs;
+use sessions::Sessions;
+
+/// Everything a node knows about its own programs.
+#[derive(Debug)]
+pub(crate) struct ProcessManager {
+    pub(crate) programs: Programs,
+    pub(crate) names: Names,
+    pub(crate) sessions: Sessions,
+    owner: Uid,
+}
+
+impl ProcessManager {
+    pub(crate) fn new(owner: Uid) -> Self {
+        Self {
+            programs: Programs::default(),
+            names: Names::new(),
+            sessions: Sessions::default(),
+            owner,
+        }
+    }
+
+    /// Whether somebody may change what belongs to the node: its prefixes (P4), its trust, its life.
+    pub(crate) fn may_manage(&self, caller: &Caller) -> bool {
+        caller.uid == Uid::ROOT || caller.uid == self.owner
+    }
+}

@@ -1,0 +1,204 @@
+//! The programs that are connected to this node.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use abi::{Errno, Incarnation, Instant, Pid, Result};
+
+use crate::interface::{Caller, ProgramKey};
+use crate::limits::{ENDPOINTS_PER_PROCESS, PROGRAMS_MAX};
+
+/// Bits of a pid that are the kernel's; the rest tells endpoints of one process apart.
+const PROCESS_BITS: u32 = 22;
+
+/// One endpoint: a process's place on this node.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) caller: Caller,
+    /// What this node calls it; `None` until it has said hello.
+    pub(crate) pid: Option<Pid>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) name: Vec<u8>,
+    pub(crate) since: Instant,
+    /// Registrations that end with it.
+    pub(crate) prefixes: BTreeSet<u32>,
+    /// Requests of it that wait for somebody else.
+    pub(crate) waiting: usize,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Programs {
+    by_key: BTreeMap<ProgramKey, Program>,
+    by_pid: BTreeMap<Pid, ProgramKey>,
+}
+
+impl Programs {
+    /// # Errors
+    /// EAGAIN if there are too many.
+    pub(crate) fn connect(&mut self, now: Instant, key: ProgramKey, caller: Caller) -> Result {
+        if self.by_key.len() >= PROGRAMS_MAX {
+            return Err(Errno::EAGAIN);
+        }
+        let program = Program {
+            caller,
+            pid: None,
+            incarnation: Incarnation(0),
+            name: Vec::new(),
+            since: now,
+            prefixes: BTreeSet::new(),
+            waiting: 0,
+        };
+        self.by_key.insert(key, program);
+        Ok(())
+    }
+
+    /// Gives a program its pid: the kernel's, with high bits if the process has an endpoint already. The pid it had
+    /// before the node was restarted is kept, because its clients know it.
+    ///
+    /// # Errors
+    /// EALREADY on a second hello, EAGAIN if the process has too many endpoints.
+    pub(crate) fn hello(
+        &mut self,
+        key: ProgramKey,
+        previous: Pid,
+        name: &[u8],
+        boot: u64,
+    ) -> Result<Pid> {
+        let program = self.by_key.get(&key).ok_or(Errno::ESRCH)?;
+        if program.pid.is_some() {
+            return Err(Errno::EALREADY);
+        }
+        let base = program.caller.pid.0;
+        if base == 0 || base >> PROCESS_BITS != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mask = (1 << PROCESS_BITS) - 1;
+        let kept = (previous.0 & mask == base).then_some(previous);
+        let pid = kept
+            .into_iter()
+            .chain((0..ENDPOINTS_PER_PROCESS).map(|n| Pid(base | n << PROCESS_BITS)))
+            .find(|pid| !self.by_pid.contains_key(pid))
+            .ok_or(Errno::EAGAIN)?;
+        self.by_pid.insert(pid, key);
+        let program = self.by_key.get_mut(&key).ok_or(Errno::ESRCH)?;
+        program.pid = Some(pid);
+        program.incarnation = Incarnation(mix(
+            boot ^ mix(u64::from(pid.0) << 32 ^ program.caller.started)
+        ));
+        program.name = name.to_vec();
+        Ok(pid)
+    }
+
+    pub(crate) fn disconnect(&mut self, key: ProgramKey) -> Option<Program> {
+        let program = self.by_key.remove(&key)?;
+        if let Some(pid) = program.pid {
+            self.by_pid.remove(&pid);
+        }
+        Some(program)
+    }
+
+    pub(crate) fn get(&self, key: ProgramKey) -> Option<&Program> {
+        self.by_key.get(&key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: ProgramKey) -> Option<&mut Program> {
+        self.by_key.get_mut(&key)
+    }
+
+    pub(crate) fn with_pid(&self, pid: Pid) -> Option<ProgramKey> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// In the order of their pids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Pid, ProgramKey, &Program)> {
+        self.by_pid
+            .iter()
+            .filter_map(|(&pid, &key)| Some((pid, key, self.by_key.get(&key)?)))
+    }
+}
+
+/// A mixing function: different inputs give different, unordered outputs.
+pub(crate) const fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::{Gid, Uid};
+
+    fn caller(pid: u32) -> Caller {
+        Caller {
+            pid: Pid(pid),
+            started: 7,
+            uid: Uid(1000),
+            gid: Gid(1000),
+            groups: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn endpoints_of_one_process_have_different_pids() {
+        let mut programs = Programs::default();
+        let now = Instant::from_nanos(0);
+        for key in 1..=3 {
+            programs.connect(now, ProgramKey(key), caller(500)).unwrap();
+        }
+        assert_eq!(programs.hello(ProgramKey(1), Pid(0), b"a", 1), Ok(Pid(500)));
+        assert_eq!(
+            programs.hello(ProgramKey(2), Pid(0), b"a", 1),
+            Ok(Pid(500 | 1 << 22))
+        );
+        assert_eq!(
+            programs.hello(ProgramKey(2), Pid(0), b"a", 1),
+            Err(Errno::EALREADY)
+        );
+        programs.disconnect(ProgramKey(1));
+        assert_eq!(programs.hello(ProgramKey(3), Pid(0), b"a", 1), Ok(Pid(500)));
+        assert_eq!(programs.with_pid(Pid(500)), Some(ProgramKey(3)));
+    }
+
+    #[test]
+    fn a_returning_program_keeps_its_pid_but_cannot_take_another_process_s() {
+        let mut programs = Programs::default();
+        let now = Instant::from_nanos(0);
+        programs.connect(now, ProgramKey(1), caller(500)).unwrap();
+        programs.connect(now, ProgramKey(2), caller(501)).unwrap();
+        assert_eq!(
+            programs.hello(ProgramKey(1), Pid(500 | 2 << 22), b"a", 1),
+            Ok(Pid(500 | 2 << 22))
+        );
+        assert_eq!(
+            programs.hello(ProgramKey(2), Pid(500), b"b", 1),
+            Ok(Pid(501))
+        );
+        let first = programs.get(ProgramKey(1)).unwrap().incarnation;
+        programs.disconnect(ProgramKey(1));
+        programs.connect(now, ProgramKey(3), caller(500)).unwrap();
+        programs
+            .hello(ProgramKey(3), Pid(500 | 2 << 22), b"a", 1)
+            .unwrap();
+        assert_eq!(
+            programs.get(ProgramKey(3)).unwrap().incarnation,
+            first,
+            "the same process, the same life"
+        );
+    }
+
+    #[test]
+    fn programs_are_bounded() {
+        let mut programs = Programs::default();
+        let now = Instant::from_nanos(0);
+        for key in 0..PROGRAMS_MAX as u64 {
+            programs.connect(now, ProgramKey(key), caller(500)).unwrap();
+        }
+        assert_eq!(
+            programs.connect(now, ProgramKey(1 << 40), caller(500)),
+            Err(Errno::EAGAIN)
+        );
+    }
+}
