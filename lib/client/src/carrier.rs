@@ -1,0 +1,82 @@
+//! What a namespace needs of the world: its node, and ways to servers. A trait, so that resolving, caching and
+//! listing are tested without a daemon.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use abi::system::{Identity, Reply as NodeReply, Request as NodeRequest};
+use abi::{ChannelId, Nd, Pid, Result};
+use ipc::{Connection, Endpoint, Failure, Reply, SendOptions};
+
+/// A node and the processes it leads to.
+pub(crate) trait Carrier: Send + Sync {
+    /// Changes whenever a name may have come to mean something else.
+    fn generation(&self) -> u64;
+
+    /// Asks the node daemon.
+    fn request(&self, request: &NodeRequest) -> Result<NodeReply>;
+
+    /// A connection to a server, speaking for `identity` if there is one.
+    fn attach(
+        &self,
+        nd: Nd,
+        pid: Pid,
+        channel: ChannelId,
+        identity: Option<&Identity>,
+    ) -> Result<Arc<dyn Line>>;
+}
+
+/// A connection to a server.
+pub(crate) trait Line: Send + Sync {
+    fn send(
+        &self,
+        request: &[IoSlice<'_>],
+        reply: &mut [IoSliceMut<'_>],
+        options: &SendOptions<'_>,
+    ) -> core::result::Result<Reply, Failure>;
+
+    /// Another connection to the same channel. Costs nothing on the way.
+    fn duplicate(&self) -> Result<Arc<dyn Line>>;
+
+    /// The server is known to be gone.
+    fn is_dead(&self) -> bool;
+}
+
+impl Carrier for Endpoint {
+    fn generation(&self) -> u64 {
+        self.namespace_generation()
+    }
+
+    fn request(&self, request: &NodeRequest) -> Result<NodeReply> {
+        Self::request(self, request)
+    }
+
+    fn attach(
+        &self,
+        nd: Nd,
+        pid: Pid,
+        channel: ChannelId,
+        identity: Option<&Identity>,
+    ) -> Result<Arc<dyn Line>> {
+        Ok(Arc::new(Connection::attach_as(self, nd, pid, channel, identity)?))
+    }
+}
+
+impl Line for Connection {
+    fn send(
+        &self,
+        request: &[IoSlice<'_>],
+        reply: &mut [IoSliceMut<'_>],
+        options: &SendOptions<'_>,
+    ) -> core::result::Result<Reply, Failure> {
+        self.send_vectored(request, reply, options)
+    }
+
+    fn duplicate(&self) -> Result<Arc<dyn Line>> {
+        Ok(Arc::new(Self::duplicate(self)?))
+    }
+
+    fn is_dead(&self) -> bool {
+        Self::is_dead(self)
+    }
+}
