@@ -109,6 +109,12 @@ impl OpenRequest {
         self.target.file_type
     }
 
+    /// The mode as the client sent it: with `S_IFLNK` it asks for a symbolic link itself (`P63`).
+    #[must_use]
+    pub fn mode(&self) -> u32 {
+        self.target.mode
+    }
+
     /// Permission bits for a file that the open makes, the client's umask applied.
     #[must_use]
     pub fn permissions(&self) -> u32 {

@@ -1,0 +1,680 @@
+//! Every operation on a real directory, without a daemon.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use abi::connect::{ConnectType, Extra};
+use abi::devctl::ALL_SETFLAGS;
+use abi::flags::mode::{S_IFDIR, S_IFIFO, S_IFLNK};
+use abi::io::{
+    Chmod, Chown, Entries, Lseek, Read, ReadDirectory, Request, SetTime, Space, SpaceFlags, Stat,
+    Statvfs, StatvfsFlags, Sync, TimeSpec, Truncate, Utime, Whence, Xattr, XattrFlags,
+};
+use abi::{Decode, Errno, Gid, Handle, OpenFlags, Result, Uid};
+use export_manager::{Export, Tree};
+use resmgr::Attributes;
+use resmgr::testing::{TestClient, TestFile, TestManager};
+use tempfile::TempDir;
+
+const READ: OpenFlags = OpenFlags::READ;
+const WRITE: OpenFlags = OpenFlags::WRITE;
+const BOTH: OpenFlags = OpenFlags::READ_WRITE;
+const CREATE: OpenFlags = OpenFlags::CREATE;
+const PATH: OpenFlags = OpenFlags::PATH;
+const NOFOLLOW: OpenFlags = OpenFlags::NOFOLLOW;
+
+fn serve(directory: &Path, read_only: bool) -> TestManager {
+    let tree = Tree::open(directory, read_only).unwrap();
+    TestManager::new(Attributes::directory(0o755), Export::new(tree))
+}
+
+/// A tree in a new directory, and a client of the user that runs the test.
+fn exported() -> (TempDir, TestClient) {
+    let directory = tempfile::tempdir().unwrap();
+    let manager = serve(directory.path(), false);
+    (directory, me(&manager))
+}
+
+fn me(manager: &TestManager) -> TestClient {
+    manager.client(
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    )
+}
+
+fn stat_of(client: &TestClient, path: &str, flags: OpenFlags) -> Result<Stat> {
+    let (_, body) = client.combined(path, PATH | flags, &Request::Stat)?;
+    Ok(Stat::from_bytes(&body)?)
+}
+
+fn names_in(client: &TestClient, path: &str, nbytes: u32) -> Vec<String> {
+    let directory = client.open(path, READ | OpenFlags::DIRECTORY).unwrap();
+    let (mut names, mut cookie) = (Vec::new(), 0);
+    loop {
+        let list = ReadDirectory {
+            cookie,
+            nbytes,
+            with_stat: false,
+        };
+        let (count, body) = directory.ask(&Request::ReadDirectory(list)).unwrap();
+        if count == 0 {
+            return names;
+        }
+        for entry in Entries::new(&body) {
+            let entry = entry.unwrap();
+            names.push(String::from_utf8(entry.name.to_vec()).unwrap());
+            cookie = entry.next;
+        }
+    }
+}
+
+fn unlink(client: &TestClient, path: &str) -> Result {
+    client
+        .path(ConnectType::Unlink, path, 0, Extra::None)
+        .map(drop)
+}
+
+fn rmdir(client: &TestClient, path: &str) -> Result {
+    client
+        .path(ConnectType::Unlink, path, S_IFDIR, Extra::None)
+        .map(drop)
+}
+
+fn mkdir(client: &TestClient, path: &str, mode: u32) -> Result {
+    client
+        .path(ConnectType::Mknod, path, S_IFDIR | mode, Extra::None)
+        .map(drop)
+}
+
+fn rename(client: &TestClient, old: &str, new: &str) -> Result {
+    let extra = Extra::Rename {
+        path: old.as_bytes(),
+        handle: Handle(1),
+    };
+    client.path(ConnectType::Rename, new, 0, extra).map(drop)
+}
+
+fn read_at(file: &TestFile, offset: u64, nbytes: u32) -> Result<Vec<u8>> {
+    file.ask(&Request::Read(Read {
+        nbytes,
+        offset: Some(offset),
+    }))
+    .map(|(_, bytes)| bytes)
+}
+
+#[test]
+fn a_file_is_made_written_read_shortened_and_removed() {
+    let (directory, client) = exported();
+    assert_eq!(client.open("a", READ).map(drop), Err(Errno::ENOENT));
+    let file = client.open_with("a", BOTH | CREATE, 0o640).unwrap();
+    assert_eq!(file.write(b"hello, world"), Ok(12));
+    assert_eq!(file.read(10).unwrap(), b"", "the offset is at the end");
+    assert_eq!(read_at(&file, 7, 100).unwrap(), b"world");
+    let write = Request::Write {
+        offset: Some(0),
+        data: b"J",
+    };
+    file.ask(&write).unwrap();
+    file.ask(&Request::Truncate(Truncate { size: 5 })).unwrap();
+    file.ask(&Request::Sync(Sync { data_only: true })).unwrap();
+    file.ask(&Request::Sync(Sync { data_only: false })).unwrap();
+    let on_disk = directory.path().join("a");
+    assert_eq!(fs::read(&on_disk).unwrap(), b"Jello");
+    assert_eq!(
+        fs::metadata(&on_disk).unwrap().permissions().mode() & 0o7777,
+        0o640
+    );
+    let stat = file.stat().unwrap();
+    assert_eq!((stat.size, stat.nlink), (5, 1));
+    assert_eq!(stat.ino, fs::metadata(&on_disk).unwrap().ino());
+    unlink(&client, "a").unwrap();
+    assert!(!on_disk.exists());
+    assert_eq!(
+        read_at(&file, 0, 9).unwrap(),
+        b"Jello",
+        "an open file outlives its name"
+    );
+    assert_eq!(unlink(&client, "a"), Err(Errno::ENOENT));
+}
+
+#[test]
+fn open_flags_mean_what_they_mean_on_a_local_disk() {
+    let (directory, client) = exported();
+    fs::write(directory.path().join("full"), b"content").unwrap();
+    fs::create_dir(directory.path().join("dir")).unwrap();
+    let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+    let cases = [
+        ("full", READ | exclusive, Err(Errno::EEXIST)),
+        ("new", WRITE | exclusive, Ok(())),
+        ("full", READ | OpenFlags::DIRECTORY, Err(Errno::ENOTDIR)),
+        ("full/", READ, Ok(())),
+        ("dir", READ, Ok(())),
+        ("dir", WRITE, Err(Errno::EISDIR)),
+        ("dir", BOTH | CREATE, Err(Errno::EISDIR)),
+        ("full/below", READ, Err(Errno::ENOTDIR)),
+        ("none/below", READ | CREATE, Err(Errno::ENOENT)),
+        ("", READ | OpenFlags::DIRECTORY, Ok(())),
+        ("dir", READ | OpenFlags::TMPFILE, Err(Errno::EOPNOTSUPP)),
+        ("full", READ | OpenFlags::TRUNCATE, Ok(())),
+    ];
+    for (path, flags, expected) in cases {
+        // The walk in the client strips slashes and says so in the path flags.
+        let path = path.trim_end_matches('/');
+        assert_eq!(
+            client.open(path, flags).map(drop),
+            expected,
+            "'{path}' {flags:?}"
+        );
+    }
+    assert_eq!(fs::read(directory.path().join("full")).unwrap(), b"content");
+    client.open("full", WRITE | OpenFlags::TRUNCATE).unwrap();
+    assert_eq!(fs::read(directory.path().join("full")).unwrap(), b"");
+}
+
+#[test]
+fn appends_go_to_the_end_whatever_the_offset_is() {
+    let (directory, client) = exported();
+    let (one, two) = (
+        client
+            .open("log", BOTH | CREATE | OpenFlags::APPEND)
+            .unwrap(),
+        client.open("log", WRITE | CREATE).unwrap(),
+    );
+    one.write(b"one ").unwrap();
+    two.devctl(ALL_SETFLAGS, &OpenFlags::APPEND).unwrap();
+    two.write(b"two ").unwrap();
+    one.ask(&Request::Write {
+        offset: Some(0),
+        data: b"three",
+    })
+    .unwrap();
+    assert_eq!(
+        fs::read(directory.path().join("log")).unwrap(),
+        b"one two three"
+    );
+}
+
+#[test]
+fn a_megabyte_goes_in_and_out_in_one_message() {
+    let (_directory, client) = exported();
+    let file = client.open("big", BOTH | CREATE).unwrap();
+    let bytes: Vec<u8> = (0..1 << 20).map(|index: u32| (index % 253) as u8).collect();
+    assert_eq!(file.write(&bytes), Ok(1 << 20));
+    assert!(read_at(&file, 0, 1 << 20).unwrap() == bytes);
+    assert_eq!(
+        read_at(&file, (1 << 20) - 3, 10).unwrap(),
+        &bytes[(1 << 20) - 3..]
+    );
+}
+
+#[test]
+fn a_directory_is_listed_in_many_messages_without_losing_or_repeating_a_name() {
+    let (directory, client) = exported();
+    let mut expected: Vec<String> = (0..1000).map(|index| format!("file-{index}")).collect();
+    for name in &expected {
+        fs::write(directory.path().join(name), b"").unwrap();
+    }
+    expected.sort();
+    for nbytes in [300, 4096, 1 << 20] {
+        let mut names = names_in(&client, "", nbytes);
+        names.sort();
+        assert_eq!(names, expected, "with room for {nbytes} bytes");
+    }
+    let listing = client.open("", READ).unwrap();
+    let tiny = ReadDirectory {
+        cookie: 0,
+        nbytes: 10,
+        with_stat: false,
+    };
+    assert_eq!(
+        listing.ask(&Request::ReadDirectory(tiny)),
+        Err(Errno::EINVAL)
+    );
+}
+
+#[test]
+fn a_listing_can_bring_attributes() {
+    let (directory, client) = exported();
+    fs::write(directory.path().join("file"), b"12345").unwrap();
+    symlink("nowhere", directory.path().join("link")).unwrap();
+    let list = ReadDirectory {
+        cookie: 0,
+        nbytes: 4096,
+        with_stat: true,
+    };
+    let (_, body) = client
+        .open("", READ)
+        .unwrap()
+        .ask(&Request::ReadDirectory(list))
+        .unwrap();
+    let mut entries: Vec<_> = Entries::new(&body).map(|entry| entry.unwrap()).collect();
+    entries.sort_by_key(|entry| entry.name);
+    let [file, link] = entries.as_slice() else {
+        panic!("{entries:?}")
+    };
+    assert_eq!((file.name, file.stat.unwrap().size), (&b"file"[..], 5));
+    assert_eq!(file.stat.unwrap().ino, file.ino);
+    assert_eq!(
+        link.stat.unwrap().mode & 0o170_000,
+        S_IFLNK,
+        "a link's own attributes"
+    );
+}
+
+#[test]
+fn names_are_made_moved_linked_and_removed() {
+    let (directory, client) = exported();
+    mkdir(&client, "dir", 0o751).unwrap();
+    assert_eq!(mkdir(&client, "dir", 0o755), Err(Errno::EEXIST));
+    assert_eq!(mkdir(&client, "", 0o755), Err(Errno::EEXIST));
+    let made = fs::metadata(directory.path().join("dir")).unwrap();
+    assert_eq!(made.permissions().mode() & 0o7777, 0o751);
+    client
+        .open("dir/a", WRITE | CREATE)
+        .unwrap()
+        .write(b"a")
+        .unwrap();
+    assert_eq!(rmdir(&client, "dir"), Err(Errno::ENOTEMPTY));
+    assert_eq!(rmdir(&client, "dir/a"), Err(Errno::ENOTDIR));
+    assert_eq!(unlink(&client, "dir"), Err(Errno::EISDIR));
+    assert_eq!(unlink(&client, ""), Err(Errno::EBUSY));
+    rename(&client, "dir/a", "b").unwrap();
+    assert_eq!(names_in(&client, "dir", 4096), Vec::<String>::new());
+    let link = Extra::Link {
+        path: b"b",
+        handle: Handle(1),
+    };
+    client.path(ConnectType::Link, "dir/c", 0, link).unwrap();
+    assert_eq!(stat_of(&client, "b", OpenFlags::empty()).unwrap().nlink, 2);
+    assert_eq!(
+        client.path(ConnectType::Link, "dir/c", 0, link),
+        Err(Errno::EEXIST)
+    );
+    unlink(&client, "dir/c").unwrap();
+    rmdir(&client, "dir").unwrap();
+    assert_eq!(names_in(&client, "", 4096), ["b"]);
+}
+
+#[test]
+fn symbolic_links_are_made_read_and_followed_within_the_tree() {
+    let (directory, client) = exported();
+    fs::create_dir(directory.path().join("dir")).unwrap();
+    fs::write(directory.path().join("dir/file"), b"inside").unwrap();
+    let make = |path, target: &[u8]| {
+        client
+            .path(ConnectType::Symlink, path, 0, Extra::Symlink { target })
+            .map(drop)
+    };
+    make("dir/up", b"../dir/./file").unwrap();
+    make("short", b"dir").unwrap();
+    assert_eq!(make("short", b"dir"), Err(Errno::EEXIST));
+    assert_eq!(
+        client.open("short/up", READ).unwrap().read(99).unwrap(),
+        b"inside"
+    );
+    let (_, text) = client
+        .path(ConnectType::Readlink, "dir/up", 0, Extra::None)
+        .unwrap();
+    assert_eq!(text, b"../dir/./file");
+    let readlink = |path| {
+        client
+            .path(ConnectType::Readlink, path, 0, Extra::None)
+            .map(drop)
+    };
+    assert_eq!(readlink("dir"), Err(Errno::EINVAL));
+    assert_eq!(readlink(""), Err(Errno::EINVAL));
+    assert_eq!(
+        stat_of(&client, "short", OpenFlags::empty()).unwrap().mode & 0o170_000,
+        S_IFDIR
+    );
+    assert_eq!(
+        stat_of(&client, "short", NOFOLLOW).unwrap().mode & 0o170_000,
+        S_IFLNK
+    );
+    let link = client.open("short", PATH | NOFOLLOW).unwrap();
+    assert_eq!(link.ask(&Request::Readlink).unwrap(), (3, b"dir".to_vec()));
+    assert_eq!(
+        client.open("short", READ | NOFOLLOW).map(drop),
+        Err(Errno::ELOOP)
+    );
+    make("loop", b"loop").unwrap();
+    assert_eq!(client.open("loop", READ).map(drop), Err(Errno::ELOOP));
+}
+
+#[test]
+fn no_path_leads_out_of_the_tree() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), b"secret").unwrap();
+    fs::create_dir(outside.path().join("tree")).unwrap();
+    let tree = outside.path().join("tree");
+    symlink(outside.path().join("secret"), tree.join("absolute")).unwrap();
+    symlink("../secret", tree.join("relative")).unwrap();
+    symlink("..", tree.join("parent")).unwrap();
+    symlink("/", tree.join("root")).unwrap();
+    symlink("parent/secret", tree.join("twice")).unwrap();
+    let client = me(&serve(&tree, false));
+    let paths = [
+        "../secret",
+        "..",
+        "../../etc/passwd",
+        "parent/secret",
+        "parent",
+        "absolute",
+        "relative",
+        "root/etc/passwd",
+        "root",
+        "twice",
+        "./../secret",
+        "/etc/passwd",
+        "parent/tree/../secret",
+    ];
+    for path in paths {
+        for flags in [READ, BOTH | CREATE, PATH, READ | OpenFlags::DIRECTORY] {
+            let opened = client.open(path, flags).map(drop);
+            assert_eq!(opened, Err(Errno::EACCES), "'{path}' {flags:?}");
+        }
+    }
+    for path in ["../new", "parent/new", "root/tmp/new", "/tmp/new"] {
+        assert_eq!(mkdir(&client, path, 0o755), Err(Errno::EACCES), "{path}");
+        assert_eq!(
+            client.open(path, BOTH | CREATE).map(drop),
+            Err(Errno::EACCES),
+            "{path}"
+        );
+        fs::write(tree.join("bait"), b"").unwrap();
+        assert_eq!(rename(&client, "bait", path), Err(Errno::EACCES), "{path}");
+    }
+    for path in ["../secret", "parent/secret"] {
+        assert_eq!(unlink(&client, path), Err(Errno::EACCES), "{path}");
+        assert_eq!(
+            rename(&client, path, "stolen"),
+            Err(Errno::EACCES),
+            "{path}"
+        );
+        let link = Extra::Link {
+            path: path.as_bytes(),
+            handle: Handle(1),
+        };
+        assert_eq!(
+            client.path(ConnectType::Link, "stolen", 0, link),
+            Err(Errno::EACCES)
+        );
+    }
+    // What ends in dots names no entry; each is refused and nothing outside changes.
+    assert!(rmdir(&client, "..").is_err());
+    assert!(rename(&client, "..", "stolen").is_err());
+    assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"secret");
+    let mut left: Vec<_> = fs::read_dir(outside.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["secret", "tree"]);
+}
+
+#[test]
+fn links_of_proc_lead_nowhere() {
+    let client = me(&serve(Path::new("/proc"), true));
+    for path in ["self/root/etc/passwd", "self/cwd", "self/fd/0", "self/exe"] {
+        for flags in [READ, PATH] {
+            let refused = client.open(path, flags).map(drop);
+            // A link is refused before it is followed; which error depends on the kind of link.
+            assert!(
+                matches!(refused, Err(Errno::ELOOP | Errno::EACCES)),
+                "{path}: {refused:?}"
+            );
+        }
+    }
+    assert!(
+        client.open("self/status", READ).is_ok(),
+        "ordinary links are followed"
+    );
+}
+
+#[test]
+fn names_of_255_bytes_work_and_longer_ones_are_refused() {
+    let (_directory, client) = exported();
+    let (fits, too_long) = ("n".repeat(255), "n".repeat(256));
+    client.open(&fits, WRITE | CREATE).unwrap();
+    assert_eq!(names_in(&client, "", 4096), [fits.as_str()]);
+    unlink(&client, &fits).unwrap();
+    mkdir(&client, &fits, 0o755).unwrap();
+    rename(&client, &fits, "short").unwrap();
+    assert_eq!(
+        client.open(&too_long, WRITE | CREATE).map(drop),
+        Err(Errno::ENAMETOOLONG)
+    );
+    assert_eq!(
+        client.open(&too_long, READ).map(drop),
+        Err(Errno::ENAMETOOLONG)
+    );
+    assert_eq!(mkdir(&client, &too_long, 0o755), Err(Errno::ENAMETOOLONG));
+    assert_eq!(
+        rename(&client, "short", &too_long),
+        Err(Errno::ENAMETOOLONG)
+    );
+    let deep = "d/".repeat(2047) + "d";
+    assert_eq!(client.open(&deep, READ).map(drop), Err(Errno::ENOENT));
+    let deeper = "d/".repeat(2048);
+    assert_eq!(
+        client.open(&deeper, READ).map(drop),
+        Err(Errno::ENAMETOOLONG)
+    );
+    assert_eq!(
+        client.open("zero\0byte", READ).map(drop),
+        Err(Errno::EINVAL)
+    );
+}
+
+#[test]
+fn a_read_only_tree_refuses_every_change_and_allows_every_look() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("file"), b"content").unwrap();
+    fs::create_dir(directory.path().join("dir")).unwrap();
+    let client = me(&serve(directory.path(), true));
+    let refused = Err(Errno::EROFS);
+    for flags in [WRITE, BOTH, WRITE | OpenFlags::TRUNCATE, WRITE | CREATE] {
+        assert_eq!(client.open("file", flags).map(drop), refused, "{flags:?}");
+    }
+    assert_eq!(client.open("new", READ | CREATE).map(drop), refused);
+    assert_eq!(client.open("new", WRITE).map(drop), Err(Errno::ENOENT));
+    assert!(client.open("file", READ | CREATE).is_ok());
+    assert_eq!(unlink(&client, "file"), refused);
+    assert_eq!(rmdir(&client, "dir"), refused);
+    assert_eq!(mkdir(&client, "new", 0o755), refused);
+    assert_eq!(rename(&client, "file", "new"), refused);
+    let link = Extra::Link {
+        path: b"file",
+        handle: Handle(1),
+    };
+    assert_eq!(
+        client.path(ConnectType::Link, "new", 0, link).map(drop),
+        refused
+    );
+    let symlink = Extra::Symlink { target: b"file" };
+    assert_eq!(
+        client
+            .path(ConnectType::Symlink, "new", 0, symlink)
+            .map(drop),
+        refused
+    );
+    let file = client.open("file", READ).unwrap();
+    for request in [
+        Request::Chmod(Chmod { mode: 0o600 }),
+        Request::Chown(Chown {
+            uid: None,
+            gid: None,
+        }),
+        Request::Utime(Utime {
+            atime: SetTime::Now,
+            mtime: SetTime::Now,
+        }),
+        Request::Truncate(Truncate { size: 0 }),
+        Request::Xattr(Xattr::Remove { name: b"user.x" }),
+    ] {
+        assert_eq!(file.ask(&request).map(drop), refused, "{request:?}");
+    }
+    assert_eq!(file.read(99).unwrap(), b"content");
+    let mut names = names_in(&client, "", 4096);
+    names.sort();
+    assert_eq!(names, ["dir", "file"]);
+    let (_, body) = client.combined("", PATH, &Request::Statvfs).unwrap();
+    assert!(
+        Statvfs::from_bytes(&body)
+            .unwrap()
+            .flags
+            .contains(StatvfsFlags::READ_ONLY)
+    );
+}
+
+#[test]
+fn attributes_are_changed_through_open_files_and_by_path() {
+    let (directory, client) = exported();
+    let on_disk = directory.path().join("file");
+    fs::write(&on_disk, b"content").unwrap();
+    let open = client.open("file", READ).unwrap();
+    let by_path = client.open("file", PATH).unwrap();
+    for (file, bits) in [(&open, 0o600), (&by_path, 0o755)] {
+        file.ask(&Request::Chmod(Chmod { mode: bits })).unwrap();
+        assert_eq!(
+            fs::metadata(&on_disk).unwrap().permissions().mode() & 0o7777,
+            bits
+        );
+        let at = TimeSpec {
+            seconds: i64::from(bits),
+            nanos: 123_456_789,
+        };
+        let utime = Utime {
+            atime: SetTime::Keep,
+            mtime: SetTime::At(at),
+        };
+        file.ask(&Request::Utime(utime)).unwrap();
+        assert_eq!(file.stat().unwrap().mtime, at);
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        let same = Chown {
+            uid: Some(Uid(uid.as_raw())),
+            gid: Some(Gid(gid.as_raw())),
+        };
+        file.ask(&Request::Chown(same)).unwrap();
+    }
+    by_path
+        .ask(&Request::Truncate(Truncate { size: 3 }))
+        .unwrap();
+    assert_eq!(fs::read(&on_disk).unwrap(), b"con");
+    assert_eq!(
+        open.ask(&Request::Truncate(Truncate { size: 0 })),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(by_path.read(1), Err(Errno::EBADF));
+    let (_, body) = client.combined("", PATH, &Request::Statvfs).unwrap();
+    let facts = Statvfs::from_bytes(&body).unwrap();
+    assert!(facts.blocks > 0 && facts.name_max == 255, "{facts:?}");
+}
+
+#[test]
+fn holes_are_made_found_and_skipped() {
+    let (_directory, client) = exported();
+    let file = client.open("sparse", BOTH | CREATE).unwrap();
+    let seek = |offset, whence| {
+        let (_, body) = file.ask(&Request::Lseek(Lseek { offset, whence }))?;
+        Ok(u64::from_bytes(&body).unwrap())
+    };
+    file.ask(&Request::Write {
+        offset: Some(1 << 20),
+        data: b"end",
+    })
+    .unwrap();
+    assert_eq!(seek(0, Whence::End), Ok((1 << 20) + 3));
+    assert_eq!(seek(0, Whence::Data), Ok(1 << 20));
+    assert_eq!(seek(0, Whence::Hole), Ok(0));
+    assert_eq!(seek(2 << 20, Whence::Data), Err(Errno::ENXIO));
+    assert_eq!(seek(-1, Whence::Set), Err(Errno::EINVAL));
+    let space = |flags, len| {
+        Request::Space(Space {
+            flags,
+            offset: 0,
+            len,
+        })
+    };
+    file.ask(&space(SpaceFlags::empty(), 2 << 20)).unwrap();
+    assert_eq!(file.stat().unwrap().size, 2 << 20);
+    file.ask(&space(
+        SpaceFlags::KEEP_SIZE | SpaceFlags::PUNCH_HOLE,
+        2 << 20,
+    ))
+    .unwrap();
+    assert_eq!(read_at(&file, 1 << 20, 3).unwrap(), [0, 0, 0]);
+    let reader = client.open("sparse", READ).unwrap();
+    assert_eq!(
+        reader.ask(&space(SpaceFlags::empty(), 1)),
+        Err(Errno::EBADF)
+    );
+}
+
+#[test]
+fn extended_attributes_are_set_listed_read_and_removed() {
+    let (_directory, client) = exported();
+    let file = client.open("file", BOTH | CREATE).unwrap();
+    let set = |name, flags| {
+        Request::Xattr(Xattr::Set {
+            name,
+            flags,
+            value: b"value",
+        })
+    };
+    let get = |name, nbytes| Request::Xattr(Xattr::Get { name, nbytes });
+    file.ask(&set(b"user.one", XattrFlags::CREATE)).unwrap();
+    assert_eq!(
+        file.ask(&set(b"user.one", XattrFlags::CREATE)),
+        Err(Errno::EEXIST)
+    );
+    assert_eq!(
+        file.ask(&set(b"user.two", XattrFlags::REPLACE)),
+        Err(Errno::ENODATA)
+    );
+    assert_eq!(file.ask(&get(b"user.one", 0)), Ok((5, vec![])));
+    assert_eq!(file.ask(&get(b"user.one", 4)), Err(Errno::ERANGE));
+    assert_eq!(file.ask(&get(b"user.one", 5)), Ok((5, b"value".to_vec())));
+    let by_path = client.open("file", PATH).unwrap();
+    let (_, names) = by_path
+        .ask(&Request::Xattr(Xattr::List { nbytes: 100 }))
+        .unwrap();
+    assert!(
+        names
+            .split(|&byte| byte == 0)
+            .any(|name| name == b"user.one"),
+        "{names:?}"
+    );
+    by_path
+        .ask(&Request::Xattr(Xattr::Remove { name: b"user.one" }))
+        .unwrap();
+    assert_eq!(file.ask(&get(b"user.one", 5)), Err(Errno::ENODATA));
+}
+
+#[test]
+fn pipes_and_sockets_are_seen_but_not_opened() {
+    let (directory, client) = exported();
+    client
+        .path(ConnectType::Mknod, "pipe", S_IFIFO | 0o644, Extra::None)
+        .unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(directory.path().join("sock")).unwrap();
+    for path in ["pipe", "sock"] {
+        // Neither blocks: the answer comes although nobody has the other end.
+        assert_eq!(
+            client.open(path, READ).map(drop),
+            Err(Errno::ENXIO),
+            "{path}"
+        );
+        assert_eq!(
+            client.open(path, WRITE).map(drop),
+            Err(Errno::ENXIO),
+            "{path}"
+        );
+        assert!(stat_of(&client, path, NOFOLLOW).is_ok());
+    }
+    assert_eq!(
+        stat_of(&client, "pipe", NOFOLLOW).unwrap().mode,
+        S_IFIFO | 0o644
+    );
+}
