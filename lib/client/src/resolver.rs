@@ -203,7 +203,7 @@ pub(crate) fn answer_of(reply: Reply) -> Answer {
         Reply::Resolved(Resolved { path, path_flags, candidates }) => {
             Answer::Resolved { path, path_flags, candidates }
         }
-        Reply::Symlink(symlink) => Answer::Symlink { path: symlink.path, absolute: false },
+        Reply::Symlink(symlink) => Answer::Symlink { path: symlink.path, absolute: symlink.absolute },
         Reply::Redirect(to) => {
             let candidate = Candidate {
                 nd: to.nd,

@@ -1,7 +1,20 @@
-//! The path space as a FUSE file system.
-#![allow(dead_code)]
+//! The path space as a FUSE file system, for programs that know nothing of Slashnet.
+//!
+//! A mount is an ordinary client: every request of the kernel becomes calls of [`client::Namespace`] and
+//! [`client::File`]. Devices are shown as plain files whose reads and writes reach the server one by one; files and
+//! directories are cached, and no answer is believed for longer than [`Options::fresh`].
 
+mod attributes;
+mod directories;
 mod error;
+mod files;
+mod handles;
+mod identity;
 mod kernel;
+mod mount;
+mod names;
+mod nodes;
+mod path_space;
 
 pub use error::{Error, MountPoint};
+pub use mount::{Mount, Options};

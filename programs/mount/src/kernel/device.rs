@@ -39,8 +39,10 @@ pub(crate) struct Channel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Request(usize),
-    /// [`Channel::stop`] was called, or the mount is gone.
-    Closed,
+    /// [`Channel::stop`] was called.
+    Stopped,
+    /// The mount is gone.
+    Unmounted,
 }
 
 impl Channel {
@@ -63,12 +65,12 @@ impl Channel {
                 Ok(length) => return Received::Request(length),
                 Err(Errno::AGAIN) => {
                     if !self.wait() {
-                        return Received::Closed;
+                        return Received::Stopped;
                     }
                 }
                 // ENOENT: the request was withdrawn while it was read.
                 Err(Errno::INTR | Errno::NOENT) => {}
-                Err(_) => return Received::Closed,
+                Err(_) => return Received::Unmounted,
             }
         }
     }
@@ -137,6 +139,19 @@ impl Drop for Mounted {
         if let Err(error) = self.unmount() {
             tracing::warn!(%error, "cannot unmount");
         }
+    }
+}
+
+/// Lets the kernel read further ahead than its default of 128 KiB. Only the superuser may; others do without.
+pub(crate) fn widen_readahead(point: &Path, bytes: u32) {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    // The device is known without asking the file system, which nobody may be able to answer yet.
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::SYMLINK_NOFOLLOW;
+    let Ok(stat) = statx(CWD, point, flags, StatxFlags::TYPE) else { return };
+    let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);
+    let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    if let Err(error) = std::fs::write(&setting, format!("{}", bytes >> 10)) {
+        tracing::debug!(%error, setting, "the readahead window stays at the default");
     }
 }
 

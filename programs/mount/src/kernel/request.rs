@@ -59,6 +59,25 @@ pub(crate) enum Operation<'a> {
     Unknown,
 }
 
+impl Operation<'_> {
+    /// Whether it works on an open file or directory and on nothing else.
+    pub(crate) const fn is_about_open_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Read { .. }
+                | Self::Write { .. }
+                | Self::Flush { .. }
+                | Self::Release { .. }
+                | Self::FSync { .. }
+                | Self::LSeek { .. }
+                | Self::Fallocate { .. }
+                | Self::ReadDir { .. }
+                | Self::ReleaseDir { .. }
+                | Self::FSyncDir
+        )
+    }
+}
+
 /// Which attributes to change; `None` leaves one alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SetAttr {

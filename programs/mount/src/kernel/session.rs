@@ -11,7 +11,7 @@ use super::MAX_TRANSFER;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::{debug, error, warn};
 
 /// What a mounted file system answers. Called from many threads at once.
@@ -23,7 +23,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn trigger(&self, token: &Self::Token);
 
     /// Whether any signal to the caller ends this request, not only one that kills it.
-    fn ends_at_any_signal(&self, operation: &Operation<'_>) -> bool;
+    fn ends_at_any_signal(&self, header: &Header, operation: &Operation<'_>) -> bool;
 
     /// Answers one request; may block. `Err` is an errno of Linux, positive. `transfer` is empty memory that
     /// [`Answer::Transferred`] counts in; it is kept between requests.
@@ -58,8 +58,10 @@ struct Pool<T> {
     listening: usize,
     /// Requests read while every other thread was at work.
     backlog: VecDeque<Waiting<T>>,
-    /// The kernel closed the device: unmounted.
+    /// Threads end instead of listening again.
     closed: bool,
+    /// The kernel closed the device.
+    unmounted: bool,
 }
 
 impl<H: Handler> Session<H> {
@@ -74,6 +76,7 @@ impl<H: Handler> Session<H> {
                 listening: 1,
                 backlog: VecDeque::new(),
                 closed: false,
+                unmounted: false,
             }),
             ended: Condvar::new(),
             max_readahead,
@@ -95,6 +98,15 @@ impl<H: Handler> Session<H> {
         }
     }
 
+    /// As [`Self::wait`], for `limit` at most: a server may not let go of a request.
+    pub(crate) fn wait_for(&self, limit: Duration) {
+        let pool = self.pool();
+        let waited = self.ended.wait_timeout_while(pool, limit, |pool| pool.threads > 0);
+        if waited.is_ok_and(|(pool, _)| pool.threads > 0) {
+            warn!("requests are still in work after the mount has ended");
+        }
+    }
+
     /// Ends all threads; requests in work are interrupted. The caller unmounts.
     pub(crate) fn stop(&self) {
         self.channel.stop();
@@ -103,12 +115,9 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.pool().closed
-    }
-
-    pub(crate) fn handler(&self) -> &H {
-        &self.handler
+    /// The kernel has closed the mount.
+    pub(crate) fn is_unmounted(&self) -> bool {
+        self.pool().unmounted
     }
 
     /// Requests being answered now.
@@ -126,7 +135,12 @@ impl<H: Handler> Session<H> {
     fn work(self: &Arc<Self>) {
         let mut request = vec![0; REQUEST_BYTES];
         let mut transfer = Vec::new();
-        while let Received::Request(length) = self.channel.receive(&mut request) {
+        let unmounted = loop {
+            let length = match self.channel.receive(&mut request) {
+                Received::Request(length) => length,
+                Received::Stopped => break false,
+                Received::Unmounted => break true,
+            };
             let Some(bytes) = request.get(..length) else { continue };
             let Some((header, operation)) = self.understood(bytes) else { continue };
             if self.answered_at_once(&header, &operation) {
@@ -145,9 +159,10 @@ impl<H: Handler> Session<H> {
             if !self.listen_again() {
                 return;
             }
-        }
+        };
         let mut pool = self.pool();
         pool.closed = true;
+        pool.unmounted |= unmounted;
         pool.listening -= 1;
         pool.threads -= 1;
         drop(pool);
@@ -212,7 +227,7 @@ impl<H: Handler> Session<H> {
 
     fn enter(&self, header: &Header, operation: &Operation<'_>) -> H::Token {
         let token = self.handler.token();
-        let at_any_signal = self.handler.ends_at_any_signal(operation);
+        let at_any_signal = self.handler.ends_at_any_signal(header, operation);
         self.in_work.enter(header.unique, token.clone(), header.pid, at_any_signal);
         token
     }

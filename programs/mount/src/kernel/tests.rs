@@ -46,7 +46,7 @@ impl Handler for Toy {
         token.0.1.notify_all();
     }
 
-    fn ends_at_any_signal(&self, operation: &Operation<'_>) -> bool {
+    fn ends_at_any_signal(&self, _header: &Header, operation: &Operation<'_>) -> bool {
         matches!(operation, Operation::Read { handle: 2, .. })
     }
 
@@ -230,6 +230,6 @@ fn an_unmount_from_outside_ends_the_session() {
     let mut fixture = Fixture::new();
     rustix::mount::unmount(fixture.mounted.point(), rustix::mount::UnmountFlags::empty()).unwrap();
     fixture.session().wait();
-    assert!(fixture.session().is_closed());
+    assert!(fixture.session().is_unmounted());
     fixture.mounted.forget();
 }

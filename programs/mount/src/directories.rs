@@ -1,0 +1,139 @@
+//! Requests about open directories.
+
+use abi::{Errno, Result};
+use client::{Directory, DirectoryEntry, Namespace};
+use std::sync::{Mutex, PoisonError};
+
+use crate::attributes;
+use crate::kernel::reply::{Entry, Known};
+use crate::kernel::{Answer, FileAttributes, Listing, Validity, reply};
+use crate::path_space::{Call, PathSpace};
+use std::time::Instant;
+
+/// A directory that some program is listing. What has been read is kept, because the kernel asks again from where
+/// its buffer was full, and its offsets are positions in this list.
+pub(crate) struct Listed {
+    path: Vec<u8>,
+    /// The caller that opened it.
+    view: Namespace,
+    state: Mutex<State>,
+}
+
+struct State {
+    reader: Option<Directory>,
+    entries: Vec<DirectoryEntry>,
+    /// When the last piece was asked for.
+    read: Instant,
+}
+
+impl PathSpace {
+    pub(crate) fn open_directory(&self, call: &Call<'_>) -> Result<Answer> {
+        let path = self.path(call)?;
+        let reader = call.view.read_directory(&path)?;
+        let state = State { reader: Some(reader), entries: Vec::new(), read: call.begun };
+        let listed = Listed { path, view: call.view.clone(), state: Mutex::new(state) };
+        Ok(reply::opened(self.directories.insert(listed), 0))
+    }
+
+    pub(crate) fn read_directory(
+        &self,
+        call: &Call<'_>,
+        handle: u64,
+        offset: u64,
+        wanted: (usize, bool),
+    ) -> Result<Answer> {
+        let (room, plus) = wanted;
+        let listed = self.directories.get(handle).ok_or(Errno::EBADF)?;
+        let mut state = listed.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset == 0 && !state.entries.is_empty() {
+            // Rewound: what is there now counts.
+            let reader = listed.view.read_directory(&listed.path)?;
+            *state = State { reader: Some(reader), entries: Vec::new(), read: call.begun };
+        }
+        let mut listing = Listing::new(room);
+        let mut at = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        loop {
+            if at < DOTS.len() {
+                let name = DOTS[at];
+                if !listing.fits(name, plus) {
+                    break;
+                }
+                push(&mut listing, at, (2, 0o040_000, name), plus, None);
+            } else {
+                if at - DOTS.len() >= state.entries.len() && !state.read_on(call)? {
+                    break;
+                }
+                let Some(entry) = state.entries.get(at - DOTS.len()) else { break };
+                if !listing.fits(&entry.name, plus) {
+                    break;
+                }
+                self.push_entry(call, &mut listing, at, entry, (plus, state.read));
+            }
+            at += 1;
+        }
+        Ok(listing.finish())
+    }
+
+    fn push_entry(
+        &self,
+        call: &Call<'_>,
+        listing: &mut Listing,
+        at: usize,
+        entry: &DirectoryEntry,
+        (plus, read): (bool, Instant),
+    ) {
+        let ino = entry.stat.as_ref().map_or(entry.ino, attributes::inode);
+        let shown = (ino, attributes::listed_kind(entry.mode), entry.name.as_slice());
+        let Some(stat) = entry.stat.as_ref().filter(|_| plus) else {
+            return push(listing, at, shown, plus, None);
+        };
+        let left = self.fresh.saturating_sub(read.elapsed());
+        let known = attributes::of(stat);
+        let known = Known {
+            node: self.nodes.enter(call.node, &entry.name, attributes::is_device(stat.mode)),
+            attributes: &known,
+            validity: Validity { entry: left, attributes: left },
+        };
+        push(listing, at, shown, plus, Some(&known));
+    }
+}
+
+fn push(
+    listing: &mut Listing,
+    at: usize,
+    (ino, mode, name): (u64, u32, &[u8]),
+    plus: bool,
+    known: Option<&Known<'_>>,
+) {
+    let nothing = FileAttributes::default();
+    let unknown = Known {
+        node: 0,
+        attributes: &nothing,
+        validity: Validity { entry: std::time::Duration::ZERO, attributes: std::time::Duration::ZERO },
+    };
+    let entry = Entry { ino, next: at as u64 + 1, mode, name };
+    listing.push(&entry, plus.then_some(known.unwrap_or(&unknown)));
+}
+
+impl State {
+    /// Reads the next piece; false at the end.
+    fn read_on(&mut self, call: &Call<'_>) -> Result<bool> {
+        let Some(reader) = &mut self.reader else { return Ok(false) };
+        if self.entries.len() >= ENTRIES_MAX {
+            return Err(Errno::ENOMEM);
+        }
+        let begun = Instant::now();
+        let more = reader.read_into(&mut self.entries, &call.options())?;
+        self.read = begun;
+        if !more {
+            // The server's directory can be closed already.
+            self.reader = None;
+        }
+        Ok(more)
+    }
+}
+
+const DOTS: [&[u8]; 2] = [b".", b".."];
+
+/// Entries kept per open directory; about 200 bytes each.
+const ENTRIES_MAX: usize = 2_000_000;

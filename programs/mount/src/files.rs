@@ -1,0 +1,218 @@
+//! Requests about open files.
+
+use abi::flags::mode;
+use abi::io::{SpaceFlags, Whence};
+use abi::{Errno, OpenFlags, Result};
+use client::File;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::attributes;
+use crate::kernel::{Answer, MAX_TRANSFER, reply};
+use crate::path_space::{Call, PathSpace};
+
+/// A file that some program has open through the mount.
+pub(crate) struct OpenFile {
+    file: File,
+    /// What the server was last told about `O_NONBLOCK`: a program may change it while the file is open.
+    nonblocking: Mutex<bool>,
+}
+
+impl OpenFile {
+    fn new(file: File) -> Self {
+        let nonblocking = Mutex::new(file.flags().contains(OpenFlags::NONBLOCK));
+        Self { file, nonblocking }
+    }
+
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Reads may wait for as long as they like, and there are no offsets.
+    pub(crate) fn is_device(&self) -> bool {
+        attributes::is_device(self.file.opened().mode)
+    }
+
+    /// How the kernel treats it.
+    fn open_flags(&self) -> u32 {
+        if self.is_device() {
+            // Without a position, a blocked read keeps nobody from writing.
+            reply::OPEN_DIRECT_IO | reply::OPEN_NONSEEKABLE | reply::OPEN_STREAM
+        } else if self.file.opened().direct {
+            reply::OPEN_DIRECT_IO
+        } else {
+            0
+        }
+    }
+
+    /// Where the server is to read or write.
+    fn offset(&self, offset: u64) -> Option<u64> {
+        (!self.is_device()).then_some(offset)
+    }
+
+    /// Passes a change of `O_NONBLOCK` on before a read or write of a device.
+    fn follow(&self, flags: u32) -> Result {
+        if !self.is_device() {
+            return Ok(());
+        }
+        let wanted = flags & O_NONBLOCK != 0;
+        let mut nonblocking = self.nonblocking.lock().unwrap_or_else(PoisonError::into_inner);
+        if *nonblocking != wanted {
+            self.file.set_nonblocking(wanted)?;
+            *nonblocking = wanted;
+        }
+        Ok(())
+    }
+}
+
+impl PathSpace {
+    pub(crate) fn open(&self, call: &Call<'_>, flags: u32) -> Result<Answer> {
+        let file = call.view.open(self.path(call)?, open_flags(flags))?;
+        let open = OpenFile::new(file);
+        let flags = open.open_flags();
+        Ok(reply::opened(self.files.insert(open), flags))
+    }
+
+    pub(crate) fn create(
+        &self,
+        call: &Call<'_>,
+        name: &[u8],
+        flags: u32,
+        mode: u32,
+    ) -> Result<Answer> {
+        let path = self.child(call, name)?;
+        let wanted = open_flags(flags) | OpenFlags::CREATE;
+        let (file, stat) = call.view.open_and_stat(&path, wanted, mode & mode::PERMISSIONS)?;
+        let open = OpenFile::new(file);
+        let flags = open.open_flags();
+        let device = attributes::is_device(stat.mode);
+        let node = self.nodes.enter(call.node, name, device);
+        let handle = self.files.insert(open);
+        Ok(reply::created(node, &attributes::of(&stat), self.validity(call), handle, flags))
+    }
+
+    pub(crate) fn read(
+        &self,
+        call: &Call<'_>,
+        open: (u64, u32),
+        offset: u64,
+        size: usize,
+        transfer: &mut Vec<u8>,
+    ) -> Result<Answer> {
+        let (handle, flags) = open;
+        let open = self.files.get(handle).ok_or(Errno::EBADF)?;
+        open.follow(flags)?;
+        let size = size.min(MAX_TRANSFER);
+        if transfer.len() < size {
+            transfer.resize(size, 0);
+        }
+        let space = transfer.get_mut(..size).unwrap_or_default();
+        let count = match open.offset(offset) {
+            Some(offset) => open.file.read_at_with(offset, space, &call.options())?,
+            None => open.file.read_with(space, &call.options())?,
+        };
+        Ok(Answer::Transferred(count))
+    }
+
+    pub(crate) fn write(
+        &self,
+        call: &Call<'_>,
+        open: (u64, u32),
+        offset: u64,
+        data: &[u8],
+    ) -> Result<Answer> {
+        let (handle, flags) = open;
+        let open = self.files.get(handle).ok_or(Errno::EBADF)?;
+        open.follow(flags)?;
+        let count = match open.offset(offset) {
+            Some(offset) => open.file.write_at_with(offset, data, &call.options())?,
+            None => open.file.write_with(data, &call.options())?,
+        };
+        Ok(reply::written(u32::try_from(count).unwrap_or(u32::MAX)))
+    }
+
+    pub(crate) fn sync(&self, handle: u64, data_only: bool) -> Result<Answer> {
+        self.files.get(handle).ok_or(Errno::EBADF)?.file.sync(data_only)?;
+        Ok(Answer::Empty)
+    }
+
+    pub(crate) fn allocate(
+        &self,
+        handle: u64,
+        offset: u64,
+        length: u64,
+        mode: u32,
+    ) -> Result<Answer> {
+        let open = self.files.get(handle).ok_or(Errno::EBADF)?;
+        let mut flags = SpaceFlags::empty();
+        flags.set(SpaceFlags::KEEP_SIZE, mode & FALLOC_KEEP_SIZE != 0);
+        flags.set(SpaceFlags::PUNCH_HOLE, mode & FALLOC_PUNCH_HOLE != 0);
+        flags.set(SpaceFlags::ZERO_RANGE, mode & FALLOC_ZERO_RANGE != 0);
+        if mode & !(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE) != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        open.file.allocate(flags, offset, length)?;
+        Ok(Answer::Empty)
+    }
+
+    pub(crate) fn seek(&self, handle: u64, offset: u64, whence: u32) -> Result<Answer> {
+        let open = self.files.get(handle).ok_or(Errno::EBADF)?;
+        // The kernel moves offsets itself; it asks only where data and holes are.
+        let whence = match whence {
+            3 => Whence::Data,
+            4 => Whence::Hole,
+            _ => return Err(Errno::EINVAL),
+        };
+        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        Ok(reply::position(open.file.seek(offset, whence)?))
+    }
+}
+
+/// `open(2)` flags of this machine, which the kernel passes on, as ours.
+fn open_flags(flags: u32) -> OpenFlags {
+    let has = |bits: u32| flags & bits == bits;
+    let mut wanted = match flags & 3 {
+        0 => OpenFlags::READ,
+        1 => OpenFlags::WRITE,
+        _ => OpenFlags::READ_WRITE,
+    };
+    for (bits, flag) in [
+        (O_EXCL, OpenFlags::EXCLUSIVE),
+        (O_TRUNC, OpenFlags::TRUNCATE),
+        (O_APPEND, OpenFlags::APPEND),
+        (O_NONBLOCK, OpenFlags::NONBLOCK),
+        (O_DSYNC, OpenFlags::DSYNC),
+        (O_SYNC, OpenFlags::SYNC),
+        (O_NOFOLLOW, OpenFlags::NOFOLLOW),
+    ] {
+        wanted.set(flag, has(bits));
+    }
+    wanted
+}
+
+// The numbers of the kernel this runs on. rustix has O_SYNC in the place of O_DSYNC.
+const O_EXCL: u32 = libc::O_EXCL.cast_unsigned();
+const O_TRUNC: u32 = libc::O_TRUNC.cast_unsigned();
+const O_APPEND: u32 = libc::O_APPEND.cast_unsigned();
+const O_NONBLOCK: u32 = libc::O_NONBLOCK.cast_unsigned();
+const O_DSYNC: u32 = libc::O_DSYNC.cast_unsigned();
+const O_SYNC: u32 = libc::O_SYNC.cast_unsigned();
+const O_NOFOLLOW: u32 = libc::O_NOFOLLOW.cast_unsigned();
+
+const FALLOC_KEEP_SIZE: u32 = 1;
+const FALLOC_PUNCH_HOLE: u32 = 2;
+const FALLOC_ZERO_RANGE: u32 = 0x10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_this_machine_become_ours() {
+        assert_eq!(open_flags(0), OpenFlags::READ);
+        assert_eq!(open_flags(1 | O_TRUNC), OpenFlags::WRITE | OpenFlags::TRUNCATE);
+        assert_eq!(open_flags(2 | O_DSYNC), OpenFlags::READ_WRITE | OpenFlags::DSYNC);
+        let sync = open_flags(O_SYNC);
+        assert!(sync.contains(OpenFlags::SYNC | OpenFlags::DSYNC));
+    }
+}

@@ -1,0 +1,220 @@
+//! The mounted path space: each request of the kernel becomes calls of an ordinary client.
+
+use abi::io::Stat;
+use abi::{Errno, Result};
+use client::Namespace;
+use ipc::{Interrupt, SendOptions};
+use std::time::{Duration, Instant};
+
+use crate::attributes;
+use crate::directories::Listed;
+use crate::files::OpenFile;
+use crate::handles::Handles;
+use crate::identity::Views;
+use crate::kernel::request::Operation;
+use crate::kernel::{Answer, Handler, Header, Validity, reply};
+use crate::nodes::Nodes;
+
+/// Everything between the kernel and the client.
+pub(crate) struct PathSpace {
+    pub(crate) views: Views,
+    pub(crate) nodes: Nodes,
+    pub(crate) files: Handles<OpenFile>,
+    pub(crate) directories: Handles<Listed>,
+    /// How long the kernel may believe what it was told.
+    pub(crate) fresh: Duration,
+}
+
+/// One request at work.
+pub(crate) struct Call<'a> {
+    pub(crate) node: u64,
+    /// User and group of the calling thread.
+    pub(crate) caller: (u32, u32),
+    pub(crate) view: Namespace,
+    pub(crate) interrupt: &'a Interrupt,
+    pub(crate) begun: Instant,
+}
+
+impl Call<'_> {
+    pub(crate) fn options(&self) -> SendOptions<'_> {
+        SendOptions { interrupt: Some(self.interrupt), ..SendOptions::default() }
+    }
+}
+
+impl PathSpace {
+    pub(crate) fn new(views: Views, root: &[u8], fresh: Duration) -> Self {
+        Self {
+            views,
+            nodes: Nodes::new(root),
+            files: Handles::new(),
+            directories: Handles::new(),
+            fresh,
+        }
+    }
+
+    /// The path of the node that the call is about.
+    pub(crate) fn path(&self, call: &Call<'_>) -> Result<Vec<u8>> {
+        self.nodes.path(call.node).ok_or(Errno::ENOENT)
+    }
+
+    /// The path of a name in the directory that the call is about.
+    pub(crate) fn child(&self, call: &Call<'_>, name: &[u8]) -> Result<Vec<u8>> {
+        if name.len() > abi::limits::NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        self.nodes.child(call.node, name).ok_or(Errno::ENOENT)
+    }
+
+    /// How long an answer may be believed. The time since the request began is taken off, because the server
+    /// may have looked as early as that.
+    pub(crate) fn validity(&self, call: &Call<'_>) -> Validity {
+        let left = self.fresh.saturating_sub(call.begun.elapsed());
+        Validity { entry: left, attributes: left }
+    }
+
+    /// Answers with a name and what it stands for; the kernel holds one more reference to it.
+    pub(crate) fn entry(&self, call: &Call<'_>, name: &[u8], stat: &Stat) -> Answer {
+        let node = self.nodes.enter(call.node, name, attributes::is_device(stat.mode));
+        reply::entry(node, &attributes::of(stat), self.validity(call))
+    }
+
+    fn dispatch(
+        &self,
+        call: &Call<'_>,
+        operation: &Operation<'_>,
+        transfer: &mut Vec<u8>,
+    ) -> Result<Answer> {
+        match *operation {
+            Operation::Lookup { name } => self.look_up(call, name),
+            Operation::GetAttr { handle } => self.get_attributes(call, handle),
+            Operation::SetAttr(ref change) => self.set_attributes(call, change),
+            Operation::ReadLink => self.read_link(call),
+            Operation::SymLink { name, target } => self.make_symlink(call, name, target),
+            Operation::MkNod { name, mode, rdev } => self.make_node(call, name, mode, rdev),
+            Operation::MkDir { name, mode } => self.make_directory(call, name, mode),
+            Operation::Unlink { name } => self.unlink(call, name, false),
+            Operation::RmDir { name } => self.unlink(call, name, true),
+            Operation::Rename { name, new_parent, new_name, flags } => {
+                self.rename(call, name, (new_parent, new_name), flags)
+            }
+            Operation::Link { node, new_name } => self.link(call, node, new_name),
+            Operation::StatFs => self.space(call),
+            Operation::Access { mask } => self.access(call, mask),
+            Operation::SetXattr { name, value, flags } => {
+                self.set_xattr(call, name, value, flags)
+            }
+            Operation::GetXattr { name, size } => self.get_xattr(call, name, size),
+            Operation::ListXattr { size } => self.list_xattr(call, size),
+            Operation::RemoveXattr { name } => self.remove_xattr(call, name),
+            Operation::OpenDir => self.open_directory(call),
+            Operation::ReadDir { handle, offset, size, plus } => {
+                self.read_directory(call, handle, offset, (size as usize, plus))
+            }
+            Operation::ReleaseDir { handle } => {
+                self.directories.remove(handle);
+                Ok(Answer::Empty)
+            }
+            Operation::FSyncDir => Ok(Answer::Empty),
+            _ => self.dispatch_file(call, operation, transfer),
+        }
+    }
+
+    fn dispatch_file(
+        &self,
+        call: &Call<'_>,
+        operation: &Operation<'_>,
+        transfer: &mut Vec<u8>,
+    ) -> Result<Answer> {
+        match *operation {
+            Operation::Open { flags } => self.open(call, flags),
+            Operation::Create { name, flags, mode } => self.create(call, name, flags, mode),
+            Operation::Read { handle, offset, size, flags } => {
+                self.read(call, (handle, flags), offset, size as usize, transfer)
+            }
+            Operation::Write { handle, offset, flags, data } => {
+                self.write(call, (handle, flags), offset, data)
+            }
+            Operation::Release { handle } => {
+                // The last reference sends the close.
+                self.files.remove(handle);
+                Ok(Answer::Empty)
+            }
+            Operation::FSync { handle, data_only } => self.sync(handle, data_only),
+            Operation::Fallocate { handle, offset, length, mode } => {
+                self.allocate(handle, offset, length, mode)
+            }
+            Operation::LSeek { handle, offset, whence } => self.seek(handle, offset, whence),
+            // Flush: every write has reached the server already. Unknown: the kernel does without.
+            _ => Err(Errno::ENOSYS),
+        }
+    }
+}
+
+impl Handler for PathSpace {
+    type Token = Interrupt;
+
+    fn token(&self) -> Interrupt {
+        Interrupt::new()
+    }
+
+    fn trigger(&self, token: &Interrupt) {
+        token.trigger();
+    }
+
+    fn ends_at_any_signal(&self, header: &Header, operation: &Operation<'_>) -> bool {
+        match operation {
+            Operation::Open { .. } => self.nodes.is_device(header.node),
+            Operation::Read { handle, .. } | Operation::Write { handle, .. } => {
+                self.files.get(*handle).is_some_and(|file| file.is_device())
+            }
+            _ => false,
+        }
+    }
+
+    fn handle(
+        &self,
+        header: &Header,
+        operation: &Operation<'_>,
+        token: &Interrupt,
+        transfer: &mut Vec<u8>,
+    ) -> core::result::Result<Answer, i32> {
+        let view = if operation.is_about_open_file() {
+            self.views.own().clone()
+        } else {
+            self.views.of(header.uid, header.gid, header.pid).interrupted_by(token)
+        };
+        let call = Call {
+            node: header.node,
+            caller: (header.uid, header.gid),
+            view,
+            interrupt: token,
+            begun: Instant::now(),
+        };
+        self.dispatch(&call, operation, transfer).map_err(|errno| number(operation, errno))
+    }
+
+    fn forget(&self, node: u64, lookups: u64) {
+        self.nodes.forget(node, lookups);
+    }
+}
+
+/// The number for the kernel. For some operations ENOSYS means "never ask again, for any file of the mount", which
+/// one server must not decide for all of them.
+fn number(operation: &Operation<'_>, errno: Errno) -> i32 {
+    let instead = match operation {
+        _ if errno != Errno::ENOSYS => errno,
+        Operation::Flush { .. } | Operation::Unknown => errno,
+        Operation::FSync { .. } | Operation::LSeek { .. } => Errno::EINVAL,
+        Operation::Open { .. } | Operation::OpenDir | Operation::Create { .. } => Errno::ENXIO,
+        Operation::ReadDir { .. } => Errno::ENOTDIR,
+        Operation::Access { .. } => Errno::EACCES,
+        Operation::SetXattr { .. }
+        | Operation::GetXattr { .. }
+        | Operation::ListXattr { .. }
+        | Operation::RemoveXattr { .. }
+        | Operation::Fallocate { .. }
+        | Operation::Rename { .. } => Errno::EOPNOTSUPP,
+        _ => errno,
+    };
+    instead.linux()
+}
