@@ -195,6 +195,10 @@ impl Walk {
     }
 
     /// Whom to ask next. The same until it is answered.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would not wait for answers"
+    )]
     pub fn next(&mut self) -> Step {
         loop {
             if let Some(outcome) = self.outcome {
