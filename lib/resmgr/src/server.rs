@@ -122,7 +122,7 @@ impl Server {
         let chid = self.shared.channel.id();
         let registration = self
             .endpoint
-            .attach_prefix(path, flags, file_type, chid, handle)?;
+            .attach_prefix(path.as_bytes(), flags, file_type, chid, handle)?;
         self.registrations.push(registration);
         Ok(self)
     }
