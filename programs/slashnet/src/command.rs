@@ -1,5 +1,6 @@
 //! The command line: the one definition that parsing, help, man pages and completions share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -153,7 +154,7 @@ pub(crate) enum TraceVerb {
     /// Show who was asked in an open, which path each one saw, and what it answered
     Open {
         /// The path to open
-        path: String,
+        path: OsString,
         #[command(flatten)]
         table: TableOptions,
     },
@@ -214,12 +215,12 @@ pub(crate) struct UpOptions {
 /// Options of `mount`.
 #[derive(Debug, Args)]
 pub(crate) struct MountOptions {
-    /// An empty directory
+    /// Where; the directory is made if it is missing
     #[arg(value_name = "DIR")]
     pub(crate) point: PathBuf,
 
-    /// Let users other than the one who mounts in (needs user_allow_other in /etc/fuse.conf
-    /// unless you are root)
+    /// Let other users in; the superuser's mount always does, others need user_allow_other in
+    /// /etc/fuse.conf
     #[arg(long)]
     pub(crate) allow_other: bool,
 
@@ -277,7 +278,7 @@ pub(crate) struct LsOptions {
     pub(crate) table: TableOptions,
     /// What to list
     #[arg(value_name = "PATH", default_value = "/")]
-    pub(crate) paths: Vec<String>,
+    pub(crate) paths: Vec<OsString>,
 }
 
 /// Options of `cat`.
@@ -288,7 +289,7 @@ pub(crate) struct CatOptions {
     pub(crate) count: Option<u64>,
     /// What to print
     #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<String>,
+    pub(crate) paths: Vec<OsString>,
 }
 
 /// Options of `cp`.
@@ -299,10 +300,10 @@ pub(crate) struct CpOptions {
     pub(crate) recursive: bool,
     /// What to copy; more than one needs a directory as target
     #[arg(required = true, num_args = 1.., value_name = "SOURCE")]
-    pub(crate) sources: Vec<String>,
+    pub(crate) sources: Vec<OsString>,
     /// Where to
     #[arg(required = true, value_name = "TARGET")]
-    pub(crate) target: String,
+    pub(crate) target: OsString,
 }
 
 /// Options of `stat`.
@@ -315,7 +316,7 @@ pub(crate) struct StatOptions {
     pub(crate) table: TableOptions,
     /// What to look at
     #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<String>,
+    pub(crate) paths: Vec<OsString>,
 }
 
 /// Options of `write`.
@@ -325,9 +326,9 @@ pub(crate) struct WriteOptions {
     #[arg(short, long)]
     pub(crate) append: bool,
     /// Where to write; a file is created, and made empty unless -a is given
-    pub(crate) path: String,
+    pub(crate) path: OsString,
     /// What to write, with a line end after it [default: standard input as it is]
-    pub(crate) text: Option<String>,
+    pub(crate) text: Option<OsString>,
 }
 
 /// Options of `rm`.
@@ -338,7 +339,7 @@ pub(crate) struct RmOptions {
     pub(crate) directory: bool,
     /// What to remove
     #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<String>,
+    pub(crate) paths: Vec<OsString>,
 }
 
 /// Some paths.
@@ -346,16 +347,16 @@ pub(crate) struct RmOptions {
 pub(crate) struct PathsOptions {
     /// One or more paths
     #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<String>,
+    pub(crate) paths: Vec<OsString>,
 }
 
 /// Two paths.
 #[derive(Debug, Args)]
 pub(crate) struct FromToOptions {
     /// The path as it is
-    pub(crate) from: String,
+    pub(crate) from: OsString,
     /// The path as it shall be
-    pub(crate) to: String,
+    pub(crate) to: OsString,
 }
 
 /// Options of `ln`.
@@ -368,9 +369,9 @@ pub(crate) struct LnOptions {
     #[arg(short = 'P', long)]
     pub(crate) process_manager: bool,
     /// What the link stands for
-    pub(crate) target: String,
+    pub(crate) target: OsString,
     /// The path that shall be a link
-    pub(crate) path: String,
+    pub(crate) path: OsString,
 }
 
 /// Options of the hidden `peer`.

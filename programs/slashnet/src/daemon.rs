@@ -4,6 +4,7 @@ use std::path::Path;
 
 use abi::system::{Lookup, Query, QueryKind, Reply, Request, Rows};
 use abi::{Errno, Nd, NodeName};
+use client::Namespace;
 use ipc::Endpoint;
 
 use crate::command::GlobalOptions;
@@ -77,6 +78,11 @@ pub(crate) fn lookup(endpoint: &Endpoint, name: &str) -> Outcome<Nd> {
         Reply::Redirect(redirect) => Ok(redirect.nd),
         _ => Err(unexpected(name)),
     }
+}
+
+/// The path space that the command line means.
+pub(crate) fn namespace(global: &GlobalOptions) -> Outcome<Namespace> {
+    endpoint(&directory::of(global.dir.as_deref())).map(|endpoint| Namespace::of(&endpoint))
 }
 
 /// A place at the node whose directory is `dir`, with a hint for whoever has none.

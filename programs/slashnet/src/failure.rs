@@ -33,6 +33,14 @@ impl Failure {
         }
     }
 
+    /// An error whose text names the thing already. Exit status 1.
+    pub(crate) fn whole(error: impl Display) -> Self {
+        Self {
+            text: error.to_string(),
+            status: 1,
+        }
+    }
+
     /// The command line was refused with this text by its parser. Exit status 2.
     pub(crate) fn refused(text: &str) -> Self {
         let text = text

@@ -331,3 +331,70 @@ pub(crate) fn describe(status: ExitStatus) -> String {
         (None, None) => "ended".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Running {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        Running::watch("part", &mut command).unwrap()
+    }
+
+    #[test]
+    fn a_part_is_ready_when_it_says_so_and_ends_when_told_to() {
+        let mut part = shell("echo ready; read forever");
+        part.wait_until_ready(|| false).unwrap();
+        assert!(part.ended().is_none());
+        assert!(part.stop());
+        assert!(part.ended().is_some());
+    }
+
+    #[test]
+    fn a_part_that_ends_before_it_is_ready_is_reported_with_its_status() {
+        let failure = shell("exit 3").wait_until_ready(|| false).unwrap_err();
+        assert_eq!(failure.to_string(), "part: ended with status 3");
+        let failure = shell("kill -9 $$").wait_until_ready(|| false).unwrap_err();
+        assert_eq!(failure.to_string(), "part: was killed by signal 9");
+    }
+
+    #[test]
+    fn a_part_that_says_something_else_is_not_ready() {
+        let failure = shell("echo hello; read forever")
+            .wait_until_ready(|| false)
+            .unwrap_err();
+        assert_eq!(failure.to_string(), "part: said 'hello' instead of 'ready'");
+    }
+
+    #[test]
+    fn waiting_for_a_part_can_be_interrupted() {
+        let failure = shell("read forever").wait_until_ready(|| true).unwrap_err();
+        assert_eq!(failure.to_string(), "part: interrupted before it was ready");
+    }
+
+    #[test]
+    fn a_part_that_keeps_falling_is_given_up() {
+        let part = Part {
+            title: "part".to_owned(),
+            arguments: Vec::new(),
+        };
+        let mut place = Place {
+            part,
+            running: None,
+            restarts: 0,
+            start_again_at: None,
+        };
+        for _ in 0..RESTARTS_MAX {
+            place.plan_restart().unwrap();
+        }
+        let failure = place.plan_restart().unwrap_err();
+        assert_eq!(
+            failure.to_string(),
+            "part: ended 10 times in a row; giving up"
+        );
+    }
+}

@@ -11,12 +11,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::mounting::is_mounted;
+use super::report::Report;
 use crate::failure::{During, Failure, Outcome};
+use crate::notation::printable;
 use crate::signals::{Signals, readable};
 use crate::supervisor::{Part, Running};
 
 /// What one program of this machine may take; a hang is a failure of the demo, not of patience.
 const PROGRAM_PATIENCE: Duration = Duration::from_secs(30);
+/// Lines of each log that a failure shows.
+const LOG_LINES: usize = 40;
 
 /// One of the two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +183,9 @@ impl Lab {
 
     /// Runs a program of this machine to its end, for [`PROGRAM_PATIENCE`] at most. Its output
     /// passes through files, so that no amount of it blocks.
-    pub(crate) fn run(&self, program: &str, arguments: &[&OsStr]) -> Outcome<Output> {
+    pub(crate) fn run(&self, program: impl AsRef<OsStr>, arguments: &[&OsStr]) -> Outcome<Output> {
+        let path = program.as_ref();
+        let program = Path::new(path).file_name().unwrap_or(path).display();
         let shown = || format!("{program} {}", arguments.join(OsStr::new(" ")).display());
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.root.join(name));
         let file = |path: &Path| File::create(path).during(path.display());
@@ -187,24 +194,24 @@ impl Lab {
             if belongings.ended {
                 return Err(Failure::new(shown(), "the demo was interrupted"));
             }
-            let mut process = Command::new(program)
+            let mut process = Command::new(path)
                 .args(arguments)
                 .env("LC_ALL", "C")
                 .stdin(Stdio::null())
                 .stdout(file(&stdout)?)
                 .stderr(file(&stderr)?)
                 .spawn()
-                .during(program)?;
+                .during(&program)?;
             match pidfd_open(Pid::from_child(&process), PidfdFlags::empty()) {
                 Ok(pidfd) => belongings.programs.push(pidfd),
                 Err(error) => {
                     let _ = process.kill().and_then(|()| process.wait());
-                    return Err(Failure::new(program, error));
+                    return Err(Failure::new(&program, error));
                 }
             }
             process
         };
-        let pidfd = pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).during(program)?;
+        let pidfd = pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).during(&program)?;
         let in_time = readable(pidfd.as_fd(), PROGRAM_PATIENCE);
         if !in_time {
             let _ = process.kill();
@@ -213,7 +220,7 @@ impl Lab {
         if !in_time && !readable(pidfd.as_fd(), Duration::from_secs(1)) {
             return Err(Failure::new(shown(), "hangs and cannot be killed"));
         }
-        let status = process.wait().during(program)?;
+        let status = process.wait().during(&program)?;
         self.belongings().programs.clear();
         let read = |path: &Path| fs::read(path).during(path.display());
         let output = Output {
@@ -253,10 +260,30 @@ impl Lab {
         while let Some((_, mut running)) = belongings.parts.pop() {
             running.stop();
         }
-        if !belongings.kept
+        let point = self.root.join("net");
+        if is_mounted(&point).unwrap_or(true) {
+            // Removing the directory would remove what is mounted there.
+            eprintln!(
+                "slashnet: {}: still mounted and therefore not removed",
+                point.display()
+            );
+        } else if !belongings.kept
             && let Err(error) = fs::remove_dir_all(&self.root)
         {
             eprintln!("slashnet: {}: {error}", self.root.display());
+        }
+    }
+
+    /// Shows the last lines that the parts logged, for whoever has to find out why.
+    pub(crate) fn show_logs(&self, report: &Report) {
+        for node in Node::BOTH {
+            let Ok(log) = fs::read(self.log(node)) else {
+                continue;
+            };
+            let log = printable(&log).replace("\\n", "\n");
+            let lines: Vec<&str> = log.lines().collect();
+            report.chapter(format!("log of {}", node.name()));
+            report.show(lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"));
         }
     }
 

@@ -65,12 +65,16 @@ impl Report {
         self.check("31", "FAIL", name, why);
     }
 
-    /// Notes the outcome of a check.
-    pub(crate) fn note(&self, name: &str, outcome: Outcome<String>) {
-        match outcome {
-            Ok(text) => self.ok(name, text),
-            Err(failure) => self.fail(name, failure),
+    /// Notes it if a chapter could not be told to its end.
+    pub(crate) fn attempt(&self, name: &str, outcome: Outcome) {
+        if let Err(failure) = outcome {
+            self.fail(name, failure);
         }
+    }
+
+    /// Whether any check has failed so far.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.get() > 0
     }
 
     /// The last line, and whether all was well.

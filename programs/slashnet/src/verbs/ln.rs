@@ -1,10 +1,13 @@
 //! `slashnet ln -sP`: links in the process manager's table.
 
+use std::os::unix::ffi::OsStrExt;
+
 use abi::system::{Link, Request};
 
 use crate::command::{GlobalOptions, LnOptions};
 use crate::daemon::Daemon;
 use crate::failure::{Failure, Outcome};
+use crate::notation::printable;
 
 /// Makes the link `path`, which stands for `target`.
 pub(crate) fn run(global: &GlobalOptions, options: &LnOptions) -> Outcome {
@@ -15,10 +18,11 @@ pub(crate) fn run(global: &GlobalOptions, options: &LnOptions) -> Outcome {
         ));
     }
     let link = Link {
-        path: options.path.clone().into_bytes(),
-        target: options.target.clone().into_bytes(),
+        path: options.path.as_bytes().to_vec(),
+        target: options.target.as_bytes().to_vec(),
     };
+    let shown = printable(options.path.as_bytes());
     Daemon::of(global)?
-        .ask(&options.path, &Request::Link(link))
+        .ask(&shown, &Request::Link(link))
         .map(|_| ())
 }

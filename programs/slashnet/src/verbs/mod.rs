@@ -1,11 +1,20 @@
 //! One file for each verb or for a few that are one thing; each parses nothing, calls a library
 //! and prints.
 
+mod cat;
+mod cp;
 mod ln;
+mod ls;
 mod manual;
+mod mount;
+mod names;
+mod serve;
+mod stat;
 mod tables;
+pub(crate) mod trace;
 mod trust;
 pub(crate) mod up;
+mod write;
 
 use crate::command::{Cli, Verb};
 use crate::failure::{Failure, Outcome};
@@ -33,6 +42,17 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Ps(options) => tables::processes(&global, options),
         Verb::Prefixes(options) => tables::prefixes(&global, &options),
         Verb::Ln(options) => ln::run(&global, &options),
+        Verb::Ls(options) => ls::run(&global, &options),
+        Verb::Cat(options) => cat::run(&global, &options),
+        Verb::Cp(options) => cp::run(&global, &options),
+        Verb::Stat(options) => stat::run(&global, &options),
+        Verb::Write(options) => write::run(&global, &options),
+        Verb::Rm(options) => names::remove(&global, &options),
+        Verb::Mkdir(options) => names::make_directories(&global, &options),
+        Verb::Mv(options) => names::rename(&global, &options),
+        Verb::Trace(verb) => trace::run(&global, &verb),
+        Verb::Serve(verb) => serve::run(&global, &verb),
+        Verb::Mount(options) => mount::run(&global, &options),
         _ => Err(Failure::new("verb", "not wired")),
     }
 }

@@ -51,10 +51,7 @@ fn start(
         supervisor.start(part)?;
     }
     let Some(point) = point else { return Ok(()) };
-    let mut arguments = vec!["mount".into(), point.path.clone().into_os_string()];
-    if rustix::process::geteuid().is_root() {
-        arguments.push("--allow-other".into());
-    }
+    let arguments = vec!["mount".into(), point.path.clone().into_os_string()];
     supervisor.start(part(
         format!("mount {}", point.path.display()),
         machine,

@@ -1,0 +1,44 @@
+//! `slashnet stat`: everything known about a path.
+
+use std::os::unix::ffi::OsStrExt;
+
+use crate::command::{GlobalOptions, StatOptions};
+use crate::daemon;
+use crate::failure::{During, Outcome};
+use crate::notation::{bytes, mode, printable, time};
+use crate::table::{Cell, Table};
+
+/// Prints a row for each path.
+pub(crate) fn run(global: &GlobalOptions, options: &StatOptions) -> Outcome {
+    let namespace = daemon::namespace(global)?;
+    let mut table = Table::new(&[
+        "PATH", "ND", "MODE", "LINKS", "UID", "GID", "SIZE", "BLOCKS", "INODE", "DEVICE",
+        "ACCESSED", "MODIFIED", "CHANGED",
+    ]);
+    for path in &options.paths {
+        let shown = printable(path.as_bytes());
+        let stat = if options.follow {
+            namespace.stat(path.as_bytes())
+        } else {
+            namespace.lstat(path.as_bytes())
+        };
+        let stat = stat.during(&shown)?;
+        let moment = |seconds: i64| Cell::shown_as(seconds, time(seconds));
+        table.row(vec![
+            shown.into(),
+            stat.node.0.into(),
+            Cell::shown_as(stat.mode, mode(stat.mode)),
+            stat.nlink.into(),
+            stat.uid.0.into(),
+            stat.gid.0.into(),
+            Cell::shown_as(stat.size, bytes(stat.size)),
+            stat.blocks.into(),
+            stat.ino.into(),
+            stat.dev.into(),
+            moment(stat.atime.seconds),
+            moment(stat.mtime.seconds),
+            moment(stat.ctime.seconds),
+        ]);
+    }
+    table.print(options.table)
+}

@@ -1,0 +1,215 @@
+//! `slashnet up`: one command makes a node, keeps its parts running and stops them all.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+/// What a loaded machine may take for what needs milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `slashnet up`, stopped when dropped.
+struct Up {
+    process: Child,
+    log: Receiver<String>,
+}
+
+impl Up {
+    fn start(dir: &Path, arguments: &[&str]) -> Self {
+        let mut process = command(dir)
+            .args(["up", "--no-mount", "--link"])
+            .arg(format!("127.79.{}.1", std::process::id() % 250))
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let (sender, log) = channel();
+        let lines = BufReader::new(process.stderr.take().expect("a pipe")).lines();
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self { process, log }
+    }
+
+    /// Waits for a line of the log.
+    fn wait_for(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.log.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("no '{text}' ({error}) in the log: {seen:#?}"),
+            }
+        }
+    }
+
+    fn stop(&mut self, signal: Signal) -> Option<i32> {
+        kill_process(Pid::from_child(&self.process), signal).expect("it runs");
+        self.process.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_slashnet"));
+    command
+        .arg("--dir")
+        .arg(dir)
+        .env_remove("SLASHNET_DIR")
+        .env_remove("SLASHNET_LOG");
+    command
+}
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    command(dir)
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+fn text(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The number after `pid=` in a line of the log.
+fn pid_in(line: &str) -> i32 {
+    let digits = line.split("pid=").nth(1).expect("a pid in the log");
+    let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect("a number")
+}
+
+#[test]
+fn one_command_makes_a_node_with_its_managers_and_a_signal_ends_it_all() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (dir, srv) = (temporary.path().join("node"), temporary.path().join("srv"));
+    fs::create_dir(&srv).expect("made");
+    fs::write(srv.join("hello"), "hello, world\n").expect("written");
+    let export = format!("{}=/srv,ro", srv.display());
+    let mut up = Up::start(&dir, &["--name", "alone", "--export", &export]);
+    up.wait_for("node alone is up");
+
+    assert_eq!(text(&run(&dir, &["cat", "/srv/hello"])), "hello, world\n");
+    assert_eq!(
+        text(&run(&dir, &["cat", "/net/alone/srv/hello"])),
+        "hello, world\n"
+    );
+    assert_eq!(text(&run(&dir, &["ls", "/srv"])), "hello\n");
+    assert!(text(&run(&dir, &["ls", "/net"])).contains("alone"));
+    assert!(text(&run(&dir, &["nodes"])).contains("this node"));
+    assert!(text(&run(&dir, &["prefixes"])).contains("/srv"));
+    let prefixes = text(&run(&dir, &["prefixes", "--json"]));
+    let prefixes: serde_json::Value = serde_json::from_str(&prefixes).expect("JSON");
+    let paths: Vec<_> = prefixes
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| &row["path"])
+        .collect();
+    assert!(paths.iter().any(|path| *path == "/srv"), "{paths:?}");
+
+    let refused = run(&dir, &["write", "/srv/hello", "x"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(said, "slashnet: /srv/hello: read-only file system\n");
+    let unknown = run(&dir, &["cat", "/srv/nothing"]);
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert_eq!(said, "slashnet: /srv/nothing: no such file or directory\n");
+
+    assert_eq!(up.stop(Signal::TERM), Some(0));
+    assert!(!dir.join("node.sock").exists());
+    assert!(!dir.join("up.pid").exists());
+    assert_eq!(run(&dir, &["nodes"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_killed_daemon_comes_back_and_the_managers_with_it() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (dir, srv) = (temporary.path().join("node"), temporary.path().join("srv"));
+    fs::create_dir(&srv).expect("made");
+    fs::write(srv.join("hello"), "hello, world\n").expect("written");
+    let export = format!("{}=/srv", srv.display());
+    let up = Up::start(&dir, &["--name", "alone", "--export", &export]);
+    let daemon = pid_in(&up.wait_for("started"));
+    up.wait_for("node alone is up");
+    let daemon = Pid::from_raw(daemon).expect("a pid");
+    kill_process(daemon, Signal::KILL).expect("it runs");
+    up.wait_for("was killed by signal 9");
+    up.wait_for("restarted");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let output = run(&dir, &["cat", "/srv/hello"]);
+        if output.stdout == b"hello, world\n" {
+            break;
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(Instant::now() < deadline, "{said}");
+    }
+}
+
+#[test]
+fn a_second_node_in_the_same_directory_is_refused() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path().join("node");
+    let first = Up::start(&dir, &["--name", "first"]);
+    first.wait_for("node first is up");
+    let mut second = Up::start(&dir, &["--name", "second"]);
+    let said = second.wait_for("slashnet up runs here already as process");
+    assert!(said.contains(&first.process.id().to_string()), "{said}");
+    assert_eq!(second.process.wait().expect("it ends").code(), Some(1));
+    assert!(text(&run(&dir, &["nodes"])).contains("first"));
+}
+
+#[test]
+fn a_detached_node_runs_on_its_own_until_it_is_told_to_end() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path().join("node");
+    let link = format!("127.80.{}.1", std::process::id() % 250);
+    let started = run(
+        &dir,
+        &[
+            "up",
+            "--no-mount",
+            "--name",
+            "apart",
+            "--link",
+            &link,
+            "--detach",
+        ],
+    );
+    let said = text(&started);
+    let pid = fs::read_to_string(dir.join("up.pid")).expect("a pid file");
+    assert!(said.contains(pid.trim()), "{said}");
+    assert!(text(&run(&dir, &["nodes"])).contains("apart"));
+    let process = Pid::from_raw(pid.trim().parse().expect("a number")).expect("a pid");
+    let ended = pidfd_open(process, PidfdFlags::empty()).expect("it runs");
+    kill_process(process, Signal::TERM).expect("it runs");
+    let patience = Timespec {
+        tv_sec: 20,
+        tv_nsec: 0,
+    };
+    let mut interest = [PollFd::new(&ended, PollFlags::IN)];
+    assert_eq!(
+        poll(&mut interest, Some(&patience)),
+        Ok(1),
+        "it did not end"
+    );
+    assert!(!dir.join("up.pid").exists());
+    assert!(!dir.join("node.sock").exists());
+}
