@@ -1,15 +1,18 @@
 //! Packets as UDP datagrams, in trains: the kernel cuts what is sent and joins what has arrived (GSO, GRO).
 
 mod option;
+mod receive;
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use abi::LinkAddress;
 use abi::link_address::Internet;
-use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{Transmit, UdpSocketState};
+use receive::Train;
 use rustix::event::epoll::EventFlags;
+use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{DriverError, PacketDriver, Properties, ReceiveBatch};
@@ -44,14 +47,16 @@ impl UdpDriver {
         }
         socket.bind(&local.into())?;
         let state = UdpSocketState::new((&socket).into())?;
-        // quinn-udp asks for these with each datagram; the socket is bound to one address, so the answer is
-        // known, and each costs time on the way of a small message.
+        // quinn-udp asks for these with each datagram. Nobody here looks at them, and each costs time on the
+        // way of a small message.
         let fd = socket.as_fd();
         option::switch_off(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
         if local.is_ipv4() {
             option::switch_off(fd, libc::IPPROTO_IP, libc::IP_PKTINFO)?;
+            option::switch_off(fd, libc::IPPROTO_IP, libc::IP_RECVTOS)?;
         } else {
             option::switch_off(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
+            option::switch_off(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS)?;
         }
         enlarge_buffers(&socket);
         let local = socket
@@ -85,26 +90,41 @@ impl UdpDriver {
         train: &[u8],
         segment: usize,
     ) -> Result<bool, DriverError> {
+        if train.len() <= segment {
+            return self.send_one(to, train);
+        }
         let transmit = Transmit {
             destination: to,
             ecn: None,
             contents: train,
-            segment_size: (segment < train.len()).then_some(segment),
+            segment_size: Some(segment),
             src_ip: None,
         };
-        let mut refused = None;
+        self.despite_reports(|| self.state.try_send((&self.socket).into(), &transmit))
+    }
+
+    /// Without the control messages that quinn-udp adds to every datagram.
+    fn send_one(&self, to: SocketAddr, packet: &[u8]) -> Result<bool, DriverError> {
+        self.despite_reports(|| {
+            rustix::net::sendto(&self.socket, packet, SendFlags::DONTWAIT, &to)?;
+            Ok(())
+        })
+    }
+
+    /// A pending report about an earlier datagram takes the place of the next one, which is sent again then.
+    fn despite_reports(
+        &self,
+        mut send: impl FnMut() -> io::Result<()>,
+    ) -> Result<bool, DriverError> {
         for _ in 0..SEND_ATTEMPTS {
-            match self.state.try_send((&self.socket).into(), &transmit) {
+            match send().map_err(DriverError::from) {
                 Ok(()) => return Ok(true),
-                Err(error) => match DriverError::from(error) {
-                    DriverError::WouldBlock => return Ok(false),
-                    // A pending report about an earlier datagram takes the place of this one.
-                    hint @ DriverError::NoPeer => refused = Some(hint),
-                    other => return Err(other),
-                },
+                Err(DriverError::WouldBlock) => return Ok(false),
+                Err(DriverError::NoPeer) => {}
+                Err(other) => return Err(other),
             }
         }
-        Err(refused.unwrap_or(DriverError::NoPeer))
+        Err(DriverError::NoPeer)
     }
 }
 
@@ -142,20 +162,20 @@ impl PacketDriver for UdpDriver {
 
     fn receive(&self, batch: &mut ReceiveBatch) -> Result<usize, DriverError> {
         batch.clear();
-        let mut meta = [RecvMeta::default(); READS];
-        let reads = (batch.buffer.len() / ReceiveBatch::SLOT).min(READS);
-        let count = {
-            let mut slots = batch.buffer.chunks_exact_mut(ReceiveBatch::SLOT);
-            let mut buffers: [IoSliceMut<'_>; READS] =
-                std::array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
-            self.read(&mut buffers[..reads], &mut meta)?
-        };
-        for (slot, meta) in meta[..count].iter().enumerate() {
-            let from = link_address(meta.addr);
+        let slots = batch.buffer.len() / ReceiveBatch::SLOT;
+        for slot in 0..slots {
             let start = slot * ReceiveBatch::SLOT;
-            let stride = meta.stride.max(1);
-            for at in (0..meta.len).step_by(stride) {
-                batch.push(from, start + at, stride.min(meta.len - at));
+            let Some(train) = self.read(&mut batch.buffer[start..start + ReceiveBatch::SLOT])?
+            else {
+                break;
+            };
+            for at in (0..train.len).step_by(train.segment.max(1)) {
+                batch.push(train.from, start + at, train.segment.min(train.len - at));
+            }
+            // A short read is usually the last one; asking again would cost a small message more than
+            // waking up again costs a busy socket.
+            if train.len < TRAIN_LONG {
+                break;
             }
         }
         Ok(batch.len())
@@ -191,24 +211,17 @@ impl PacketDriver for UdpDriver {
 }
 
 impl UdpDriver {
-    fn read(
-        &self,
-        buffers: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta; READS],
-    ) -> Result<usize, DriverError> {
+    fn read(&self, into: &mut [u8]) -> Result<Option<Train>, DriverError> {
         for _ in 0..RECEIVE_ATTEMPTS {
-            let result = self
-                .state
-                .recv((&self.socket).into(), buffers, &mut meta[..]);
-            match result.map_err(DriverError::from) {
-                Ok(count) => return Ok(count),
-                Err(DriverError::WouldBlock) => return Ok(0),
-                // A report about a datagram sent earlier, not about what waits to be read.
-                Err(DriverError::NoPeer | DriverError::TooBig(_)) => {}
+            match receive::receive(self.socket.as_fd(), into).map_err(DriverError::from) {
+                Ok(Some(train)) => return Ok(Some(train)),
+                Err(DriverError::WouldBlock) => return Ok(None),
+                // A report about a datagram sent earlier, or a datagram that is nobody's.
+                Ok(None) | Err(DriverError::NoPeer | DriverError::TooBig(_)) => {}
                 Err(other) => return Err(other),
             }
         }
-        Ok(0)
+        Ok(None)
     }
 }
 
@@ -241,8 +254,8 @@ fn enlarge_buffers(socket: &Socket) {
 /// Largest UDP payload over IPv4 and IPv6 in bytes.
 const UDP4_MAX: usize = 65_507;
 const UDP6_MAX: usize = 65_527;
-/// Reads joined into one system call.
-const READS: usize = 4;
+/// From here on a read is one of several, most likely.
+const TRAIN_LONG: usize = 16 * 1024;
 const BUFFER: usize = 4 * 1024 * 1024;
 const SEND_ATTEMPTS: usize = 2;
 /// Reports about earlier datagrams that one receive skips.
