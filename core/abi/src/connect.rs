@@ -344,8 +344,8 @@ impl Decode<'_> for Candidate {
 
 /// "Ask over there": the candidates in the order in which to try them, and the path they see.
 ///
-/// `path` has no leading slash and is relative to the asked one's root, as every path in an answer;
-/// each candidate's `prefix_len` counts into it.
+/// `path` is absolute, seen from the root of whoever answers; each candidate's `prefix_len` counts
+/// into it, the leading slash included.
 #[doc(alias = "io_connect_link_reply")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redirect {
