@@ -6,6 +6,7 @@ use std::time::Instant;
 use abi::system::Identity;
 use abi::{ChannelId, ConnectionId, Incarnation, Nd, Pid, Result};
 
+use crate::client::Route;
 use crate::{Endpoint, Failure, Interrupt};
 
 /// A client's way to one channel of one process, here or on another node.
@@ -17,10 +18,9 @@ use crate::{Endpoint, Failure, Interrupt};
 #[derive(Debug)]
 pub struct Connection {
     endpoint: Endpoint,
-    id: ConnectionId,
+    route: Route,
     nd: Nd,
     pid: Pid,
-    channel: ChannelId,
 }
 
 /// A server's answer to a send.
@@ -70,8 +70,8 @@ impl Connection {
         channel: ChannelId,
         identity: Option<&Identity>,
     ) -> Result<Self> {
-        let id = endpoint.shared().attach(nd, pid, channel, identity)?;
-        Ok(Self { endpoint: endpoint.clone(), id, nd, pid, channel })
+        let route = endpoint.shared().attach(nd, pid, channel, identity)?;
+        Ok(Self { endpoint: endpoint.clone(), route, nd, pid })
     }
 
     /// Another connection to the same channel, with a number of its own. Sends nothing.
@@ -79,15 +79,14 @@ impl Connection {
     /// # Errors
     /// `EAGAIN` too many connections, `EBADF` the server is gone or this is a forked child.
     pub fn duplicate(&self) -> Result<Self> {
-        let id = self.endpoint.shared().duplicate(self.id)?;
-        let endpoint = self.endpoint.clone();
-        Ok(Self { endpoint, id, nd: self.nd, pid: self.pid, channel: self.channel })
+        let route = self.endpoint.shared().duplicate(&self.route)?;
+        Ok(Self { endpoint: self.endpoint.clone(), route, nd: self.nd, pid: self.pid })
     }
 
     /// The number of the connection; the value of a COIDDEATH pulse.
     #[must_use]
     pub const fn id(&self) -> ConnectionId {
-        self.id
+        self.route.connection
     }
 
     /// The node it leads to.
@@ -105,7 +104,7 @@ impl Connection {
     /// The channel it leads to.
     #[must_use]
     pub const fn channel(&self) -> ChannelId {
-        self.channel
+        self.route.channel
     }
 
     /// The endpoint it belongs to.
@@ -116,14 +115,14 @@ impl Connection {
 
     /// The life of the server process it leads to.
     #[must_use]
-    pub fn peer(&self) -> Incarnation {
-        self.endpoint.shared().peer(self.id)
+    pub const fn peer(&self) -> Incarnation {
+        self.route.incarnation
     }
 
     /// Whether the server is known to be gone.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.endpoint.shared().is_dead(self.id)
+        self.endpoint.shared().is_dead(&self.route)
     }
 
     /// Sends `request` and blocks until the server answers. Both may be of any length, also empty; a reply
@@ -154,7 +153,7 @@ impl Connection {
         reply: &mut [IoSliceMut<'_>],
         options: &SendOptions<'_>,
     ) -> core::result::Result<Reply, Failure> {
-        self.endpoint.shared().send(self.id, request, reply, options)
+        self.endpoint.shared().send(&self.route, request, reply, options)
     }
 
     /// Sends a pulse. Never waits for the server; a pulse and a later message on this connection arrive in
@@ -168,12 +167,12 @@ impl Connection {
     /// channel is gone, or this is a forked child.
     #[doc(alias = "MsgSendPulse")]
     pub fn pulse(&self, priority: i16, code: i8, value: u64) -> Result {
-        self.endpoint.shared().pulse(self.id, priority, code, value)
+        self.endpoint.shared().pulse(&self.route, priority, code, value)
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.endpoint.shared().detach(self.id);
+        self.endpoint.shared().detach(&self.route);
     }
 }

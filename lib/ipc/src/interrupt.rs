@@ -1,7 +1,7 @@
 //! Ending a blocked send from another thread.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Ends blocked sends from another thread, as a signal does in QNX (I40).
@@ -18,6 +18,7 @@ pub struct Interrupt {
 #[derive(Default)]
 struct Shared {
     triggered: AtomicBool,
+    next: AtomicU64,
     targets: Mutex<Vec<(u64, Arc<dyn Target>)>>,
 }
 
@@ -64,7 +65,8 @@ impl Interrupt {
 
     /// Registers `target` until the result is dropped. The caller must look at
     /// [`is_triggered`](Self::is_triggered) afterwards: a trigger before this call does not reach it.
-    pub(crate) fn register(&self, id: u64, target: Arc<dyn Target>) -> Registered {
+    pub(crate) fn register(&self, target: Arc<dyn Target>) -> Registered {
+        let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         self.shared.targets().push((id, target));
         Registered { shared: Arc::clone(&self.shared), id }
     }

@@ -9,19 +9,41 @@
 //! the receiving, decrypting and sending itself and is not woken by another one, so a round trip costs two
 //! context switches. When no thread waits, a quiet thread of the library keeps sessions alive.
 
+pub mod direct;
+
 mod channel;
+mod cipher;
+mod client;
 mod clock;
 mod connection;
 mod endpoint;
 mod failure;
 mod fork_guard;
 mod interrupt;
+mod introduce;
+mod links;
 mod message;
 mod meta;
+mod node_page;
+mod node_socket;
+mod node_state;
+mod poller;
+mod queue;
+mod receive;
+mod regions;
+mod reply;
+mod server;
+mod session;
 mod shared;
+mod signals;
+mod spin;
 mod stats;
+mod system_error;
+mod udp_sockets;
+mod wait;
 
 pub use abi::system::Identity;
+pub use cipher::session_cipher;
 pub use channel::{Channel, Received};
 pub use connection::{Connection, Reply, SendOptions};
 pub use endpoint::{Endpoint, Registration, default_directory};

@@ -1,51 +1,241 @@
-//! What all handles of one endpoint share.
+//! What all handles of one endpoint share, and how events find their owners.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use abi::system::{Identity, Reply as NodeReply, Request};
-use abi::{
-    AttachFlags, ChannelFlags, ChannelId, ConnectionId, Errno, FileType, Handle, Incarnation, Nd, NodeName, Pid,
-    Pulse, Result,
-};
+use abi::{ChannelId, Instant, NodeName, Pid, Result};
+use transport::{Cause, Config, Event, LinkIndex, SessionKey, Transport};
 
 use crate::fork_guard::ForkGuard;
-use crate::stats::SessionStats;
-use crate::{Endpoint, Failure, MessageId, Received, Reply, SendOptions};
+use crate::links::{Arrival, Links};
+use crate::node_page::NodePage;
+use crate::node_state::NodeState;
+use crate::poller::{Guard, Poller, Polling};
+use crate::regions::{Purpose, Regions};
+use crate::server::Channels;
+use crate::session::Sessions;
+use crate::wait::{Outcome, WaitIndex, Waits};
 
+/// What all handles of one endpoint share.
 pub(crate) struct Shared {
-    guard: ForkGuard,
+    guard: Arc<ForkGuard>,
+    state: Mutex<State>,
+    /// A session has been opened, or could not be.
+    pub(crate) opened: Condvar,
+    pub(crate) poller: Poller,
+    pub(crate) node: NodePage,
 }
 
-#[allow(unused_variables, clippy::unused_self)]
-impl Shared {
-    pub(crate) fn connect(directory: &Path) -> Result<Arc<Self>> { Err(Errno::ENOSYS) }
-    pub(crate) fn guard(&self) -> &ForkGuard { &self.guard }
-    pub(crate) fn close(&self) {}
-    pub(crate) fn request(&self, request: &Request) -> Result<NodeReply> { Err(Errno::ENOSYS) }
-    pub(crate) fn pid(&self) -> Pid { Pid(0) }
-    pub(crate) fn node_name(&self) -> NodeName { NodeName::parse("node").expect("a good name") }
-    pub(crate) fn namespace_generation(&self) -> u64 { 0 }
-    pub(crate) fn attach_prefix(&self, path: &[u8], flags: AttachFlags, file_type: FileType, channel: ChannelId, handle: Handle) -> Result<u64> { Err(Errno::ENOSYS) }
-    pub(crate) fn detach_prefix(&self, id: u64) -> Result { Err(Errno::ENOSYS) }
-    pub(crate) fn session_stats(&self) -> Vec<SessionStats> { Vec::new() }
-    pub(crate) fn create_channel(&self, flags: ChannelFlags) -> Result<ChannelId> { Err(Errno::ENOSYS) }
-    pub(crate) fn destroy_channel(&self, id: ChannelId) {}
-    pub(crate) fn receive(&self, endpoint: &Endpoint, id: ChannelId, buffer: &mut [u8], deadline: Option<Instant>) -> Result<Received> { Err(Errno::ENOSYS) }
-    pub(crate) fn receive_pulse(&self, id: ChannelId, deadline: Option<Instant>) -> Result<Pulse> { Err(Errno::ENOSYS) }
-    pub(crate) fn post(&self, id: ChannelId, priority: u8, code: i8, value: u64) -> Result { Err(Errno::ENOSYS) }
-    pub(crate) fn unblock_requested(&self, id: MessageId) -> bool { false }
-    pub(crate) fn read_at(&self, id: MessageId, offset: u64, into: &mut [u8]) -> Result<usize> { Err(Errno::ENOSYS) }
-    pub(crate) fn write_at(&self, id: MessageId, offset: u64, bytes: &[u8]) -> Result<usize> { Err(Errno::ENOSYS) }
-    pub(crate) fn reply(&self, id: MessageId, status: i64, bytes: &[u8]) -> Result { Err(Errno::ENOSYS) }
-    pub(crate) fn fail(&self, id: MessageId, errno: Errno) -> Result { Err(Errno::ENOSYS) }
-    pub(crate) fn attach(&self, nd: Nd, pid: Pid, channel: ChannelId, identity: Option<&Identity>) -> Result<ConnectionId> { Err(Errno::ENOSYS) }
-    pub(crate) fn duplicate(&self, id: ConnectionId) -> Result<ConnectionId> { Err(Errno::ENOSYS) }
-    pub(crate) fn detach(&self, id: ConnectionId) {}
-    pub(crate) fn peer(&self, id: ConnectionId) -> Incarnation { Incarnation(0) }
-    pub(crate) fn is_dead(&self, id: ConnectionId) -> bool { false }
-    pub(crate) fn send(&self, id: ConnectionId, request: &[IoSlice<'_>], reply: &mut [IoSliceMut<'_>], options: &SendOptions<'_>) -> core::result::Result<Reply, Failure> { Err(Failure::local(Errno::ENOSYS)) }
-    pub(crate) fn pulse(&self, id: ConnectionId, priority: i16, code: i8, value: u64) -> Result { Err(Errno::ENOSYS) }
+/// Everything that changes; behind one lock.
+pub(crate) struct State {
+    pub(crate) transport: Transport,
+    pub(crate) regions: Regions,
+    pub(crate) links: Links,
+    pub(crate) waits: Waits,
+    pub(crate) polling: Polling,
+    pub(crate) channels: Channels,
+    pub(crate) sessions: Sessions,
+    pub(crate) node: NodeState,
+    /// Channels that got something since receivers were last woken.
+    pub(crate) touched: Vec<ChannelId>,
+    pub(crate) epoll: Arc<OwnedFd>,
+    /// The last handle is gone.
+    pub(crate) closed: bool,
 }
+
+impl Shared {
+    /// An endpoint without sessions, and its helper thread.
+    pub(crate) fn start(node: NodeState, pid: Pid, name: NodeName) -> Result<Arc<Self>> {
+        let poller = Poller::new()?;
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|_| abi::Errno::EIO)?;
+        let shared = Arc::new(Self {
+            guard: Arc::new(ForkGuard::new()?),
+            state: Mutex::new(State {
+                transport: Transport::new(Config::default(), u64::from_le_bytes(seed)),
+                regions: Regions::default(),
+                links: Links::new(),
+                waits: Waits::default(),
+                polling: Polling::new(),
+                channels: Channels::default(),
+                sessions: Sessions::default(),
+                node,
+                touched: Vec::new(),
+                epoll: Arc::clone(&poller.epoll),
+                closed: false,
+            }),
+            opened: Condvar::new(),
+            poller,
+            node: NodePage::new(pid, name),
+        });
+        Self::start_helper(&shared)?;
+        Ok(shared)
+    }
+
+    fn start_helper(shared: &Arc<Self>) -> Result {
+        let shared = Arc::clone(shared);
+        std::thread::Builder::new()
+            .name("slashnet-helper".into())
+            .stack_size(HELPER_STACK)
+            .spawn(move || {
+                crate::signals::block_all();
+                shared.help();
+            })
+            .map_err(abi::Errno::from)?;
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        // A panic while the lock is held can only come from a broken invariant of this crate; what remains
+        // is still enough to fail the operations of others in an orderly way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock, unless this is a forked child or the endpoint is closed.
+    #[inline]
+    pub(crate) fn enter(&self) -> Result<Guard<'_>> {
+        self.guard.check()?;
+        Ok(self.lock())
+    }
+
+    pub(crate) fn guard(&self) -> &Arc<ForkGuard> {
+        &self.guard
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.node.pid()
+    }
+
+    pub(crate) fn node_name(&self) -> NodeName {
+        self.node.name()
+    }
+
+    pub(crate) fn namespace_generation(&self) -> u64 {
+        self.node.generation()
+    }
+
+    /// The last handle is gone: peers are told, threads of this crate end.
+    pub(crate) fn close(&self) {
+        if !self.guard.is_owner() {
+            return;
+        }
+        let mut state = self.lock();
+        let now = crate::clock::now();
+        state.closed = true;
+        for session in state.sessions.keys() {
+            state.transport.close(now, session, 0);
+        }
+        state.pump(now);
+        state.node.disconnect();
+        state.polling.wake_all();
+        self.settle(state);
+    }
+}
+
+impl State {
+    /// Takes in what has come over `link`, acts on it and sends what it leads to.
+    pub(crate) fn take_in(&mut self, now: Instant, link: LinkIndex) {
+        match self.links.receive(now, link, &mut self.transport, &mut self.regions) {
+            Arrival::Broken => self.link_broken(now, link),
+            Arrival::Packets | Arrival::Nothing => {}
+        }
+        if self.links.is_blocked() {
+            let epoll = Arc::clone(&self.epoll);
+            if let Some(broken) = self.links.retry(epoll_fd(&epoll), now, &mut self.transport) {
+                self.link_broken(now, broken);
+            }
+        }
+        self.pump(now);
+    }
+
+    /// As [`take_in`](Self::take_in) for whichever link has something.
+    pub(crate) fn take_in_ready(&mut self, now: Instant) {
+        let link = self.links.ready().or_else(|| self.links.unarmed.last().copied());
+        if let Some(link) = link {
+            self.take_in(now, link);
+        }
+    }
+
+    /// Sends what there is to send and hands events out, until there are no more.
+    pub(crate) fn pump(&mut self, now: Instant) {
+        loop {
+            let broken = {
+                let epoll = epoll_fd(&self.epoll);
+                self.links.flush(epoll, now, &mut self.transport, &mut self.regions)
+            };
+            if let Some(link) = broken {
+                self.link_broken(now, link);
+                continue;
+            }
+            let mut any = false;
+            while let Some(event) = self.transport.event() {
+                any = true;
+                self.happen(now, event);
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    /// Sets how the wait of a thread ends.
+    pub(crate) fn finish(&mut self, wait: WaitIndex, outcome: Outcome) {
+        if !self.waits.finish(wait, outcome) {
+            self.polling.nudge = true;
+        }
+    }
+
+    fn happen(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Request { .. } => self.arrived(now, &event),
+            Event::Replied { op, status, len } => self.op_ended(op, Outcome::Replied { status, len }),
+            Event::Refused { op, errno } => self.op_ended(op, Outcome::Refused { errno }),
+            Event::Failed { op, failure } => self.op_ended(op, Outcome::Failed(failure)),
+            Event::Transferred { transfer } => {
+                if let Some(wait) = self.regions.end_transfer(transfer) {
+                    self.finish(wait, Outcome::Done);
+                }
+            }
+            Event::TransferFailed { transfer } => {
+                if let Some(wait) = self.regions.end_transfer(transfer) {
+                    self.finish(wait, Outcome::Gone);
+                }
+            }
+            Event::Unblock { incoming, reason } => self.unblock(now, incoming, reason),
+            Event::Withdrawn { incoming } => self.withdrawn(incoming),
+            Event::Released { incoming } => self.released(incoming),
+            Event::Closed { session, cause } => self.session_closed(session, cause),
+            Event::Suspect { session, lane } => self.suspect(session, lane),
+        }
+    }
+
+    fn op_ended(&mut self, op: transport::OpKey, outcome: Outcome) {
+        match self.regions.end_op(op) {
+            Some(Purpose::Waited(wait)) => self.finish(wait, outcome),
+            Some(Purpose::Pulse(attachment)) => self.pulse_ended(op.session(), attachment, outcome),
+            Some(Purpose::Orphan) | None => {}
+        }
+        self.slot_freed(op.session());
+    }
+
+    fn link_broken(&mut self, now: Instant, link: LinkIndex) {
+        tracing::warn!(link = link.0, "a peer broke the rules of shared memory");
+        self.transport.link_full(now, link);
+        for session in self.sessions.over_link(link) {
+            self.end_session(now, session, Cause::Protocol);
+        }
+    }
+
+    /// The peer of a session is known to be gone: what it has sent still counts, nothing else does.
+    pub(crate) fn end_session(&mut self, now: Instant, session: SessionKey, cause: Cause) {
+        self.transport.abandon(now, session, cause);
+    }
+}
+
+pub(crate) fn epoll_fd(epoll: &OwnedFd) -> std::os::fd::BorrowedFd<'_> {
+    std::os::fd::AsFd::as_fd(epoll)
+}
+
+/// The helper decrypts and dispatches like any other thread, but runs no code of the program.
+const HELPER_STACK: usize = 512 * 1024;

@@ -1,0 +1,339 @@
+//! Packet protection by AES-256-GCM or ChaCha20-Poly1305, with keys that move on by themselves.
+//!
+//! Each direction has a chain of secrets: `key` and `iv` are expanded from the present one, and the next secret,
+//! too, so that an old one cannot be computed from a later one. A sender moves on long before the limit of
+//! its algorithm; the phase bit of the header tells, and the receiver follows when a packet proves it.
+
+use std::sync::Arc;
+
+use ring::aead::{AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
+use ring::hkdf::{HKDF_SHA256, KeyType, Prk};
+use transport::cipher::HEADER_LEN;
+use transport::{Forged, PacketCipher, Role};
+use zeroize::Zeroizing;
+
+use crate::fork_guard::ForkGuard;
+
+/// The algorithm of a session; both ends must use the same one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// AES-256-GCM: the fastest where the CPU has AES instructions, as nearly all have.
+    #[default]
+    Aes256Gcm,
+    /// ChaCha20-Poly1305.
+    ChaCha20Poly1305,
+}
+
+/// A cipher for the packets of one session, from its secret; `role` is this end's. The node daemon protects its
+/// channels with it too. In a forked child it seals nothing.
+///
+/// # Errors
+/// `ENOMEM` if the page that tells parent from child cannot be made.
+pub fn session_cipher(secret: &[u8; 32], role: Role) -> abi::Result<Box<dyn PacketCipher>> {
+    Ok(Box::new(AeadCipher::new(secret, role, Arc::new(ForkGuard::new()?))))
+}
+
+/// Seals and opens the packets of one session.
+pub(crate) struct AeadCipher {
+    sending: Sending,
+    receiving: Receiving,
+    guard: Arc<ForkGuard>,
+}
+
+/// One link of a direction's chain of keys.
+struct Chain {
+    algorithm: &'static Algorithm,
+    secret: Zeroizing<[u8; 32]>,
+    key: LessSafeKey,
+    iv: Zeroizing<[u8; IV_LEN]>,
+}
+
+struct Sending {
+    chain: Chain,
+    phase: bool,
+    sealed: u64,
+    /// Packets after which the next key is due.
+    limit: u64,
+}
+
+struct Receiving {
+    previous: Option<Chain>,
+    chain: Chain,
+    next: Chain,
+    phase: bool,
+    /// Lowest packet number that each lane has shown under the present key.
+    first: [Option<u64>; LANES],
+    /// Packets opened with the present key.
+    opened: u64,
+}
+
+impl AeadCipher {
+    /// A cipher from the session's secret. `role` is this end's.
+    pub(crate) fn new(secret: &[u8; 32], role: Role, guard: Arc<ForkGuard>) -> Self {
+        Self::with(secret, role, guard, Suite::default(), UPDATE_AFTER)
+    }
+
+    pub(crate) fn with(
+        secret: &[u8; 32],
+        role: Role,
+        guard: Arc<ForkGuard>,
+        suite: Suite,
+        limit: u64,
+    ) -> Self {
+        let algorithm = match suite {
+            Suite::Aes256Gcm => &AES_256_GCM,
+            Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+        };
+        let to_server = Chain::new(algorithm, expand(secret, b"c2s"));
+        let to_client = Chain::new(algorithm, expand(secret, b"s2c"));
+        let (sending, receiving) = match role {
+            Role::Client => (to_server, to_client),
+            Role::Server => (to_client, to_server),
+        };
+        let next = receiving.next();
+        Self {
+            sending: Sending { chain: sending, phase: false, sealed: 0, limit },
+            receiving: Receiving {
+                previous: None,
+                chain: receiving,
+                next,
+                phase: false,
+                first: [None; LANES],
+                opened: 0,
+            },
+            guard,
+        }
+    }
+}
+
+impl PacketCipher for AeadCipher {
+    fn overhead(&self) -> usize {
+        TAG_LEN
+    }
+
+    fn phase(&mut self) -> bool {
+        let sending = &mut self.sending;
+        if sending.sealed >= sending.limit {
+            sending.chain = sending.chain.next();
+            sending.phase = !sending.phase;
+            sending.sealed = 0;
+        }
+        sending.sealed += 1;
+        sending.phase
+    }
+
+    fn seal(&mut self, lane: u8, pn: u64, header: &[u8; HEADER_LEN], body: &mut [u8]) {
+        let chain = &self.sending.chain;
+        let Some(split) = body.len().checked_sub(TAG_LEN) else { return };
+        let (plain, room) = body.split_at_mut(split);
+        if !self.guard.is_owner() {
+            // A forked child would repeat a nonce of its parent. Every way here is closed to it; this is
+            // the last one, and it leads to nothing but zeros.
+            plain.fill(0);
+            room.fill(0);
+            return;
+        }
+        let nonce = chain.nonce(lane, pn);
+        let sealed = chain.key.seal_in_place_separate_tag(nonce, Aad::from(header), plain);
+        match sealed {
+            Ok(tag) => room.copy_from_slice(tag.as_ref()),
+            // Only a packet of gigabytes is refused; it must not leave as plaintext.
+            Err(_) => body.fill(0),
+        }
+    }
+
+    fn open<'a>(
+        &mut self,
+        lane: u8,
+        pn: u64,
+        header: &[u8; HEADER_LEN],
+        body: &'a mut [u8],
+    ) -> Result<&'a mut [u8], Forged> {
+        let receiving = &mut self.receiving;
+        let phase = header[1] & 1 == 1;
+        let lane_at = usize::from(lane) % LANES;
+        if phase == receiving.phase {
+            let plain = receiving.chain.open(lane, pn, header, body)?;
+            let first = &mut receiving.first[lane_at];
+            *first = Some(first.map_or(pn, |first| first.min(pn)));
+            receiving.opened += 1;
+            return Ok(plain);
+        }
+        if let Some(previous) = &receiving.previous {
+            let is_old = match receiving.first[lane_at] {
+                Some(first) => pn < first,
+                None => receiving.opened < SETTLED,
+            };
+            if is_old {
+                return previous.open(lane, pn, header, body);
+            }
+        }
+        let plain = receiving.next.open(lane, pn, header, body)?;
+        let next = receiving.next.next();
+        let present = std::mem::replace(&mut receiving.next, next);
+        receiving.previous = Some(std::mem::replace(&mut receiving.chain, present));
+        receiving.phase = phase;
+        receiving.first = [None; LANES];
+        receiving.first[lane_at] = Some(pn);
+        receiving.opened = 1;
+        Ok(plain)
+    }
+}
+
+impl Chain {
+    fn new(algorithm: &'static Algorithm, secret: Zeroizing<[u8; 32]>) -> Self {
+        let key = expand::<32>(&secret, b"key");
+        let iv = expand(&secret, b"iv");
+        let key = UnboundKey::new(algorithm, &key[..]).expect("both algorithms take 32 bytes");
+        Self { algorithm, secret, key: LessSafeKey::new(key), iv }
+    }
+
+    fn next(&self) -> Self {
+        Self::new(self.algorithm, expand(&self.secret, b"ku"))
+    }
+
+    /// Unique for each packet under one key: the lane and the packet number, hidden by the iv.
+    fn nonce(&self, lane: u8, pn: u64) -> Nonce {
+        let mut nonce = [0; IV_LEN];
+        nonce[3] = lane;
+        for (at, byte) in nonce[4..].iter_mut().enumerate() {
+            *byte = (pn >> (56 - 8 * at)) as u8;
+        }
+        for (byte, iv) in nonce.iter_mut().zip(self.iv.iter()) {
+            *byte ^= iv;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    fn open<'a>(
+        &self,
+        lane: u8,
+        pn: u64,
+        header: &[u8; HEADER_LEN],
+        body: &'a mut [u8],
+    ) -> Result<&'a mut [u8], Forged> {
+        let split = body.len().checked_sub(TAG_LEN).ok_or(Forged)?;
+        let (cipher, tag) = body.split_at_mut(split);
+        let tag = Tag::try_from(&*tag).map_err(|_| Forged)?;
+        let nonce = self.nonce(lane, pn);
+        self.key
+            .open_in_place_separate_tag(nonce, Aad::from(header), tag, cipher, 0..)
+            .map_err(|_| Forged)
+    }
+}
+
+impl std::fmt::Debug for AeadCipher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AeadCipher").finish_non_exhaustive()
+    }
+}
+
+struct Len(usize);
+
+impl KeyType for Len {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+fn expand<const N: usize>(secret: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; N]> {
+    let mut out = Zeroizing::new([0; N]);
+    Prk::new_less_safe(HKDF_SHA256, secret)
+        .expand(&[label], Len(N))
+        .and_then(|okm| okm.fill(&mut out[..]))
+        .expect("far below the longest output of HKDF");
+    out
+}
+
+const IV_LEN: usize = 12;
+const TAG_LEN: usize = 16;
+const LANES: usize = 16;
+/// Packets sealed with one key: half of what AES-GCM allows with the usual margin (RFC 9001).
+const UPDATE_AFTER: u64 = 1 << 22;
+/// Packets after which one with the other phase bit belongs to the next key, not to the previous one.
+const SETTLED: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    #![allow(unsafe_code)]
+
+    use super::*;
+
+    fn pair(suite: Suite, limit: u64) -> (AeadCipher, AeadCipher) {
+        let guard = Arc::new(ForkGuard::new().unwrap());
+        let make = |role| AeadCipher::with(&[7; 32], role, Arc::clone(&guard), suite, limit);
+        (make(Role::Client), make(Role::Server))
+    }
+
+    fn seal(cipher: &mut AeadCipher, lane: u8, pn: u64, text: &[u8]) -> ([u8; HEADER_LEN], Vec<u8>) {
+        let mut header = [3; HEADER_LEN];
+        header[1] = u8::from(cipher.phase());
+        let mut body = text.to_vec();
+        body.resize(text.len() + cipher.overhead(), 0);
+        cipher.seal(lane, pn, &header, &mut body);
+        (header, body)
+    }
+
+    #[test]
+    fn a_packet_opens_at_the_peer_and_nowhere_else() {
+        for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+            let (mut client, mut server) = pair(suite, 1 << 20);
+            let (header, body) = seal(&mut client, 2, 9, b"hello");
+            assert_ne!(&body[..5], b"hello");
+            assert_eq!(server.open(2, 9, &header, &mut body.clone()).unwrap(), b"hello");
+            assert!(server.open(3, 9, &header, &mut body.clone()).is_err(), "another lane");
+            assert!(server.open(2, 10, &header, &mut body.clone()).is_err(), "another number");
+            assert!(client.open(2, 9, &header, &mut body.clone()).is_err(), "back to its sender");
+            for at in 0..body.len() {
+                let mut flipped = body.clone();
+                flipped[at] ^= 1;
+                assert!(server.open(2, 9, &header, &mut flipped).is_err(), "byte {at} flipped");
+            }
+            let mut other = header;
+            other[8] ^= 1;
+            assert!(server.open(2, 9, &other, &mut body.clone()).is_err(), "another header");
+            assert!(server.open(2, 9, &header, &mut []).is_err(), "nothing");
+        }
+    }
+
+    #[test]
+    fn keys_move_on_and_late_packets_of_the_old_key_still_open() {
+        let (mut client, mut server) = pair(Suite::Aes256Gcm, 4);
+        let packets: Vec<_> = (0..40).map(|pn| seal(&mut client, 0, pn, &[pn as u8; 3])).collect();
+        let phases: Vec<_> = packets.iter().map(|(header, _)| header[1]).collect();
+        assert_eq!(phases[..10], [0, 0, 0, 0, 1, 1, 1, 1, 0, 0]);
+        // Neighbours swapped, also across a change of keys.
+        let mut order: Vec<usize> = (0..40).collect();
+        for at in (3..39).step_by(4) {
+            order.swap(at, at + 1);
+        }
+        for at in order {
+            let (header, body) = &packets[at];
+            let opened = server.open(0, at as u64, header, &mut body.clone()).unwrap();
+            assert_eq!(opened, [at as u8; 3], "packet {at}");
+        }
+    }
+
+    #[test]
+    fn keys_do_not_show_in_debug_output() {
+        let (client, _) = pair(Suite::Aes256Gcm, 4);
+        assert_eq!(format!("{client:?}"), "AeadCipher { .. }");
+    }
+
+    #[test]
+    fn a_forked_child_seals_nothing() {
+        let (mut client, _) = pair(Suite::Aes256Gcm, 4);
+        // SAFETY: the child only computes on its own memory and leaves by `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let mut body = [1; 64];
+            client.seal(0, 1, &[0; HEADER_LEN], &mut body);
+            // SAFETY: `_exit` runs no destructors.
+            unsafe { libc::_exit(i32::from(body != [0; 64])) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child forked above, with a valid place for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(libc::WEXITSTATUS(status), 0, "the child has sealed with its parent's key");
+    }
+}

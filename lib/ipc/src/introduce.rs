@@ -1,0 +1,180 @@
+//! Being introduced to a peer: tickets, offers, and the lanes they lead to.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use abi::system::{
+    Accept, DeathCause, Lane, Notice, Offer, OpenSession, Refuse, Reply, Request, SessionSecret,
+    SocketOnLink, Ticket,
+};
+use abi::{Duration, Errno, Instant, Nd, Result, SessionId};
+use drivers::{MemoryDriver, MemoryParts, PacketDriver};
+use transport::{Cause, LaneParams, Role, SessionKey, SessionParams};
+
+use crate::cipher::AeadCipher;
+use crate::clock;
+use crate::session::{NewSession, NewSide, Peer};
+use crate::shared::{Shared, State};
+
+impl Shared {
+    /// Opens a session by way of the node daemons.
+    pub(crate) fn introduce(&self, nd: Nd, peer: &Peer) -> Result<SessionKey> {
+        let mut open =
+            OpenSession { nd, pid: peer.pid, identity: peer.identity.clone(), sockets: Vec::new() };
+        let mut descriptors = Vec::new();
+        let mut memory = None;
+        if nd.is_local() {
+            let (driver, parts) = MemoryDriver::create().map_err(|_| Errno::ENFILE)?;
+            descriptors = [parts.memfd, parts.fd_b, parts.fd_a].map(Arc::new).into();
+            memory = Some(Arc::new(driver) as Arc<dyn PacketDriver>);
+        } else {
+            let mut state = self.enter()?;
+            open.sockets = state.own_sockets()?;
+        }
+        let reply = self.request_with(&Request::OpenSession(open), descriptors)?;
+        let Reply::Ticket(ticket) = reply else { return Err(Errno::EPROTO) };
+        let mut state = self.enter()?;
+        let Ticket { local, peer: remote, incarnation, secret, lanes, slots, unscheduled, .. } = ticket;
+        let mut params = SessionParams::new(local, remote, Role::Client);
+        params.slots = slots;
+        params.unscheduled = unscheduled;
+        let installed = self.dress(&mut state, &mut params, secret.as_ref(), &lanes, memory.is_some());
+        let installed = installed.and_then(|()| {
+            let side = NewSide::Client(peer.clone());
+            let (nd, pid) = (nd, peer.pid);
+            let new = NewSession { params, memory, lifeline: None, nd, pid, incarnation, side };
+            state.install(clock::now(), new)
+        });
+        if installed.is_err() {
+            state.node.session_ended(local);
+        }
+        state.node.learn_name(nd);
+        self.settle(state);
+        installed
+    }
+
+    /// Gives a session its cipher and lanes.
+    fn dress(
+        &self,
+        state: &mut State,
+        params: &mut SessionParams,
+        secret: Option<&SessionSecret>,
+        lanes: &[Lane],
+        is_memory: bool,
+    ) -> Result {
+        if is_memory {
+            return Ok(());
+        }
+        let secret = secret.ok_or(Errno::EPROTO)?;
+        let cipher = AeadCipher::new(&secret.0, params.role, Arc::clone(self.guard()));
+        params.cipher = Some(Box::new(cipher));
+        for lane in lanes {
+            let socket = state.socket_on(lane.link)?;
+            params.lanes.push(LaneParams::new(lane.id, socket.0, lane.peer, u32::from(lane.mtu)));
+        }
+        Ok(())
+    }
+
+    /// The daemon says something unasked.
+    pub(crate) fn noticed(
+        &self,
+        state: &mut State,
+        now: Instant,
+        serial: u32,
+        notice: Notice,
+        descriptors: Vec<OwnedFd>,
+    ) {
+        match notice {
+            Notice::Offer(offer) => {
+                let answer = match self.accept(state, now, offer, descriptors) {
+                    Ok(accept) => Request::Accept(accept),
+                    Err(errno) => Request::Refuse(Refuse { errno }),
+                };
+                state.node.tell(serial, &answer);
+            }
+            Notice::Death(death) => {
+                let cause = match death.cause {
+                    DeathCause::Process | DeathCause::Session => Cause::Server,
+                    DeathCause::Node => Cause::Node,
+                };
+                state.for_sessions(&death.sessions, |state, key| state.peer_died(now, key, cause));
+            }
+            Notice::Verify(verify) => {
+                state.for_sessions(&verify.sessions, |state, key| {
+                    state.transport.verify(now, key, VERIFY_MAX);
+                    state.pump(now);
+                });
+            }
+            Notice::Revoke(revoke) => {
+                state.for_sessions(&revoke.sessions, |state, key| {
+                    state.end_session(now, key, Cause::Node);
+                    state.pump(now);
+                });
+            }
+        }
+    }
+
+    fn accept(
+        &self,
+        state: &mut State,
+        now: Instant,
+        offer: Offer,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Accept> {
+        let Offer { local, peer, credentials, incarnation, secret, lanes } = offer;
+        let mut memory = None;
+        if secret.is_none() {
+            let [memfd, own, other] =
+                <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| Errno::EPROTO)?;
+            let parts = MemoryParts { memfd, fd_a: other, fd_b: own };
+            let driver = MemoryDriver::attach(parts).map_err(|_| Errno::EPROTO)?;
+            memory = Some(Arc::new(driver) as Arc<dyn PacketDriver>);
+        }
+        let mut params = SessionParams::new(local, peer, Role::Server);
+        params.slots = SLOTS;
+        self.dress(state, &mut params, secret.as_ref(), &lanes, memory.is_some())?;
+        let mut sockets = Vec::new();
+        for lane in &lanes {
+            let socket = SocketOnLink { link: lane.link, address: state.socket_on(lane.link)?.1 };
+            if !sockets.contains(&socket) {
+                sockets.push(socket);
+            }
+        }
+        let unscheduled = params.unscheduled;
+        let (nd, pid) = (credentials.node, credentials.pid);
+        let side = NewSide::Server(credentials);
+        state.node.learn_name(nd);
+        let new = NewSession { params, memory, lifeline: None, nd, pid, incarnation, side };
+        state.install(now, new)?;
+        Ok(Accept { sockets, slots: SLOTS, unscheduled })
+    }
+}
+
+impl State {
+    fn for_sessions(&mut self, sessions: &[SessionId], mut act: impl FnMut(&mut Self, SessionKey)) {
+        for local in sessions {
+            if let Some(key) = self.sessions.by_local(*local) {
+                act(self, key);
+            }
+        }
+    }
+
+    /// The sockets of this endpoint on all links of the node, opened on first use.
+    fn own_sockets(&mut self) -> Result<Vec<SocketOnLink>> {
+        let links: Vec<u8> = self.node.links.iter().map(|link| link.index).collect();
+        let mut sockets = Vec::new();
+        let mut failure = Errno::ENOREMOTE;
+        for link in links {
+            match self.socket_on(link) {
+                Ok((_, address)) => sockets.push(SocketOnLink { link, address }),
+                Err(errno) => failure = errno,
+            }
+        }
+        if sockets.is_empty() { Err(failure) } else { Ok(sockets) }
+    }
+}
+
+/// Operations that one client process may have outstanding: its blocked threads and its pulses.
+pub(crate) const SLOTS: u16 = 1024;
+/// How long a peer whose node does not answer may stay silent.
+const VERIFY_MAX: Duration = Duration::from_secs(3);

@@ -1,0 +1,284 @@
+//! The links of an endpoint: drivers, their place in epoll, and packets on their way out.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use abi::{Errno, Instant, LinkAddress, Result};
+use drivers::{DriverError, PacketDriver, ReceiveBatch};
+use rustix::event::epoll;
+use transport::{LinkIndex, Transport};
+
+use crate::regions::Regions;
+use crate::system_error::errno;
+
+/// One link: a UDP socket, or the memory shared with one peer.
+pub(crate) struct Link {
+    pub(crate) driver: Arc<dyn PacketDriver>,
+    /// Packets that the driver had no room for.
+    backlog: Option<Backlog>,
+    /// The driver rings by itself when something comes; otherwise it has to be looked at or armed.
+    armed: bool,
+}
+
+struct Backlog {
+    to: LinkAddress,
+    segment: usize,
+    bytes: Vec<u8>,
+}
+
+/// All links of an endpoint, by their [`LinkIndex`].
+pub(crate) struct Links {
+    links: Vec<Option<Link>>,
+    /// Links that are not armed. Few: those that had packets lately.
+    pub(crate) unarmed: Vec<LinkIndex>,
+    /// Links with a backlog.
+    blocked: Vec<LinkIndex>,
+    space: Box<[u8]>,
+    batch: ReceiveBatch,
+}
+
+/// What became of a look at a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// No packet was there.
+    Nothing,
+    /// Packets were taken.
+    Packets,
+    /// The driver is unusable: its peer broke the rules.
+    Broken,
+}
+
+impl Links {
+    pub(crate) fn new() -> Self {
+        Self {
+            links: Vec::new(),
+            unarmed: Vec::new(),
+            blocked: Vec::new(),
+            space: vec![0; SPACE].into_boxed_slice(),
+            batch: ReceiveBatch::new(),
+        }
+    }
+
+    /// Adds a driver and registers it in `epoll`.
+    pub(crate) fn add(&mut self, epoll: BorrowedFd<'_>, driver: Arc<dyn PacketDriver>) -> Result<LinkIndex> {
+        let index = self.links.iter().position(Option::is_none).unwrap_or(self.links.len());
+        let link = LinkIndex(u32::try_from(index).map_err(|_| Errno::EAGAIN)?);
+        let data = epoll::EventData::new_u64(u64::from(link.0));
+        epoll::add(epoll, driver.readable(), data, driver.events(false)).map_err(errno)?;
+        let polled = driver.has_data().is_some();
+        let entry = Some(Link { driver, backlog: None, armed: !polled });
+        if index == self.links.len() {
+            self.links.push(entry);
+        } else {
+            self.links[index] = entry;
+        }
+        if polled {
+            self.unarmed.push(link);
+        }
+        Ok(link)
+    }
+
+    /// Forgets a link.
+    pub(crate) fn remove(&mut self, epoll: BorrowedFd<'_>, link: LinkIndex) {
+        let Some(entry) = self.links.get_mut(link.0 as usize).and_then(Option::take) else { return };
+        let _ = epoll::delete(epoll, entry.driver.readable());
+        self.unarmed.retain(|l| *l != link);
+        self.blocked.retain(|l| *l != link);
+    }
+
+    pub(crate) fn get(&self, link: LinkIndex) -> Option<&Link> {
+        self.links.get(link.0 as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, link: LinkIndex) -> Option<&mut Link> {
+        self.links.get_mut(link.0 as usize)?.as_mut()
+    }
+
+    /// The doorbell of the link rang: it is not armed any more.
+    pub(crate) fn rang(&mut self, link: LinkIndex) {
+        let Some(entry) = self.get_mut(link) else { return };
+        if entry.armed && entry.driver.has_data().is_some() {
+            entry.armed = false;
+            self.unarmed.push(link);
+        }
+    }
+
+    /// Whether an unarmed link has something; no system call.
+    #[inline]
+    pub(crate) fn ready(&self) -> Option<LinkIndex> {
+        self.unarmed.iter().copied().find(|link| {
+            self.get(*link).is_some_and(|entry| entry.driver.has_data() == Some(true))
+        })
+    }
+
+    /// Arms every unarmed link before sleep. False if one has something, so that sleep would be wrong.
+    pub(crate) fn arm(&mut self) -> bool {
+        while let Some(link) = self.unarmed.last().copied() {
+            if let Some(entry) = self.get_mut(link) {
+                if entry.driver.arm() {
+                    return false;
+                }
+                entry.armed = true;
+            }
+            self.unarmed.pop();
+        }
+        true
+    }
+
+    /// The drivers worth spinning on, at most as many as `into` holds.
+    pub(crate) fn hot(&self, into: &mut [Option<Arc<dyn PacketDriver>>]) -> usize {
+        let hot = self.unarmed.iter().rev().filter_map(|link| self.get(*link));
+        let mut n = 0;
+        for (place, entry) in into.iter_mut().zip(hot) {
+            *place = Some(Arc::clone(&entry.driver));
+            n += 1;
+        }
+        n
+    }
+
+    /// Takes what has arrived on `link`: everything from memory, one read from a socket.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        link: LinkIndex,
+        transport: &mut Transport,
+        regions: &mut Regions,
+    ) -> Arrival {
+        let Some(entry) = self.links.get(link.0 as usize).and_then(Option::as_ref) else {
+            return Arrival::Nothing;
+        };
+        match entry.driver.receive(&mut self.batch) {
+            Ok(0) | Err(DriverError::WouldBlock) => return Arrival::Nothing,
+            Ok(_) => {}
+            // Final on such a driver: the peer broke the rules.
+            Err(_) if entry.driver.properties().reliable => return Arrival::Broken,
+            // Reports about packets sent earlier; the lanes notice by themselves.
+            Err(_) => return Arrival::Nothing,
+        }
+        for at in 0..self.batch.len() {
+            if let Some((from, packet)) = self.batch.packet(at) {
+                transport.receive(now, link, &from, packet, regions);
+            }
+        }
+        Arrival::Packets
+    }
+
+    /// Sends whatever the transport has to send. Returns a link that turned out broken, if one did; then
+    /// there may be more to send.
+    pub(crate) fn flush(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        now: Instant,
+        transport: &mut Transport,
+        regions: &mut Regions,
+    ) -> Option<LinkIndex> {
+        let mut idle = 0;
+        while idle < IDLE_MAX {
+            let link = transport.next_link(now)?;
+            let Some(entry) = self.links.get_mut(link.0 as usize).and_then(Option::as_mut) else {
+                transport.link_full(now, link);
+                idle += 1;
+                continue;
+            };
+            if entry.backlog.is_some() {
+                transport.link_full(now, link);
+                idle += 1;
+                continue;
+            }
+            let Some(transmit) = transport.transmit(now, link, &mut self.space, regions) else {
+                idle += 1;
+                continue;
+            };
+            idle = 0;
+            let bytes = &self.space[..transmit.len];
+            let sent = match entry.driver.send(&transmit.to, bytes, transmit.segment) {
+                Ok(sent) if sent == bytes.len() => continue,
+                Ok(sent) => sent,
+                Err(DriverError::WouldBlock) => 0,
+                Err(_) if entry.driver.properties().reliable => return Some(link),
+                Err(DriverError::Down) => {
+                    transport.link_down(now, link);
+                    continue;
+                }
+                // Lost, as far as the transport is concerned; it will notice.
+                Err(_) => continue,
+            };
+            let rest = bytes[sent..].to_vec();
+            entry.backlog = Some(Backlog { to: transmit.to, segment: transmit.segment, bytes: rest });
+            entry.watch(epoll, link, true);
+            self.blocked.push(link);
+            transport.link_full(now, link);
+        }
+        None
+    }
+
+    /// Tries again to send what a driver had no room for. Returns a link that turned out broken.
+    pub(crate) fn retry(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        now: Instant,
+        transport: &mut Transport,
+    ) -> Option<LinkIndex> {
+        let mut at = 0;
+        while let Some(link) = self.blocked.get(at).copied() {
+            let Some(entry) = self.get_mut(link) else {
+                self.blocked.swap_remove(at);
+                continue;
+            };
+            match entry.send_backlog() {
+                Ok(true) => {
+                    entry.watch(epoll, link, false);
+                    self.blocked.swap_remove(at);
+                    transport.link_ready(now, link);
+                }
+                Ok(false) => at += 1,
+                Err(Broken) => return Some(link),
+            }
+        }
+        None
+    }
+
+    /// Whether something waits for room.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+}
+
+struct Broken;
+
+impl Link {
+    /// True when nothing is left.
+    fn send_backlog(&mut self) -> std::result::Result<bool, Broken> {
+        let Some(backlog) = &mut self.backlog else { return Ok(true) };
+        if !self.driver.writable() {
+            return Ok(false);
+        }
+        let sent = match self.driver.send(&backlog.to, &backlog.bytes, backlog.segment) {
+            Ok(sent) => sent,
+            Err(DriverError::WouldBlock) => 0,
+            Err(_) if self.driver.properties().reliable => return Err(Broken),
+            Err(_) => backlog.bytes.len(),
+        };
+        backlog.bytes.drain(..sent);
+        if backlog.bytes.is_empty() {
+            self.backlog = None;
+        }
+        Ok(self.backlog.is_none())
+    }
+
+    fn watch(&self, epoll: BorrowedFd<'_>, link: LinkIndex, blocked: bool) {
+        let flags = self.driver.events(blocked);
+        if flags == self.driver.events(!blocked) {
+            return;
+        }
+        let data = epoll::EventData::new_u64(u64::from(link.0));
+        if epoll::modify(epoll, self.driver.readable(), data, flags).is_err() {
+            tracing::warn!(link = link.0, "a full link cannot be watched");
+        }
+    }
+}
+
+/// Room for one batch of packets: the most that a datagram train or a memory frame holds.
+const SPACE: usize = 65_536;
+/// Answers without a packet after which the transport is taken at its word that there is nothing to send.
+const IDLE_MAX: usize = 64;

@@ -1,0 +1,372 @@
+//! Where the bytes of operations are: callers' memory and pooled buffers.
+//!
+//! A send or reply does not copy what it moves. It lends its caller's memory to the transport, as raw
+//! pointers kept here, for as long as the caller is blocked; the caller takes it back, under the
+//! endpoint's lock, before it returns. Everything in this file is only reached with that lock held.
+#![allow(unsafe_code)]
+
+use std::io::{IoSlice, IoSliceMut};
+
+use transport::{Buffer, IncomingKey, Memory, OpKey, SessionKey, TransferKey};
+
+use crate::wait::WaitIndex;
+
+/// Memory of a blocked caller, readable.
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    slices: *const IoSlice<'static>,
+    count: usize,
+}
+
+/// Memory of a blocked caller, writable.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    slices: *mut IoSliceMut<'static>,
+    count: usize,
+}
+
+// SAFETY: the pointers are followed only with the endpoint's lock held, while the lender is blocked.
+unsafe impl Send for Source {}
+// SAFETY: as above.
+unsafe impl Send for Target {}
+
+impl Source {
+    pub(crate) const EMPTY: Self = Self { slices: std::ptr::null(), count: 0 };
+
+    /// Lends `slices`.
+    ///
+    /// # Safety
+    /// `slices` and what it refers to must stay valid and unchanged until the result and its copies are
+    /// dropped or overwritten.
+    pub(crate) const unsafe fn lend(slices: &[IoSlice<'_>]) -> Self {
+        Self { slices: slices.as_ptr().cast(), count: slices.len() }
+    }
+
+    /// Copies from `offset` on; what lies past the end reads as zeros.
+    pub(crate) fn load(&self, offset: u64, into: &mut [u8]) {
+        let mut into = into;
+        let mut skip = usize::try_from(offset).unwrap_or(usize::MAX);
+        for at in 0..self.count {
+            // SAFETY: `lend` promises `count` valid slices at `slices`.
+            let slice: &[u8] = unsafe { &*self.slices.add(at) };
+            let Some(rest) = slice.get(skip..) else {
+                skip -= slice.len();
+                continue;
+            };
+            skip = 0;
+            let n = rest.len().min(into.len());
+            let (now, later) = into.split_at_mut(n);
+            now.copy_from_slice(&rest[..n]);
+            into = later;
+            if into.is_empty() {
+                return;
+            }
+        }
+        into.fill(0);
+    }
+}
+
+impl Target {
+    pub(crate) const EMPTY: Self = Self { slices: std::ptr::null_mut(), count: 0 };
+
+    /// Lends `slices`.
+    ///
+    /// # Safety
+    /// `slices` and what it refers to must stay valid and untouched until the result and its copies are
+    /// dropped or overwritten.
+    pub(crate) const unsafe fn lend(slices: &mut [IoSliceMut<'_>]) -> Self {
+        Self { slices: slices.as_mut_ptr().cast(), count: slices.len() }
+    }
+
+    /// Writes at `offset`; what would lie past the end is dropped.
+    pub(crate) fn store(&self, offset: u64, bytes: &[u8]) {
+        let mut bytes = bytes;
+        let mut skip = usize::try_from(offset).unwrap_or(usize::MAX);
+        for at in 0..self.count {
+            // SAFETY: `lend` promises `count` valid slices at `slices` that nobody else touches.
+            let slice: &mut [u8] = unsafe { &mut *self.slices.add(at) };
+            let len = slice.len();
+            let Some(rest) = slice.get_mut(skip..) else {
+                skip -= len;
+                continue;
+            };
+            skip = 0;
+            let n = rest.len().min(bytes.len());
+            rest[..n].copy_from_slice(&bytes[..n]);
+            bytes = &bytes[n..];
+            if bytes.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// The bytes of a reply.
+pub(crate) enum Outgoing {
+    Nothing,
+    /// In the memory of a server thread that is blocked until they are not needed any more.
+    Lent(Source),
+    /// In a pooled buffer.
+    Kept(Vec<u8>),
+}
+
+/// A client's operation that has not ended.
+pub(crate) struct ClientOp {
+    pub(crate) key: Option<OpKey>,
+    pub(crate) request: Source,
+    pub(crate) reply: Target,
+    pub(crate) purpose: Purpose,
+}
+
+/// Who wants to know how a client's operation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A blocked thread.
+    Waited(WaitIndex),
+    /// A pulse of this attachment; nobody waits.
+    Pulse(u32),
+    /// Nobody.
+    Orphan,
+}
+
+/// Buffers of one operation at the server.
+struct Served {
+    key: Option<IncomingKey>,
+    /// What came unasked.
+    arrived: Vec<u8>,
+    outgoing: Outgoing,
+}
+
+/// A pull or push under way.
+struct Transfer {
+    key: TransferKey,
+    source: Source,
+    target: Target,
+    wait: WaitIndex,
+}
+
+#[derive(Default)]
+struct SessionRegions {
+    ops: Vec<ClientOp>,
+    served: Vec<Served>,
+}
+
+/// All regions of an endpoint.
+#[derive(Default)]
+pub(crate) struct Regions {
+    sessions: Vec<SessionRegions>,
+    transfers: Vec<Transfer>,
+    pool: Vec<Vec<u8>>,
+    /// Counts calls that moved bytes, so that a waiting thread can tell progress from a stall.
+    pub(crate) moved: u64,
+}
+
+impl Regions {
+    /// Registers a client's operation.
+    pub(crate) fn add_op(&mut self, key: OpKey, request: Source, reply: Target, purpose: Purpose) {
+        let ops = &mut self.session(key.session()).ops;
+        let slot = usize::from(key.slot());
+        while ops.len() <= slot {
+            ops.push(ClientOp::free());
+        }
+        ops[slot] = ClientOp { key: Some(key), request, reply, purpose };
+    }
+
+    /// Forgets a client's operation and says who waited for it.
+    pub(crate) fn end_op(&mut self, key: OpKey) -> Option<Purpose> {
+        let op = self.op(key)?;
+        let purpose = op.purpose;
+        *op = ClientOp::free();
+        Some(purpose)
+    }
+
+    /// Takes the caller's memory back from an operation that goes on without it.
+    pub(crate) fn orphan_op(&mut self, key: OpKey) {
+        if let Some(op) = self.op(key) {
+            *op = ClientOp { key: Some(key), ..ClientOp::free() };
+        }
+    }
+
+    /// What came unasked for a served operation.
+    pub(crate) fn arrived(&mut self, key: IncomingKey) -> &[u8] {
+        self.served(key).map_or(&[], |served| &served.arrived)
+    }
+
+    /// Sets where the reply's bytes are.
+    pub(crate) fn set_outgoing(&mut self, key: IncomingKey, outgoing: Outgoing) {
+        let served = self.claim(key);
+        served.outgoing = outgoing;
+    }
+
+    /// Copies a lent reply into a pooled buffer, so that the lender may go.
+    pub(crate) fn keep_outgoing(&mut self, key: IncomingKey, len: usize) {
+        let mut buffer = self.pool.pop().unwrap_or_default();
+        let Some(served) = self.served(key) else { return };
+        if let Outgoing::Lent(source) = served.outgoing {
+            buffer.resize(len, 0);
+            source.load(0, &mut buffer);
+            served.outgoing = Outgoing::Kept(buffer);
+        }
+    }
+
+    /// Whether the reply's bytes are still lent by a blocked thread.
+    pub(crate) fn is_lent(&mut self, key: IncomingKey) -> bool {
+        self.served(key).is_some_and(|served| matches!(served.outgoing, Outgoing::Lent(_)))
+    }
+
+    /// Drops what came unasked, once it has been answered.
+    pub(crate) fn drop_arrived(&mut self, key: IncomingKey) {
+        let Some(served) = self.served(key) else { return };
+        let buffer = std::mem::take(&mut served.arrived);
+        self.recycle(buffer);
+    }
+
+    /// Forgets a served operation.
+    pub(crate) fn end_served(&mut self, key: IncomingKey) {
+        let Some(served) = self.served(key) else { return };
+        served.key = None;
+        let arrived = std::mem::take(&mut served.arrived);
+        let outgoing = std::mem::replace(&mut served.outgoing, Outgoing::Nothing);
+        self.recycle(arrived);
+        if let Outgoing::Kept(buffer) = outgoing {
+            self.recycle(buffer);
+        }
+    }
+
+    /// Registers a pull into `target` or a push from `source`.
+    pub(crate) fn add_transfer(&mut self, key: TransferKey, source: Source, target: Target, wait: WaitIndex) {
+        self.transfers.push(Transfer { key, source, target, wait });
+    }
+
+    /// Forgets a transfer and says who waits for it.
+    pub(crate) fn end_transfer(&mut self, key: TransferKey) -> Option<WaitIndex> {
+        let at = self.transfers.iter().position(|transfer| transfer.key == key)?;
+        Some(self.transfers.swap_remove(at).wait)
+    }
+
+    /// Forgets everything of a session.
+    pub(crate) fn end_session(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(key.index()) {
+            *session = SessionRegions::default();
+        }
+    }
+
+    fn session(&mut self, key: SessionKey) -> &mut SessionRegions {
+        let index = key.index();
+        if self.sessions.len() <= index {
+            self.sessions.resize_with(index + 1, SessionRegions::default);
+        }
+        &mut self.sessions[index]
+    }
+
+    #[inline]
+    fn op(&mut self, key: OpKey) -> Option<&mut ClientOp> {
+        let ops = &mut self.sessions.get_mut(key.session().index())?.ops;
+        ops.get_mut(usize::from(key.slot())).filter(|op| op.key == Some(key))
+    }
+
+    #[inline]
+    fn served(&mut self, key: IncomingKey) -> Option<&mut Served> {
+        let served = &mut self.sessions.get_mut(key.session().index())?.served;
+        served.get_mut(usize::from(key.slot())).filter(|served| served.key == Some(key))
+    }
+
+    /// The buffers of an operation, fresh if its slot last belonged to another one.
+    fn claim(&mut self, key: IncomingKey) -> &mut Served {
+        let slot = usize::from(key.slot());
+        let session = self.session(key.session());
+        while session.served.len() <= slot {
+            session.served.push(Served { key: None, arrived: Vec::new(), outgoing: Outgoing::Nothing });
+        }
+        let served = &mut session.served[slot];
+        if served.key != Some(key) {
+            served.key = Some(key);
+            served.arrived.clear();
+            served.outgoing = Outgoing::Nothing;
+        }
+        served
+    }
+
+    fn store_arrived(&mut self, key: IncomingKey, offset: u64, bytes: &[u8]) {
+        let Some(end) = usize::try_from(offset).ok().and_then(|at| at.checked_add(bytes.len())) else {
+            return;
+        };
+        if end > ARRIVED_MAX {
+            return;
+        }
+        let spare = if self.claim(key).arrived.capacity() == 0 { self.pool.pop() } else { None };
+        let served = self.claim(key);
+        if let Some(buffer) = spare {
+            served.arrived = buffer;
+        }
+        if served.arrived.len() < end {
+            served.arrived.resize(end, 0);
+        }
+        served.arrived[end - bytes.len()..end].copy_from_slice(bytes);
+    }
+
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && self.pool.len() < POOL_MAX {
+            buffer.clear();
+            self.pool.push(buffer);
+        }
+    }
+}
+
+impl ClientOp {
+    const fn free() -> Self {
+        Self { key: None, request: Source::EMPTY, reply: Target::EMPTY, purpose: Purpose::Orphan }
+    }
+}
+
+impl Memory for Regions {
+    fn load(&mut self, from: Buffer, offset: u64, into: &mut [u8]) {
+        self.moved += 1;
+        let source = match from {
+            Buffer::Request(key) => self.op(key).map(|op| op.request),
+            Buffer::Outgoing(key) => match self.served(key).map(|served| &served.outgoing) {
+                Some(Outgoing::Lent(source)) => Some(*source),
+                Some(Outgoing::Kept(bytes)) => {
+                    load_kept(bytes, offset, into);
+                    return;
+                }
+                Some(Outgoing::Nothing) | None => None,
+            },
+            Buffer::Transfer(key) => {
+                self.transfers.iter().find(|transfer| transfer.key == key).map(|transfer| transfer.source)
+            }
+            Buffer::Reply(_) | Buffer::Incoming(_) => None,
+        };
+        source.unwrap_or(Source::EMPTY).load(offset, into);
+    }
+
+    fn store(&mut self, to: Buffer, offset: u64, bytes: &[u8]) {
+        self.moved += 1;
+        match to {
+            Buffer::Reply(key) => {
+                if let Some(op) = self.op(key) {
+                    op.reply.store(offset, bytes);
+                }
+            }
+            Buffer::Incoming(key) => self.store_arrived(key, offset, bytes),
+            Buffer::Transfer(key) => {
+                if let Some(transfer) = self.transfers.iter().find(|transfer| transfer.key == key) {
+                    transfer.target.store(offset, bytes);
+                }
+            }
+            Buffer::Request(_) | Buffer::Outgoing(_) => {}
+        }
+    }
+}
+
+fn load_kept(bytes: &[u8], offset: u64, into: &mut [u8]) {
+    let at = usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));
+    let n = (bytes.len() - at).min(into.len());
+    into[..n].copy_from_slice(&bytes[at..at + n]);
+    into[n..].fill(0);
+}
+
+/// Most bytes of one message that are kept before a receiver asks for it. More than any ticket grants.
+const ARRIVED_MAX: usize = 1 << 20;
+/// Buffers kept for reuse; a burst beyond it gives its memory back.
+const POOL_MAX: usize = 64;

@@ -1,0 +1,466 @@
+//! Sessions: one per pair of processes, direction and identity.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use abi::system::Identity;
+use abi::{ChannelId, ConnectionId, Credentials, Errno, Incarnation, Instant, Nd, Pid, Result, SenderId, SessionId};
+use drivers::PacketDriver;
+use rustix::event::epoll;
+use transport::{Cause, LaneParams, LinkIndex, Role, SessionKey, SessionParams};
+
+use crate::shared::{Shared, State, epoll_fd};
+use crate::stats::SessionStats;
+use crate::wait::{Outcome, WaitIndex};
+
+/// One session.
+pub(crate) struct Session {
+    pub(crate) key: SessionKey,
+    pub(crate) local: SessionId,
+    remote: SessionId,
+    pub(crate) nd: Nd,
+    pub(crate) pid: Pid,
+    pub(crate) incarnation: Incarnation,
+    /// The link that belongs to this session alone.
+    memory: Option<LinkIndex>,
+    /// Reports the peer's end where no daemon does: its other end is held by the peer alone.
+    lifeline: Option<(u32, OwnedFd)>,
+    pub(crate) side: Side,
+    operations: usize,
+}
+
+/// Which end of a session this process is.
+pub(crate) enum Side {
+    Client(ClientSide),
+    Server(ServerSide),
+}
+
+/// The asking end.
+pub(crate) struct ClientSide {
+    peer: Peer,
+    pub(crate) attachments: BTreeMap<u32, Attachment>,
+    next_attachment: u32,
+    /// Pulses that the server has not taken yet.
+    pub(crate) pulses: u32,
+    /// Threads that wait for a free slot.
+    pub(crate) slot_waiters: VecDeque<WaitIndex>,
+    /// Attachments whose end could not be told yet for want of a slot.
+    pub(crate) detached: Vec<Detached>,
+}
+
+/// A client's hold on one channel, shared by its connections (I7).
+pub(crate) struct Attachment {
+    pub(crate) channel: ChannelId,
+    pub(crate) connections: BTreeSet<ConnectionId>,
+    /// Pulses sent so far, modulo 2^32.
+    pub(crate) pulses_sent: u32,
+    /// How the server has refused a pulse.
+    pub(crate) refused: Option<Errno>,
+}
+
+/// An attachment that has ended here and not there yet.
+pub(crate) struct Detached {
+    pub(crate) id: u32,
+    pub(crate) channel: ChannelId,
+    pub(crate) pulses_sent: u32,
+}
+
+/// The answering end.
+pub(crate) struct ServerSide {
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) senders: BTreeMap<u32, Sender>,
+    /// Served operations by slot, [`NOT_SERVED`] where there is none.
+    pub(crate) served: Vec<u32>,
+}
+
+/// A client's attachment as the server knows it.
+pub(crate) struct Sender {
+    pub(crate) id: SenderId,
+    pub(crate) channel: ChannelId,
+    /// Pulses queued so far, modulo 2^32.
+    pub(crate) pulses_taken: u32,
+    /// Operations that wait for pulses sent before them.
+    pub(crate) held: Vec<Held>,
+}
+
+/// An operation that has overtaken a pulse.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) pulses_before: u32,
+    pub(crate) what: HeldKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeldKind {
+    Served(u32),
+    Detach,
+}
+
+/// Whom a client's session leads to, and for whom it speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Peer {
+    pub(crate) node: u16,
+    pub(crate) pid: Pid,
+    pub(crate) identity: Option<Identity>,
+}
+
+enum Peering {
+    Opening,
+    Open(SessionKey),
+}
+
+/// Everything needed to start a session.
+pub(crate) struct NewSession {
+    pub(crate) params: SessionParams,
+    /// The session's own link; the lane is made for it.
+    pub(crate) memory: Option<Arc<dyn PacketDriver>>,
+    pub(crate) lifeline: Option<OwnedFd>,
+    pub(crate) nd: Nd,
+    pub(crate) pid: Pid,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) side: NewSide,
+}
+
+pub(crate) enum NewSide {
+    Client(Peer),
+    Server(Credentials),
+}
+
+/// All sessions of an endpoint.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    sessions: Vec<Option<Session>>,
+    peers: HashMap<Peer, Peering>,
+    /// Client sessions without connections, the longest idle first.
+    idle: VecDeque<SessionKey>,
+    pub(crate) next_connection: u32,
+    pub(crate) next_sender: u32,
+    next_lifeline: u32,
+}
+
+impl Sessions {
+    #[inline]
+    pub(crate) fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.sessions.get(key.index())?.as_ref().filter(|session| session.key == key)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key.index())?.as_mut().filter(|session| session.key == key)
+    }
+
+    #[inline]
+    pub(crate) fn client(&mut self, key: SessionKey) -> Option<&mut ClientSide> {
+        match &mut self.get_mut(key)?.side {
+            Side::Client(client) => Some(client),
+            Side::Server(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn server(&mut self, key: SessionKey) -> Option<&mut ServerSide> {
+        match &mut self.get_mut(key)?.side {
+            Side::Server(server) => Some(server),
+            Side::Client(_) => None,
+        }
+    }
+
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
+        self.iter().map(|session| session.key).collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().flatten()
+    }
+
+    /// Node descriptors mean something else from here on, perhaps.
+    pub(crate) fn forget_remote_peers(&mut self) {
+        self.peers.retain(|peer, peering| peer.node == 0 || matches!(peering, Peering::Opening));
+    }
+
+    pub(crate) fn by_local(&self, local: SessionId) -> Option<SessionKey> {
+        self.iter().find(|session| session.local == local).map(|session| session.key)
+    }
+
+    pub(crate) fn over_link(&self, link: LinkIndex) -> Vec<SessionKey> {
+        self.iter().filter(|session| session.memory == Some(link)).map(|session| session.key).collect()
+    }
+
+    /// An operation of the session has been started.
+    #[inline]
+    pub(crate) fn started(&mut self, key: SessionKey) {
+        if let Some(session) = self.get_mut(key) {
+            session.operations += 1;
+        }
+    }
+
+    /// An operation of the session has ended.
+    #[inline]
+    pub(crate) fn ended(&mut self, key: SessionKey) -> Option<&mut ClientSide> {
+        let session = self.get_mut(key)?;
+        session.operations = session.operations.saturating_sub(1);
+        match &mut session.side {
+            Side::Client(client) => Some(client),
+            Side::Server(_) => None,
+        }
+    }
+
+    /// A client session has got its first connection, or lost its last one.
+    pub(crate) fn set_idle(&mut self, key: SessionKey, idle: bool) -> Option<SessionKey> {
+        self.idle.retain(|k| *k != key);
+        if idle {
+            self.idle.push_back(key);
+        }
+        if self.idle.len() > IDLE_MAX { self.idle.pop_front() } else { None }
+    }
+}
+
+impl ClientSide {
+    /// The attachment to `channel`, made if need be; the flag tells that it is new.
+    pub(crate) fn attachment(&mut self, channel: ChannelId) -> (u32, bool) {
+        if let Some((id, _)) = self.attachments.iter().find(|(_, a)| a.channel == channel) {
+            return (*id, false);
+        }
+        let id = self.next_attachment;
+        self.next_attachment = self.next_attachment.wrapping_add(1);
+        let attachment =
+            Attachment { channel, connections: BTreeSet::new(), pulses_sent: 0, refused: None };
+        self.attachments.insert(id, attachment);
+        (id, true)
+    }
+}
+
+impl ServerSide {
+    /// The served operation in `slot`.
+    pub(crate) fn in_slot(&self, slot: u16) -> Option<u32> {
+        self.served.get(usize::from(slot)).copied().filter(|served| *served != NOT_SERVED)
+    }
+
+    pub(crate) fn set_slot(&mut self, slot: u16, served: u32) {
+        let slot = usize::from(slot);
+        if self.served.len() <= slot {
+            self.served.resize(slot + 1, NOT_SERVED);
+        }
+        self.served[slot] = served;
+    }
+}
+
+impl State {
+    /// Starts a session.
+    pub(crate) fn install(&mut self, now: Instant, new: NewSession) -> Result<SessionKey> {
+        let mut params = new.params;
+        let epoll = Arc::clone(&self.epoll);
+        let epoll = epoll_fd(&epoll);
+        let mut memory = None;
+        if let Some(driver) = new.memory {
+            let mtu = u32::try_from(driver.properties().max_frame).unwrap_or(u32::MAX);
+            let mtu = mtu.min(transport::config::MTU_MAX);
+            let address = driver.local_address();
+            let link = self.links.add(epoll, driver)?;
+            params.lanes = vec![LaneParams::reliable(0, link, address, mtu)];
+            memory = Some(link);
+        }
+        let (local, remote) = (params.local, params.peer);
+        let key = match self.transport.open(now, params) {
+            Ok(key) => key,
+            Err(error) => {
+                tracing::warn!(%error, "a session cannot be opened");
+                if let Some(link) = memory {
+                    self.links.remove(epoll, link);
+                }
+                return Err(Errno::EAGAIN);
+            }
+        };
+        let lifeline = new.lifeline.map(|fd| {
+            self.sessions.next_lifeline = self.sessions.next_lifeline.wrapping_add(1);
+            let id = self.sessions.next_lifeline;
+            let data = epoll::EventData::new_u64(LIFELINE | u64::from(id));
+            let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT;
+            if epoll::add(epoll, &fd, data, flags).is_err() {
+                tracing::warn!("the end of a peer cannot be watched");
+            }
+            (id, fd)
+        });
+        let side = match new.side {
+            NewSide::Client(peer) => {
+                self.sessions.peers.insert(peer.clone(), Peering::Open(key));
+                Side::Client(ClientSide {
+                    peer,
+                    attachments: BTreeMap::new(),
+                    next_attachment: 0,
+                    pulses: 0,
+                    slot_waiters: VecDeque::new(),
+                    detached: Vec::new(),
+                })
+            }
+            NewSide::Server(credentials) => Side::Server(ServerSide {
+                credentials: Arc::new(credentials),
+                senders: BTreeMap::new(),
+                served: Vec::new(),
+            }),
+        };
+        let index = key.index();
+        if self.sessions.sessions.len() <= index {
+            self.sessions.sessions.resize_with(index + 1, || None);
+        }
+        self.sessions.sessions[index] = Some(Session {
+            key,
+            local,
+            remote,
+            nd: new.nd,
+            pid: new.pid,
+            incarnation: new.incarnation,
+            memory,
+            lifeline,
+            side,
+            operations: 0,
+        });
+        Ok(key)
+    }
+
+    /// The transport has ended the session; all its operations have ended before.
+    pub(crate) fn session_closed(&mut self, key: SessionKey, cause: Cause) {
+        if self.sessions.get(key).is_none() {
+            return;
+        }
+        let Some(session) = self.sessions.sessions[key.index()].take() else { return };
+        let epoll = Arc::clone(&self.epoll);
+        if let Some((_, fd)) = &session.lifeline {
+            let _ = epoll::delete(&*epoll, fd);
+        }
+        if let Some(link) = session.memory {
+            self.links.remove(epoll_fd(&epoll), link);
+        }
+        self.sessions.idle.retain(|idle| *idle != key);
+        tracing::debug!(session = session.local.0, ?cause, "a session has ended");
+        match session.side {
+            Side::Client(client) => {
+                let current = self.sessions.peers.get(&client.peer);
+                if matches!(current, Some(Peering::Open(current)) if *current == key) {
+                    self.sessions.peers.remove(&client.peer);
+                }
+                for wait in client.slot_waiters {
+                    self.finish(wait, Outcome::Gone);
+                }
+                for attachment in client.attachments.values() {
+                    self.connections_died(&attachment.connections);
+                }
+            }
+            Side::Server(server) => self.clients_gone(key, server),
+        }
+        self.regions.end_session(key);
+        self.node.session_ended(session.local);
+    }
+
+    /// The other end of a lifeline has been closed.
+    pub(crate) fn lifeline_ended(&mut self, now: Instant, id: u32) {
+        let found = self.sessions.iter().find(|session| session.lifeline.as_ref().is_some_and(|l| l.0 == id));
+        if let Some(key) = found.map(|session| session.key) {
+            self.peer_died(now, key, Cause::Server);
+        }
+    }
+
+    /// The peer process is gone for sure. What it has put into the shared memory before still counts.
+    pub(crate) fn peer_died(&mut self, now: Instant, key: SessionKey, cause: Cause) {
+        if let Some(link) = self.sessions.get(key).and_then(|session| session.memory) {
+            for _ in 0..DRAIN_MAX {
+                if self.links.receive(now, link, &mut self.transport, &mut self.regions)
+                    != crate::links::Arrival::Packets
+                {
+                    break;
+                }
+                self.pump(now);
+            }
+        }
+        self.end_session(now, key, cause);
+        self.pump(now);
+    }
+}
+
+impl Shared {
+    /// The session to a process, opened by way of the node daemons if there is none. Blocks for it.
+    pub(crate) fn session_with(&self, nd: Nd, peer: &Peer) -> Result<SessionKey> {
+        let mut state = self.enter()?;
+        loop {
+            match state.sessions.peers.get(peer) {
+                Some(Peering::Open(key)) => return Ok(*key),
+                Some(Peering::Opening) => {
+                    state = self.opened.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+                }
+                None => break,
+            }
+        }
+        state.sessions.peers.insert(peer.clone(), Peering::Opening);
+        drop(state);
+        let opened = self.introduce(nd, peer);
+        let mut state = self.lock();
+        if opened.is_err()
+            && let Some(Peering::Opening) = state.sessions.peers.get(peer)
+        {
+            state.sessions.peers.remove(peer);
+        }
+        drop(state);
+        self.opened.notify_all();
+        opened
+    }
+
+    pub(crate) fn session_stats(&self) -> Vec<SessionStats> {
+        if !self.guard().is_owner() {
+            return Vec::new();
+        }
+        let state = self.lock();
+        state.sessions.iter().map(Session::stats).collect()
+    }
+}
+
+impl Session {
+    /// Whether it runs over memory shared with one process of this node.
+    pub(crate) const fn is_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    pub(crate) const fn remote(&self) -> SessionId {
+        self.remote
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        match self.side {
+            Side::Client(_) => Role::Client,
+            Side::Server(_) => Role::Server,
+        }
+    }
+
+    fn stats(&self) -> SessionStats {
+        let (connections, operations) = match &self.side {
+            Side::Client(client) => {
+                let connections = client.attachments.values().map(|a| a.connections.len());
+                (connections.sum(), self.operations)
+            }
+            Side::Server(server) => {
+                let served = server.served.iter().filter(|served| **served != NOT_SERVED);
+                (server.senders.len(), served.count())
+            }
+        };
+        SessionStats {
+            local: self.local,
+            remote: self.remote,
+            is_client: matches!(self.side, Side::Client(_)),
+            nd: self.nd,
+            pid: self.pid,
+            incarnation: self.incarnation,
+            is_memory: self.is_memory(),
+            connections,
+            operations,
+        }
+    }
+}
+
+/// No served operation in a slot.
+pub(crate) const NOT_SERVED: u32 = u32::MAX;
+/// Mark of lifelines in epoll data; links are below it.
+const LIFELINE: u64 = 1 << 32;
+/// Client sessions kept open without connections, so that opening again is cheap.
+const IDLE_MAX: usize = 16;
+/// Reads of a dead peer's ring: more than a ring holds.
+const DRAIN_MAX: usize = 1024;

@@ -1,0 +1,76 @@
+//! What blocked threads wait for, and how they are woken.
+
+use std::thread::Thread;
+
+use transport::Failure;
+
+/// Names the wait of one blocked thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WaitIndex(u32);
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Replied { status: i64, len: u64 },
+    Refused { errno: u16 },
+    Failed(Failure),
+    /// A pull, a push or a long reply has been carried out.
+    Done,
+    /// The peer of a pull, a push or a long reply is gone.
+    Gone,
+    /// The node daemon's answer is there.
+    Answered,
+}
+
+#[derive(Default)]
+struct Wait {
+    outcome: Option<Outcome>,
+    thread: Option<Thread>,
+}
+
+/// The waits of all blocked threads of an endpoint.
+#[derive(Default)]
+pub(crate) struct Waits {
+    waits: Vec<Wait>,
+    free: Vec<u32>,
+}
+
+impl Waits {
+    /// A fresh wait. Belongs to the calling thread until [`close`](Self::close).
+    pub(crate) fn open(&mut self) -> WaitIndex {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.waits.push(Wait::default());
+            (self.waits.len() - 1) as u32
+        });
+        WaitIndex(index)
+    }
+
+    /// Gives the wait back.
+    pub(crate) fn close(&mut self, index: WaitIndex) {
+        self.waits[index.0 as usize] = Wait::default();
+        self.free.push(index.0);
+    }
+
+    /// Takes the outcome, if there is one.
+    #[inline]
+    pub(crate) fn take(&mut self, index: WaitIndex) -> Option<Outcome> {
+        self.waits[index.0 as usize].outcome.take()
+    }
+
+    /// Sets the outcome and wakes the thread if it is parked; false if it is not.
+    #[inline]
+    pub(crate) fn finish(&mut self, index: WaitIndex, outcome: Outcome) -> bool {
+        let wait = &mut self.waits[index.0 as usize];
+        wait.outcome = Some(outcome);
+        let thread = wait.thread.take();
+        if let Some(thread) = &thread {
+            thread.unpark();
+        }
+        thread.is_some()
+    }
+
+    /// Whom to wake; `None` while the thread is awake.
+    pub(crate) fn set_thread(&mut self, index: WaitIndex, thread: Option<Thread>) {
+        self.waits[index.0 as usize].thread = thread;
+    }
+}
