@@ -205,7 +205,7 @@ impl Sleeper {
         }
     }
 
-    fn sleep(&mut self, driver: &MemoryDriver) {
+    fn sleep(&self, driver: &MemoryDriver) {
         if !driver.arm() {
             self.wait();
         }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,9 +13,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::Outcome;
-use crate::group::{Group, Subject};
+use crate::group::{Group, Subject, Target};
 use crate::namespaces::ADDRESSES;
 use crate::network::Lab;
+use crate::nodes::{NAMES, Nodes, program};
 use crate::pair::{ChildOptions, Figures, Guarded, Kind, Task};
 use crate::place::Placement;
 use crate::stream::rate;
@@ -31,15 +33,20 @@ pub(crate) struct Mounted {
     pub(crate) _alive: Box<dyn std::any::Any>,
 }
 
-pub(crate) fn groups(lab: &Lab) -> Vec<Group> {
+pub(crate) fn groups(nodes: &Nodes) -> Vec<Group> {
     let mut groups = Vec::new();
     for placement in [Placement::Same, Placement::Split] {
-        let sshfs = Shared::new(lab, move |lab| sshfs(lab, placement));
+        let sshfs = Shared::new(nodes, move |nodes| sshfs(nodes.lab(), placement));
+        let own = Shared::new(nodes, move |nodes| slashnet(nodes, placement));
         for (name, kind) in [("write", Kind::FileWrite), ("read", Kind::FileRead)] {
             groups.push(
                 Group::new(format!("file {name}, 256 MiB from another machine"), "MB/s")
                     .placed(placement)
-                    .subject(sshfs.subject("sshfs, aes128-gcm", kind)),
+                    .subject(sshfs.subject("sshfs, aes128-gcm", kind))
+                    .subject(
+                        own.subject("slashnet", kind)
+                            .target(Target::RatioAtLeast(2.0)),
+                    ),
             );
         }
     }
@@ -49,17 +56,17 @@ pub(crate) fn groups(lab: &Lab) -> Vec<Group> {
 /// A mount that several subjects use, made when first needed.
 #[derive(Clone)]
 struct Shared {
-    lab: Lab,
+    nodes: Nodes,
     make: Make,
     made: Rc<RefCell<Option<Result<Mounted, String>>>>,
 }
 
-type Make = Rc<dyn Fn(&Lab) -> Outcome<Mounted>>;
+type Make = Rc<dyn Fn(&Nodes) -> Outcome<Mounted>>;
 
 impl Shared {
-    fn new(lab: &Lab, make: impl Fn(&Lab) -> Outcome<Mounted> + 'static) -> Self {
+    fn new(nodes: &Nodes, make: impl Fn(&Nodes) -> Outcome<Mounted> + 'static) -> Self {
         Self {
-            lab: lab.clone(),
+            nodes: nodes.clone(),
             make: Rc::new(make),
             made: Rc::default(),
         }
@@ -70,7 +77,7 @@ impl Shared {
         Subject::new(name, move |_time| {
             let mut made = shared.made.borrow_mut();
             let made = made.get_or_insert_with(|| {
-                (shared.make)(&shared.lab).map_err(|error| error.to_string())
+                (shared.make)(&shared.nodes).map_err(|error| error.to_string())
             });
             match made {
                 Ok(mounted) => mounted.measure(kind),
@@ -93,8 +100,10 @@ impl Mounted {
             size: SIZE,
             cpu: self.client_cpu,
             at: near.display().to_string(),
+            to: None,
+            network: None,
         };
-        let figures = task.run();
+        let figures = task.run(Duration::ZERO);
         let length = fs::metadata(&far).map(|metadata| metadata.len());
         fs::remove_file(&far)?;
         // The directory entry that the mount has cached must not outlive the file.
@@ -213,7 +222,7 @@ fn sshfs(lab: &Lab, placement: Placement) -> Outcome<Mounted> {
         ),
     )?;
     fs::create_dir_all("/run/sshd")?;
-    let daemon = inside(server, server_cpu, "/usr/sbin/sshd")?
+    let daemon = inside(server, Some(server_cpu), "/usr/sbin/sshd")?
         .args(["-D", "-e", "-f"])
         .arg(&config)
         .stdin(Stdio::null())
@@ -225,7 +234,7 @@ fn sshfs(lab: &Lab, placement: Placement) -> Outcome<Mounted> {
         "port={SSH_PORT},IdentityFile={shown}/key,StrictHostKeyChecking=no,LogLevel=ERROR,\
          UserKnownHostsFile=/dev/null,Ciphers=aes128-gcm@openssh.com"
     );
-    let mount = inside(client, client_cpu, "/usr/bin/sshfs")?
+    let mount = inside(client, Some(client_cpu), "/usr/bin/sshfs")?
         .arg("-f")
         .arg(format!("root@{}:{}", ADDRESSES[1], exported.display()))
         .arg(&mounted)
@@ -243,26 +252,62 @@ fn sshfs(lab: &Lab, placement: Placement) -> Outcome<Mounted> {
     })
 }
 
-/// A command on a CPU of its own in the network namespace of process `pid`.
-pub(crate) fn inside(pid: i32, cpu: usize, program: &str) -> Outcome<Command> {
+fn slashnet(nodes: &Nodes, placement: Placement) -> Outcome<Mounted> {
+    let (client_cpu, server_cpu) = placement.cpus()?;
+    let [client, server] = nodes.lab().pids()?;
+    let [near, far] = &nodes.pair()?.nodes;
+    let directory = memory_directory()?;
+    let (exported, point) = (
+        directory.path().join("exported"),
+        directory.path().join("mounted"),
+    );
+    fs::create_dir(&exported)?;
+    fs::create_dir(&point)?;
+    // Another node's root is nobody here.
+    fs::set_permissions(&exported, fs::Permissions::from_mode(0o777))?;
+    let program = program()?.display().to_string();
+    let path = format!("bench-{}", placement.name());
+    let export = inside(server, Some(server_cpu), &program)?
+        .args(["--dir", &far.directory(), "serve", "export"])
+        .arg(format!("{}=/{path}", exported.display()))
+        .stdin(Stdio::null())
+        .spawn()
+        .map(Guarded)?;
+    near.await_path(&format!("/net/{}/{path}", NAMES[1]))?;
+    let mount = inside(client, Some(client_cpu), &program)?
+        .args(["--dir", &near.directory(), "mount"])
+        .arg(&point)
+        .stdin(Stdio::null())
+        .spawn()
+        .map(Guarded)?;
+    await_mount(&point, Duration::from_secs(10))?;
+    let unmount = Unmount(point.clone());
+    Ok(Mounted {
+        exported,
+        mounted: point.join(NAMES[1]).join(path),
+        client_cpu,
+        _alive: Box::new((unmount, mount, export, directory)),
+    })
+}
+
+/// A command in the network namespace of process `pid`, on one CPU if one is given.
+pub(crate) fn inside(pid: i32, cpu: Option<usize>, program: &str) -> Outcome<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([
-        "enter",
-        "--network",
-        &pid.to_string(),
-        "--cpu",
-        &cpu.to_string(),
-        "--",
-        program,
-    ]);
+    command.args(["enter", "--network", &pid.to_string()]);
+    if let Some(cpu) = cpu {
+        command.args(["--cpu", &cpu.to_string()]);
+    }
+    command.args(["--", program]);
     Ok(command)
 }
 
 /// Goes on as another program in a network namespace, on one CPU. Returns only if that fails.
-pub(crate) fn enter(network: i32, cpu: usize, command: &[String]) -> Outcome<()> {
+pub(crate) fn enter(network: i32, cpu: Option<usize>, command: &[String]) -> Outcome<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     crate::namespaces::enter(network)?;
-    crate::place::pin(cpu)?;
+    if let Some(cpu) = cpu {
+        crate::place::pin(cpu)?;
+    }
     let (program, arguments) = command.split_first().ok_or("a command")?;
     Err(Command::new(program).args(arguments).exec().into())
 }

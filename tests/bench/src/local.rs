@@ -1,12 +1,13 @@
 //! Two processes of one machine.
 
 use crate::group::{Group, Subject, Target};
+use crate::nodes::Nodes;
 use crate::pair::{Kind, Pair, Place};
 use crate::place::Placement;
 
 const KIB: usize = 1024;
 
-pub(crate) fn groups() -> Vec<Group> {
+pub(crate) fn groups(nodes: &Nodes) -> Vec<Group> {
     let mut groups = Vec::new();
     for placement in [Placement::Same, Placement::Split] {
         for (name, size) in [("64 B", 64), ("64 KiB", 64 * KIB), ("1 MiB", KIB * KIB)] {
@@ -27,7 +28,12 @@ pub(crate) fn groups() -> Vec<Group> {
                 );
                 group = group.subject(spin);
             }
-            groups.push(group);
+            let slashnet = slashnet_echo(nodes, size, placement);
+            groups.push(group.subject(match (size, placement) {
+                (64, Placement::Same) => slashnet.target(Target::RatioAtMost(0.9)),
+                (64, Placement::Split) => slashnet.target(Target::ValueAtMost(1.5)),
+                _ => slashnet.target(Target::RatioAtMost(1.0)),
+            }));
         }
     }
     groups
@@ -41,6 +47,25 @@ fn echo(name: &'static str, kind: Kind, size: usize, placement: Placement) -> Su
             cpus: placement.cpus()?,
             client: Place::default(),
             server: Place::default(),
+        };
+        Ok(pair.run(time)?.microseconds())
+    })
+}
+
+fn slashnet_echo(nodes: &Nodes, size: usize, placement: Placement) -> Subject {
+    let nodes = nodes.clone();
+    Subject::new("slashnet", move |time| {
+        let at = Some(nodes.single()?.node.directory());
+        let place = Place {
+            at,
+            ..Place::default()
+        };
+        let pair = Pair {
+            kind: Kind::SlashnetEcho,
+            size,
+            cpus: placement.cpus()?,
+            client: place.clone(),
+            server: place,
         };
         Ok(pair.run(time)?.microseconds())
     })

@@ -8,14 +8,18 @@
 
 mod echo;
 mod files;
+mod footprint;
 mod group;
 mod local;
 mod namespaces;
 mod network;
+mod nodes;
+mod opening;
 mod pair;
 mod place;
 mod report;
 mod samples;
+mod slashnet;
 mod stream;
 mod wire;
 
@@ -63,7 +67,7 @@ enum Role {
         #[arg(long)]
         network: i32,
         #[arg(long)]
-        cpu: usize,
+        cpu: Option<usize>,
         #[arg(last = true)]
         command: Vec<String>,
     },
@@ -96,10 +100,13 @@ fn run(options: &Options) -> Outcome<()> {
         time: Duration::from_millis(options.milliseconds),
     };
     let mut groups: Vec<Group> = Vec::new();
-    groups.extend(local::groups());
     let lab = network::Lab::default();
-    groups.extend(network::groups(&lab));
-    groups.extend(files::groups(&lab));
+    let nodes = nodes::Nodes::new(&lab);
+    groups.extend(local::groups(&nodes));
+    groups.extend(network::groups(&lab, &nodes));
+    groups.extend(opening::groups(&nodes));
+    groups.extend(footprint::groups(&nodes));
+    groups.extend(files::groups(&nodes));
     if let Some(only) = &options.only {
         groups.retain(|group| group.name.contains(only.as_str()));
     }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::samples::quantile;
-use crate::{Outcome, echo, files, namespaces, place, stream};
+use crate::{Outcome, echo, files, namespaces, place, slashnet, stream};
 
 /// What one child does.
 #[derive(Args, Clone, Debug)]
@@ -34,6 +34,9 @@ pub(crate) struct ChildOptions {
     /// The peer's address, or the name of its node.
     #[arg(long)]
     pub(crate) to: Option<String>,
+    /// Processes that the client stops once it is connected, and continues at the end.
+    #[arg(long)]
+    pub(crate) stop: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,6 +57,10 @@ pub(crate) enum Kind {
     QuinnStream,
     FileWrite,
     FileRead,
+    SlashnetEcho,
+    SlashnetBulk,
+    SlashnetSessions,
+    SlashnetOpen,
 }
 
 /// A client and a server, still to be started.
@@ -73,6 +80,7 @@ pub(crate) struct Place {
     pub(crate) network: Option<i32>,
     pub(crate) at: Option<String>,
     pub(crate) to: Option<String>,
+    pub(crate) stop: Vec<u32>,
 }
 
 /// What a client found.
@@ -128,6 +136,9 @@ impl Pair {
         if let Some(to) = &place.to {
             command.args(["--to", to]);
         }
+        for pid in &place.stop {
+            command.args(["--stop", &pid.to_string()]);
+        }
         command.stdin(stdin);
         command.stdout(if side == Side::Client {
             Stdio::piped()
@@ -145,12 +156,16 @@ pub(crate) struct Task {
     pub(crate) size: usize,
     pub(crate) cpu: usize,
     pub(crate) at: String,
+    pub(crate) to: Option<String>,
+    pub(crate) network: Option<i32>,
 }
 
 impl Task {
-    pub(crate) fn run(&self) -> Outcome<Figures> {
+    pub(crate) fn run(&self, time: Duration) -> Outcome<Figures> {
         let place = Place {
             at: Some(self.at.clone()),
+            to: self.to.clone(),
+            network: self.network,
             ..Place::default()
         };
         let pair = Pair {
@@ -161,7 +176,7 @@ impl Task {
             server: Place::default(),
         };
         let none = Stdio::null();
-        let mut child = pair.start(Side::Client, &place, self.cpu, none, Duration::ZERO)?;
+        let mut child = pair.start(Side::Client, &place, self.cpu, none, time)?;
         Figures::parse(&child.output(LONG_PATIENCE)?)
     }
 }
@@ -204,6 +219,14 @@ impl Drop for Guarded {
 }
 
 impl Figures {
+    pub(crate) fn from_sorted(samples: &[u64]) -> Self {
+        Self {
+            median: quantile(samples, 0.5),
+            p99: quantile(samples, 0.99),
+            rate: 0,
+        }
+    }
+
     fn parse(text: &str) -> Outcome<Self> {
         if let Some(reason) = text.strip_prefix("error: ") {
             return Err(reason.trim().into());
@@ -261,6 +284,9 @@ fn child_work(options: &ChildOptions) -> Outcome<Option<Figures>> {
         Kind::TcpStream => stream::run(options, stdin.as_fd()),
         Kind::FileWrite | Kind::FileRead => files::run(options).map(Some),
         Kind::QuinnStream => Err(stream::become_quinn(options)?),
+        Kind::SlashnetEcho | Kind::SlashnetBulk | Kind::SlashnetSessions | Kind::SlashnetOpen => {
+            slashnet::run(options, stdin.as_fd())
+        }
         _ => echo::run(options, stdin.as_fd()),
     }
 }
@@ -285,11 +311,7 @@ pub(crate) fn repeat(
         before = after;
     }
     samples.sort_unstable();
-    Ok(Figures {
-        median: quantile(&samples, 0.5),
-        p99: quantile(&samples, 0.99),
-        rate: 0,
-    })
+    Ok(Figures::from_sorted(&samples))
 }
 
 /// What starting and ending may take besides the measurement.

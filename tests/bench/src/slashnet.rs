@@ -1,0 +1,270 @@
+//! What the children do when Slashnet is measured.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use abi::OpenFlags;
+use abi::system::{Network, Reply, Request};
+use abi::{ChannelFlags, ChannelId, Nd, Pid};
+use client::Namespace;
+use ipc::{Channel, Connection, Endpoint, Message, Received};
+
+use rustix::process::Signal;
+
+use crate::Outcome;
+use crate::pair::{ChildOptions, Figures, Kind, Side, repeat};
+use crate::stream::rate;
+use crate::wire::{hear, tell};
+
+pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
+    if options.kind == Kind::SlashnetOpen {
+        return open(options).map(Some);
+    }
+    let directory = options.at.as_deref().ok_or("the directory of a node")?;
+    if options.side == Side::Server {
+        return serve(options, Path::new(directory), socket).map(|()| None);
+    }
+    let (text, _) = hear(socket)?;
+    let server = Server::parse(&text)?;
+    match options.kind {
+        Kind::SlashnetEcho => echo(options, &server),
+        Kind::SlashnetBulk => bulk(options, &server),
+        Kind::SlashnetSessions => sessions(options, &server, socket),
+        other => Err(format!("{other:?} is not for Slashnet").into()),
+    }
+    .map(Some)
+}
+
+/// Where the server receives, as it told.
+struct Server {
+    pid: Pid,
+    channel: ChannelId,
+}
+
+impl Server {
+    fn parse(text: &str) -> Outcome<Self> {
+        let (pid, channel) = text.split_once(' ').ok_or("pid and channel")?;
+        Ok(Self {
+            pid: Pid(pid.parse()?),
+            channel: ChannelId(channel.parse()?),
+        })
+    }
+
+    fn attach(&self, options: &ChildOptions) -> Outcome<Connection> {
+        let directory = options.at.as_deref().ok_or("the directory of a node")?;
+        let endpoint = Endpoint::connect(Path::new(directory))?;
+        let nd = match &options.to {
+            Some(name) => node(&endpoint, name)?,
+            None => Nd::LOCAL,
+        };
+        Ok(Connection::attach(&endpoint, nd, self.pid, self.channel)?)
+    }
+}
+
+/// The descriptor of the node called `name`.
+fn node(endpoint: &Endpoint, name: &str) -> Outcome<Nd> {
+    let question = Network {
+        nd: Nd::LOCAL,
+        path: name.as_bytes().to_vec(),
+    };
+    match endpoint.request(&Request::Network(question))? {
+        Reply::Redirect(redirect) => Ok(redirect.nd),
+        other => Err(format!("no redirect for {name}: {other:?}").into()),
+    }
+}
+
+fn serve(options: &ChildOptions, directory: &Path, socket: BorrowedFd<'_>) -> Outcome<()> {
+    let endpoint = Endpoint::connect(directory)?;
+    let channel = Channel::create(&endpoint, ChannelFlags::empty())?;
+    tell(
+        socket,
+        &format!("{} {}", endpoint.pid().0, channel.id().0),
+        &[],
+    )?;
+    if options.kind == Kind::SlashnetSessions {
+        return serve_sessions(&channel, socket);
+    }
+    let threads = if options.kind == Kind::SlashnetBulk {
+        DEPTH
+    } else {
+        1
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| answer_all(&channel, options.size, options.kind)))
+            .collect();
+        for worker in workers {
+            worker.join().map_err(|_panic| "a server thread ended")??;
+        }
+        Ok(())
+    })
+}
+
+/// Answers each message when it is here whole: with itself, or with nothing for bulk.
+fn answer_all(channel: &Channel, size: usize, kind: Kind) -> Outcome<()> {
+    let mut bytes = vec![0; size];
+    loop {
+        let Received::Message(message) = channel.receive(&mut bytes)? else {
+            continue;
+        };
+        let len = take_rest(&message, &mut bytes)?;
+        let reply = if kind == Kind::SlashnetEcho {
+            &bytes[..len]
+        } else {
+            &[]
+        };
+        message.reply(i64::try_from(len)?, reply)?;
+    }
+}
+
+fn take_rest(message: &Message, bytes: &mut [u8]) -> Outcome<usize> {
+    let mut len = message.info().received;
+    let whole = usize::try_from(message.info().len)?.min(bytes.len());
+    while len < whole {
+        match message.read_at(len as u64, &mut bytes[len..whole])? {
+            0 => return Err("the message is shorter than announced".into()),
+            count => len += count,
+        }
+    }
+    Ok(len)
+}
+
+fn echo(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
+    let connection = server.attach(options)?;
+    let request = vec![1; options.size];
+    let mut reply = vec![0; options.size];
+    connection.send(&request, &mut reply)?;
+    let _stopped = Stopped::new(&options.stop)?;
+    repeat(options, || {
+        let answer = connection.send(&request, &mut reply)?;
+        if answer.len == options.size {
+            Ok(())
+        } else {
+            Err("a short reply".into())
+        }
+    })
+}
+
+fn bulk(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
+    let connection = server.attach(options)?;
+    let request = vec![1; options.size];
+    connection.send(&request, &mut [])?;
+    let sent = AtomicUsize::new(0);
+    let start = Instant::now();
+    let end = start + Duration::from_millis(options.milliseconds);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..DEPTH)
+            .map(|_| {
+                scope.spawn(|| -> Outcome<()> {
+                    while Instant::now() < end {
+                        connection.send(&request, &mut [])?;
+                        sent.fetch_add(request.len(), Ordering::Relaxed);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().map_err(|_panic| "a client thread ended")??;
+        }
+        Outcome::Ok(())
+    })?;
+    rate(sent.load(Ordering::Relaxed), start.elapsed())
+}
+
+/// Opens a path again and again; the time of closing is not counted.
+fn open(options: &ChildOptions) -> Outcome<Figures> {
+    let directory = options.at.as_deref().ok_or("the directory of a node")?;
+    let path = options.to.as_deref().ok_or("a path")?;
+    let namespace = Namespace::at(Path::new(directory))?;
+    let mut samples = Vec::with_capacity(1 << 16);
+    let end = Instant::now() + Duration::from_millis(options.milliseconds);
+    drop(namespace.open(path, OpenFlags::READ)?);
+    while Instant::now() < end && samples.len() < samples.capacity() {
+        let before = Instant::now();
+        let file = namespace.open(path, OpenFlags::READ)?;
+        samples.push(u64::try_from(before.elapsed().as_nanos())?);
+        drop(file);
+    }
+    samples.sort_unstable();
+    Ok(Figures::from_sorted(&samples))
+}
+
+/// Many sessions from one process; the figure is the server's growth in bytes for each, as a rate.
+fn sessions(options: &ChildOptions, server: &Server, socket: BorrowedFd<'_>) -> Outcome<Figures> {
+    let mut connections = Vec::new();
+    for _ in 0..=options.size {
+        let connection = server.attach(options)?;
+        for _ in 0..MESSAGES {
+            connection.send(&[1; 64], &mut [0; 64])?;
+        }
+        connections.push(connection);
+        if connections.len() == 1 {
+            tell(socket, "begin", &[])?;
+            hear(socket)?;
+        }
+    }
+    tell(socket, "end", &[])?;
+    let (text, _) = hear(socket)?;
+    let grown: u64 = text.parse()?;
+    Ok(Figures {
+        median: 0,
+        p99: 0,
+        rate: grown / options.size as u64,
+    })
+}
+
+fn serve_sessions(channel: &Channel, socket: BorrowedFd<'_>) -> Outcome<()> {
+    std::thread::scope(|scope| {
+        scope.spawn(|| answer_all(channel, 64, Kind::SlashnetEcho));
+        hear(socket)?;
+        let before = resident_bytes("self")?;
+        tell(socket, "begun", &[])?;
+        hear(socket)?;
+        let grown = resident_bytes("self")?.saturating_sub(before);
+        tell(socket, &grown.to_string(), &[])?;
+        Ok(())
+    })
+}
+
+/// Processes that do not run while this lives.
+struct Stopped(Vec<rustix::process::Pid>);
+
+impl Stopped {
+    fn new(pids: &[u32]) -> Outcome<Self> {
+        let mut stopped = Self(Vec::new());
+        for pid in pids {
+            let pid = rustix::process::Pid::from_raw(pid.cast_signed()).ok_or("a pid")?;
+            rustix::process::kill_process(pid, Signal::STOP)?;
+            stopped.0.push(pid);
+        }
+        Ok(stopped)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // It is ours, and nothing more can be done if it has ended meanwhile.
+            let _ = rustix::process::kill_process(*pid, Signal::CONT);
+        }
+    }
+}
+
+/// The resident memory of a process, shared pages included.
+pub(crate) fn resident_bytes(pid: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .ok_or("no VmRSS")?;
+    let kib: u64 = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
+    Ok(kib * 1024)
+}
+
+/// Messages under way at a time in bulk.
+const DEPTH: usize = 4;
+/// Messages in each of many sessions.
+const MESSAGES: u32 = 16;
