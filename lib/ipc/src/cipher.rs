@@ -309,7 +309,8 @@ mod tests {
         }
         for at in order {
             let (header, body) = &packets[at];
-            let opened = server.open(0, at as u64, header, &mut body.clone()).unwrap();
+            let mut body = body.clone();
+            let opened = server.open(0, at as u64, header, &mut body).unwrap();
             assert_eq!(opened, [at as u8; 3], "packet {at}");
         }
     }

@@ -62,6 +62,11 @@ pub fn udp_pair() -> Result<(Endpoint, Endpoint)> {
     Ok((client, server))
 }
 
+/// Ends an endpoint that others still hold, as the end of its process would.
+pub fn shut_down(endpoint: &Endpoint) {
+    endpoint.shared().close();
+}
+
 /// A UDP socket on a free port of the loopback address.
 pub fn bind() -> Result<UdpDriver> {
     UdpDriver::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None).map_err(Errno::from)

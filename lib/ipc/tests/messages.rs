@@ -1,6 +1,8 @@
 //! What a client and a server may rely on, the same over shared memory and over encrypted UDP.
 #![allow(missing_docs)]
 
+extern crate slashnet_ipc as ipc;
+
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -495,7 +497,7 @@ over_both! {
         thread::scope(|scope| {
             let sender = scope.spawn(|| connection.send(b"x", &mut []).unwrap_err());
             let received = message(channel.receive_until(&mut [0; 1], soon()).unwrap());
-            pair.server.shut_down();
+            ipc::direct::shut_down(&pair.server);
             let failure = sender.join().unwrap();
             assert_eq!((failure.errno, failure.delivery), (Errno::ESRCH, Delivery::Unknown));
             assert_eq!(failure.cause, Cause::Server);
@@ -524,7 +526,7 @@ over_both! {
                 assert_eq!(channel.receive_pulse(Some(Instant::now())), Err(Errno::ETIMEDOUT));
                 pair.server.session_stats()[0].operations == 2
             });
-            pair.client.shut_down();
+            ipc::direct::shut_down(&pair.client);
             assert!(received.join().unwrap().is_err() && queued.join().unwrap().is_err());
             let gone = pulse(channel.receive_until(&mut [0; 1], soon()).unwrap());
             assert_eq!((gone.code, gone.sender), (Pulse::DISCONNECT, held.info().sender));
