@@ -58,7 +58,9 @@ impl Carrier for Endpoint {
         channel: ChannelId,
         identity: Option<&Identity>,
     ) -> Result<Arc<dyn Line>> {
-        Ok(Arc::new(Connection::attach_as(self, nd, pid, channel, identity)?))
+        Ok(Arc::new(Connection::attach_as(
+            self, nd, pid, channel, identity,
+        )?))
     }
 }
 

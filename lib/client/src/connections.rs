@@ -49,7 +49,11 @@ impl Connections {
     /// Forgets a connection that has failed, unless another has taken its place.
     pub(crate) fn forget(&self, address: Address, line: &Arc<dyn Line>) {
         let mut table = self.lock();
-        if table.lines.get(&address).is_some_and(|kept| Arc::ptr_eq(&kept.line, line)) {
+        if table
+            .lines
+            .get(&address)
+            .is_some_and(|kept| Arc::ptr_eq(&kept.line, line))
+        {
             table.lines.remove(&address);
         }
     }
@@ -77,12 +81,21 @@ impl Table {
             return first;
         }
         if self.lines.len() >= KEPT_MAX
-            && let Some(oldest) =
-                self.lines.iter().min_by_key(|(_, kept)| kept.used).map(|(address, _)| *address)
+            && let Some(oldest) = self
+                .lines
+                .iter()
+                .min_by_key(|(_, kept)| kept.used)
+                .map(|(address, _)| *address)
         {
             self.lines.remove(&oldest);
         }
-        self.lines.insert(address, Kept { line: Arc::clone(&line), used: self.clock });
+        self.lines.insert(
+            address,
+            Kept {
+                line: Arc::clone(&line),
+                used: self.clock,
+            },
+        );
         line
     }
 }

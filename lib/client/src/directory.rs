@@ -39,8 +39,17 @@ pub struct DirectoryEntry {
 
 #[derive(Debug)]
 enum Part {
-    Server { file: File, candidate: Candidate, cookie: u64 },
-    Tree { namespace: Namespace, nd: Nd, path: Vec<u8>, listed: bool },
+    Server {
+        file: File,
+        candidate: Candidate,
+        cookie: u64,
+    },
+    Tree {
+        namespace: Namespace,
+        nd: Nd,
+        path: Vec<u8>,
+        listed: bool,
+    },
 }
 
 impl Namespace {
@@ -51,24 +60,49 @@ impl Namespace {
     #[doc(alias = "opendir")]
     pub fn read_directory(&self, path: impl AsRef<[u8]>) -> Result<Directory> {
         let flags = OpenFlags::READ | OpenFlags::DIRECTORY;
-        let options = WalkOptions { every: true, ..WalkOptions::default() };
-        let deed = Deed { flags, options, ..Deed::default() };
+        let options = WalkOptions {
+            every: true,
+            ..WalkOptions::default()
+        };
+        let deed = Deed {
+            flags,
+            options,
+            ..Deed::default()
+        };
         let mut parts = VecDeque::new();
         self.perform(path.as_ref(), &deed, &mut |doer| {
             parts.push_back(match doer {
-                Doer::Server { line, candidate, body, .. } => {
+                Doer::Server {
+                    line,
+                    candidate,
+                    body,
+                    ..
+                } => {
                     let opened = Opened::from_bytes(&body)?;
                     let file = File::new(line, candidate, opened, flags);
-                    Part::Server { file, candidate, cookie: 0 }
+                    Part::Server {
+                        file,
+                        candidate,
+                        cookie: 0,
+                    }
                 }
-                Doer::Manager { nd, path } => {
-                    Part::Tree { namespace: self.clone(), nd, path, listed: false }
-                }
+                Doer::Manager { nd, path } => Part::Tree {
+                    namespace: self.clone(),
+                    nd,
+                    path,
+                    listed: false,
+                },
             });
             Ok(())
         })?;
         let seen = (parts.len() > 1).then(HashSet::new);
-        Ok(Directory { parts, seen, ready: VecDeque::new(), space: Vec::new(), failed: false })
+        Ok(Directory {
+            parts,
+            seen,
+            ready: VecDeque::new(),
+            space: Vec::new(),
+            failed: false,
+        })
     }
 }
 
@@ -84,7 +118,9 @@ impl Directory {
         options: &SendOptions<'_>,
     ) -> Result<bool> {
         while self.ready.is_empty() {
-            let Some(part) = self.parts.front_mut() else { return Ok(false) };
+            let Some(part) = self.parts.front_mut() else {
+                return Ok(false);
+            };
             let Some(piece) = part.read(&mut self.space, options)? else {
                 self.parts.pop_front();
                 continue;
@@ -127,7 +163,11 @@ impl Part {
         options: &SendOptions<'_>,
     ) -> Result<Option<Vec<DirectoryEntry>>> {
         match self {
-            Self::Server { file, candidate, cookie } => {
+            Self::Server {
+                file,
+                candidate,
+                cookie,
+            } => {
                 space.resize(PIECE_BYTES, 0);
                 let filled = file.read_directory(*cookie, true, space, options)?;
                 let body = space.get(..filled).ok_or(Errno::EBADMSG)?;
@@ -152,7 +192,12 @@ impl Part {
             }
             // All entries come at once.
             Self::Tree { listed: true, .. } => Ok(None),
-            Self::Tree { namespace, nd, path, listed } => {
+            Self::Tree {
+                namespace,
+                nd,
+                path,
+                listed,
+            } => {
                 let entries = namespace.tree_entries(*nd, path)?;
                 let entry = |entry: abi::system::Entry| DirectoryEntry {
                     ino: entry.inode,

@@ -54,7 +54,13 @@ impl File {
         opened: Opened,
         flags: OpenFlags,
     ) -> Self {
-        Self { line, candidate, opened, flags, closed: AtomicBool::new(false) }
+        Self {
+            line,
+            candidate,
+            opened,
+            flags,
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// The node of the server.
@@ -250,12 +256,17 @@ impl File {
         Rep: for<'a> Decode<'a>,
     {
         let data = argument.to_bytes()?;
-        let request = Request::Devctl { dcmd: control.dcmd(), data: &data };
+        let request = Request::Devctl {
+            dcmd: control.dcmd(),
+            data: &data,
+        };
         let mut body = vec![0; abi::limits::DEVCTL_MAX];
-        let reply = self.call(&request, &mut body, options).map_err(|errno| match errno {
-            Errno::ENOSYS => Errno::ENOTTY,
-            other => other,
-        })?;
+        let reply = self
+            .call(&request, &mut body, options)
+            .map_err(|errno| match errno {
+                Errno::ENOSYS => Errno::ENOTTY,
+                other => other,
+            })?;
         Ok(Rep::from_bytes(filled(&body, &reply))?)
     }
 
@@ -296,7 +307,11 @@ impl File {
         let mut body = [0; 64];
         let reply = self.call(&Request::Lock(lock), &mut body, options)?;
         let body = filled(&body, &reply);
-        Ok(if body.is_empty() { None } else { Some(LockRange::from_bytes(body)?) })
+        Ok(if body.is_empty() {
+            None
+        } else {
+            Some(LockRange::from_bytes(body)?)
+        })
     }
 
     /// Entries of a directory into `space`, from `cookie` on; returns how much of it was filled. To be decoded by
@@ -309,7 +324,11 @@ impl File {
         options: &SendOptions<'_>,
     ) -> Result<usize> {
         let nbytes = u32::try_from(space.len()).unwrap_or(u32::MAX);
-        let request = Request::ReadDirectory(ReadDirectory { cookie, nbytes, with_stat });
+        let request = Request::ReadDirectory(ReadDirectory {
+            cookie,
+            nbytes,
+            with_stat,
+        });
         Ok(self.call(&request, space, options)?.len)
     }
 
@@ -325,7 +344,9 @@ impl File {
     ) -> Result<Reply> {
         let message = request.to_bytes()?;
         let request = [IoSlice::new(&message)];
-        Ok(self.line.send(&request, &mut [IoSliceMut::new(body)], options)?)
+        Ok(self
+            .line
+            .send(&request, &mut [IoSliceMut::new(body)], options)?)
     }
 
     /// Closes the file and says whether the server did. Dropping does the same silently.
@@ -338,7 +359,8 @@ impl File {
     }
 
     fn order(&self, request: &Request<'_>) -> Result {
-        self.call(request, &mut [], &SendOptions::default()).map(drop)
+        self.call(request, &mut [], &SendOptions::default())
+            .map(drop)
     }
 
     fn ask<T: for<'a> Decode<'a>>(
@@ -352,7 +374,11 @@ impl File {
     }
 
     fn notify(&self, events: Events, arm: bool, options: &SendOptions<'_>) -> Result<Events> {
-        self.ask(&Request::Notify(Notify { events, arm }), &mut [0; 8], options)
+        self.ask(
+            &Request::Notify(Notify { events, arm }),
+            &mut [0; 8],
+            options,
+        )
     }
 
     fn read_from(
@@ -362,9 +388,14 @@ impl File {
         options: &SendOptions<'_>,
     ) -> Result<usize> {
         let mut done = 0;
-        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty() || done == 0) {
+        while let Some(rest) = into
+            .get_mut(done..)
+            .filter(|rest| !rest.is_empty() || done == 0)
+        {
             let wanted = rest.len().min(TRANSFER_MAX);
-            let Some(space) = rest.get_mut(..wanted) else { break };
+            let Some(space) = rest.get_mut(..wanted) else {
+                break;
+            };
             let at = offset.map(|offset| offset + done as u64);
             let count = match self.read_once(at, space, options) {
                 Ok(count) => count,
@@ -391,7 +422,9 @@ impl File {
         let length = Request::Read(Read { nbytes, offset }).write_to(&mut message)?;
         let request = [IoSlice::new(message.get(..length).unwrap_or_default())];
         let room = into.len();
-        let reply = self.line.send(&request, &mut [IoSliceMut::new(into)], options)?;
+        let reply = self
+            .line
+            .send(&request, &mut [IoSliceMut::new(into)], options)?;
         let count = usize::try_from(reply.status).map_err(|_| Errno::EBADMSG)?;
         if count > room || count > reply.len {
             return Err(Errno::EBADMSG);
@@ -416,12 +449,7 @@ impl File {
         }
     }
 
-    fn write_once(
-        &self,
-        offset: Offset,
-        bytes: &[u8],
-        options: &SendOptions<'_>,
-    ) -> Result<usize> {
+    fn write_once(&self, offset: Offset, bytes: &[u8], options: &SendOptions<'_>) -> Result<usize> {
         let mut header = [0; Request::WRITE_HEADER_LEN];
         Request::Write { offset, data: &[] }.write_to(&mut header)?;
         let request = [IoSlice::new(&header), IoSlice::new(bytes)];
@@ -444,14 +472,20 @@ impl Drop for File {
             return;
         }
         let deadline = Instant::now().checked_add(CLOSE_LIMIT);
-        let options = SendOptions { deadline, ..SendOptions::default() };
+        let options = SendOptions {
+            deadline,
+            ..SendOptions::default()
+        };
         let _ = self.call(&Request::Close, &mut [], &options);
     }
 }
 
 impl std::fmt::Debug for File {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("File").field("server", &self.candidate).field("flags", &self.flags).finish_non_exhaustive()
+        f.debug_struct("File")
+            .field("server", &self.candidate)
+            .field("flags", &self.flags)
+            .finish_non_exhaustive()
     }
 }
 
@@ -474,9 +508,10 @@ impl io::Write for &File {
 impl io::Seek for &File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let (offset, whence) = match to {
-            SeekFrom::Start(offset) => {
-                (i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?, Whence::Set)
-            }
+            SeekFrom::Start(offset) => (
+                i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?,
+                Whence::Set,
+            ),
             SeekFrom::Current(offset) => (offset, Whence::Current),
             SeekFrom::End(offset) => (offset, Whence::End),
         };

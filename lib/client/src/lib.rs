@@ -27,6 +27,10 @@ mod names;
 mod namespace;
 mod request;
 mod resolver;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use abi::devctl::Devctl;

@@ -2,9 +2,7 @@
 
 use abi::connect::{CombinedReply, ConnectType, Extra, Opened};
 use abi::flags::mode;
-use abi::io::{
-    Chmod, Chown, Request, SetTime, Stat, Statvfs, Truncate, Utime, Xattr, XattrFlags,
-};
+use abi::io::{Chmod, Chown, Request, SetTime, Stat, Statvfs, Truncate, Utime, Xattr, XattrFlags};
 use abi::system::{Reply as NodeReply, Request as NodeRequest, Stat as NodeStat, Unlink};
 use abi::{Candidate, Decode, Encode, Errno, Gid, Nd, OpenFlags, Result, Uid};
 use paths::WalkOptions;
@@ -35,10 +33,20 @@ impl Namespace {
         mode: u32,
     ) -> Result<File> {
         let mode = mode::S_IFREG | mode & mode::PERMISSIONS;
-        let deed = Deed { flags, mode, ..Deed::default() };
+        let deed = Deed {
+            flags,
+            mode,
+            ..Deed::default()
+        };
         let mut file = None;
         self.perform(path.as_ref(), &deed, &mut |doer| {
-            let Doer::Server { line, candidate, body, .. } = doer else {
+            let Doer::Server {
+                line,
+                candidate,
+                body,
+                ..
+            } = doer
+            else {
                 return Err(Errno::EISDIR);
             };
             let opened = Opened::from_bytes(&body)?;
@@ -68,7 +76,13 @@ impl Namespace {
         };
         let mut result = None;
         self.perform(path.as_ref(), &deed, &mut |doer| {
-            let Doer::Server { line, candidate, body, .. } = doer else {
+            let Doer::Server {
+                line,
+                candidate,
+                body,
+                ..
+            } = doer
+            else {
                 return Err(Errno::EISDIR);
             };
             let reply = CombinedReply::from_bytes(&body)?;
@@ -99,9 +113,9 @@ impl Namespace {
 
     fn stat_as(&self, path: &[u8], link: u32) -> Result<Stat> {
         self.combined(path, &Request::Stat, link, &mut |done| match done {
-            Combined::Server { candidate, body, .. } => {
-                Ok(placed(Stat::from_bytes(body)?, &candidate))
-            }
+            Combined::Server {
+                candidate, body, ..
+            } => Ok(placed(Stat::from_bytes(body)?, &candidate)),
             Combined::Manager { nd, path } => self.tree_stat(nd, path),
         })
     }
@@ -131,7 +145,9 @@ impl Namespace {
     pub fn symlink(&self, target: impl AsRef<[u8]>, path: impl AsRef<[u8]>) -> Result {
         let deed = Deed {
             mode: mode::S_IFLNK | 0o777,
-            extra: Extra::Symlink { target: target.as_ref() },
+            extra: Extra::Symlink {
+                target: target.as_ref(),
+            },
             ..Deed::change(ConnectType::Symlink)
         };
         self.make(path.as_ref(), &deed)
@@ -152,7 +168,14 @@ impl Namespace {
     #[doc(alias = "mkfifo")]
     pub fn mknod(&self, path: impl AsRef<[u8]>, mode: u32, rdev: u64) -> Result {
         let extra = Extra::Mknod { rdev };
-        self.make(path.as_ref(), &Deed { mode, extra, ..Deed::change(ConnectType::Mknod) })
+        self.make(
+            path.as_ref(),
+            &Deed {
+                mode,
+                extra,
+                ..Deed::change(ConnectType::Mknod)
+            },
+        )
     }
 
     /// Removes a name that is no directory; also a symbolic link or sticky prefix of the process manager (P46).
@@ -172,7 +195,10 @@ impl Namespace {
     }
 
     fn remove(&self, path: &[u8], mode: u32) -> Result {
-        let deed = Deed { mode, ..Deed::change(ConnectType::Unlink) };
+        let deed = Deed {
+            mode,
+            ..Deed::change(ConnectType::Unlink)
+        };
         self.perform(path, &deed, &mut |doer| match doer {
             Doer::Server { .. } => Ok(()),
             Doer::Manager { nd, path } if nd.is_local() => {
@@ -191,7 +217,10 @@ impl Namespace {
     /// `EXDEV` the two belong to different servers (P37), `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EROFS`.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result {
         let (candidate, old) = self.owner(from.as_ref())?;
-        let extra = Extra::Rename { path: &old, handle: candidate.handle };
+        let extra = Extra::Rename {
+            path: &old,
+            handle: candidate.handle,
+        };
         self.pair(ConnectType::Rename, candidate, extra, to.as_ref())
     }
 
@@ -201,7 +230,10 @@ impl Namespace {
     /// `EXDEV` the two belong to different servers (P37), `EEXIST`, `EPERM` a directory, `EROFS`, `ENOSYS`.
     pub fn link(&self, existing: impl AsRef<[u8]>, new: impl AsRef<[u8]>) -> Result {
         let (candidate, old) = self.owner(existing.as_ref())?;
-        let extra = Extra::Link { path: &old, handle: candidate.handle };
+        let extra = Extra::Link {
+            path: &old,
+            handle: candidate.handle,
+        };
         self.pair(ConnectType::Link, candidate, extra, new.as_ref())
     }
 
@@ -213,16 +245,33 @@ impl Namespace {
         path: &[u8],
     ) -> Result {
         let deed = Deed::change(subtype);
-        let options = WalkOptions { same_server: Some(candidate), ..deed.options };
-        self.make(path, &Deed { extra, options, ..deed })
+        let options = WalkOptions {
+            same_server: Some(candidate),
+            ..deed.options
+        };
+        self.make(
+            path,
+            &Deed {
+                extra,
+                options,
+                ..deed
+            },
+        )
     }
 
     /// Who has the path, and what the path is called there.
     fn owner(&self, path: &[u8]) -> Result<(Candidate, Vec<u8>)> {
-        self.combined(path, &Request::Stat, mode::S_IFLNK, &mut |done| match done {
-            Combined::Server { candidate, path, .. } => Ok((candidate, path.to_vec())),
-            Combined::Manager { .. } => Err(Errno::EXDEV),
-        })
+        self.combined(
+            path,
+            &Request::Stat,
+            mode::S_IFLNK,
+            &mut |done| match done {
+                Combined::Server {
+                    candidate, path, ..
+                } => Ok((candidate, path.to_vec())),
+                Combined::Manager { .. } => Err(Errno::EXDEV),
+            },
+        )
     }
 
     /// A deed that only a server can do.
@@ -255,7 +304,11 @@ impl Namespace {
     /// # Errors
     /// As [`chmod`](Self::chmod).
     pub fn lchown(&self, path: impl AsRef<[u8]>, uid: Option<Uid>, gid: Option<Gid>) -> Result {
-        self.alter(path.as_ref(), &Request::Chown(Chown { uid, gid }), mode::S_IFLNK)
+        self.alter(
+            path.as_ref(),
+            &Request::Chown(Chown { uid, gid }),
+            mode::S_IFLNK,
+        )
     }
 
     /// Changes the times of the last read and the last change of data.
@@ -273,7 +326,11 @@ impl Namespace {
     /// As [`chmod`](Self::chmod).
     #[doc(alias = "lutimes")]
     pub fn lutimens(&self, path: impl AsRef<[u8]>, atime: SetTime, mtime: SetTime) -> Result {
-        self.alter(path.as_ref(), &Request::Utime(Utime { atime, mtime }), mode::S_IFLNK)
+        self.alter(
+            path.as_ref(),
+            &Request::Utime(Utime { atime, mtime }),
+            mode::S_IFLNK,
+        )
     }
 
     /// Sets the length of a file.
@@ -282,10 +339,16 @@ impl Namespace {
     /// `EISDIR`, `EFBIG`, `EROFS`, `EACCES`.
     pub fn truncate(&self, path: impl AsRef<[u8]>, size: u64) -> Result {
         let request = Request::Truncate(Truncate { size });
-        self.combined_as(path.as_ref(), &request, OpenFlags::WRITE, 0, &mut |done| match done {
-            Combined::Server { .. } => Ok(()),
-            Combined::Manager { .. } => Err(Errno::EISDIR),
-        })
+        self.combined_as(
+            path.as_ref(),
+            &request,
+            OpenFlags::WRITE,
+            0,
+            &mut |done| match done {
+                Combined::Server { .. } => Ok(()),
+                Combined::Manager { .. } => Err(Errno::EISDIR),
+            },
+        )
     }
 
     /// Facts about the file system that the path is on.
@@ -293,10 +356,15 @@ impl Namespace {
     /// # Errors
     /// `ENOSYS` it is on none.
     pub fn statvfs(&self, path: impl AsRef<[u8]>) -> Result<Statvfs> {
-        self.combined(path.as_ref(), &Request::Statvfs, 0, &mut |done| match done {
-            Combined::Server { body, .. } => Ok(Statvfs::from_bytes(body)?),
-            Combined::Manager { .. } => Err(Errno::ENOSYS),
-        })
+        self.combined(
+            path.as_ref(),
+            &Request::Statvfs,
+            0,
+            &mut |done| match done {
+                Combined::Server { body, .. } => Ok(Statvfs::from_bytes(body)?),
+                Combined::Manager { .. } => Err(Errno::ENOSYS),
+            },
+        )
     }
 
     /// The value of an extended attribute.
@@ -390,15 +458,32 @@ impl Namespace {
             flags,
             mode: link,
             extra: Extra::Combined(&io),
-            options: WalkOptions { no_follow: link != 0, ..WalkOptions::default() },
-            room: Deed::default().room + if xattr { abi::limits::XATTR_VALUE_MAX } else { 0 },
+            options: WalkOptions {
+                no_follow: link != 0,
+                ..WalkOptions::default()
+            },
+            room: Deed::default().room
+                + if xattr {
+                    abi::limits::XATTR_VALUE_MAX
+                } else {
+                    0
+                },
         };
         let mut result = None;
         self.perform(path, &deed, &mut |doer| {
             result = Some(match &doer {
-                Doer::Server { candidate, path, body, .. } => {
+                Doer::Server {
+                    candidate,
+                    path,
+                    body,
+                    ..
+                } => {
                     let body = CombinedReply::from_bytes(body)?.body;
-                    take(Combined::Server { candidate: *candidate, path, body })?
+                    take(Combined::Server {
+                        candidate: *candidate,
+                        path,
+                        body,
+                    })?
                 }
                 Doer::Manager { nd, path } => take(Combined::Manager { nd: *nd, path })?,
             });
@@ -408,7 +493,10 @@ impl Namespace {
     }
 
     fn describe(&self, nd: Nd, path: &[u8]) -> Result<abi::system::Description> {
-        match self.ask(&NodeRequest::Stat(NodeStat { nd, path: path.to_vec() }))? {
+        match self.ask(&NodeRequest::Stat(NodeStat {
+            nd,
+            path: path.to_vec(),
+        }))? {
             NodeReply::Described(description) => Ok(description),
             _ => Err(Errno::EBADMSG),
         }
@@ -441,14 +529,25 @@ impl Namespace {
 
 /// Who answered a combined message.
 enum Combined<'a> {
-    Server { candidate: Candidate, path: &'a [u8], body: &'a [u8] },
-    Manager { nd: Nd, path: &'a [u8] },
+    Server {
+        candidate: Candidate,
+        path: &'a [u8],
+        body: &'a [u8],
+    },
+    Manager {
+        nd: Nd,
+        path: &'a [u8],
+    },
 }
 
 /// A server's attributes with what only the client knows: where the server is.
 pub(crate) fn placed(stat: Stat, candidate: &Candidate) -> Stat {
     let own = u64::from(candidate.pid.0) << 32 | u64::from(candidate.handle.0);
-    Stat { node: candidate.nd, dev: if stat.dev == 0 { own } else { stat.dev }, ..stat }
+    Stat {
+        node: candidate.nd,
+        dev: if stat.dev == 0 { own } else { stat.dev },
+        ..stat
+    }
 }
 
 /// The device that directories of managers are on: no server's process has the number 1.

@@ -87,7 +87,11 @@ impl Namespace {
     /// others get `EPERM` with the first call.
     #[must_use]
     pub fn as_user(&self, identity: Identity) -> Self {
-        Self { connections: Arc::default(), identity: Some(Arc::new(identity)), ..self.clone() }
+        Self {
+            connections: Arc::default(),
+            identity: Some(Arc::new(identity)),
+            ..self.clone()
+        }
     }
 
     /// Calls by path on the result end with `EINTR` once `interrupt` is triggered. Files opened by it are not
@@ -109,7 +113,10 @@ impl Namespace {
 
     pub(crate) fn options(&self) -> SendOptions<'_> {
         SendOptions {
-            deadline: self.waiting.limit.and_then(|limit| Instant::now().checked_add(limit)),
+            deadline: self
+                .waiting
+                .limit
+                .and_then(|limit| Instant::now().checked_add(limit)),
             interrupt: self.waiting.interrupt.as_ref(),
             priority: None,
         }
@@ -136,7 +143,8 @@ impl Namespace {
         channel: ChannelId,
         handle: Handle,
     ) -> Result<Registration> {
-        self.endpoint()?.attach_prefix(path.as_ref(), flags, file_type, channel, handle)
+        self.endpoint()?
+            .attach_prefix(path.as_ref(), flags, file_type, channel, handle)
     }
 
     /// Makes a symbolic link in the process manager, which needs no file system (P60, `ln -sP`).
@@ -144,12 +152,11 @@ impl Namespace {
     /// # Errors
     /// `EPERM` not allowed, `EBUSY` there is one at this path already (P61), `ENAMETOOLONG`.
     #[doc(alias = "pathmgr_symlink")]
-    pub fn link_process_manager(
-        &self,
-        target: impl AsRef<[u8]>,
-        path: impl AsRef<[u8]>,
-    ) -> Result {
-        let link = Link { path: path.as_ref().to_vec(), target: target.as_ref().to_vec() };
+    pub fn link_process_manager(&self, target: impl AsRef<[u8]>, path: impl AsRef<[u8]>) -> Result {
+        let link = Link {
+            path: path.as_ref().to_vec(),
+            target: target.as_ref().to_vec(),
+        };
         self.order(&Request::Link(link))
     }
 
@@ -159,7 +166,9 @@ impl Namespace {
     /// `ENOENT`, `EPERM`, and those of P46.
     #[doc(alias = "pathmgr_unlink")]
     pub fn unlink_process_manager(&self, path: impl AsRef<[u8]>) -> Result {
-        self.order(&Request::Unlink(Unlink { path: path.as_ref().to_vec() }))
+        self.order(&Request::Unlink(Unlink {
+            path: path.as_ref().to_vec(),
+        }))
     }
 
     /// A table of the node, all pieces of it. `nd` counts for [`QueryKind::Prefixes`] only.
@@ -220,8 +229,15 @@ impl Namespace {
     pub(crate) fn tree_entries(&self, nd: Nd, path: &[u8]) -> Result<Vec<abi::system::Entry>> {
         let mut entries: Vec<abi::system::Entry> = Vec::new();
         loop {
-            let after = entries.last().map(|entry| entry.name.clone()).unwrap_or_default();
-            let list = List { nd, path: path.to_vec(), after };
+            let after = entries
+                .last()
+                .map(|entry| entry.name.clone())
+                .unwrap_or_default();
+            let list = List {
+                nd,
+                path: path.to_vec(),
+                after,
+            };
             let Reply::Listing(listing) = self.ask(&Request::List(list))? else {
                 return Err(Errno::EBADMSG);
             };
@@ -243,7 +259,9 @@ impl Namespace {
 
 impl std::fmt::Debug for Namespace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Namespace").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Namespace")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -251,7 +269,8 @@ impl std::fmt::Debug for Namespace {
 fn process_umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o022)
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(0o022)
 }
 
 /// Pieces of a table that are put together; each is up to 64 KiB.

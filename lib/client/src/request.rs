@@ -27,7 +27,12 @@ pub(crate) struct Deed<'a> {
 
 /// Who did it.
 pub(crate) enum Doer {
-    Server { line: Arc<dyn Line>, candidate: Candidate, path: Vec<u8>, body: Vec<u8> },
+    Server {
+        line: Arc<dyn Line>,
+        candidate: Candidate,
+        path: Vec<u8>,
+        body: Vec<u8>,
+    },
     /// A process manager has to: the path is a directory of its tree, or a symlink itself.
     Manager { nd: Nd, path: Vec<u8> },
 }
@@ -51,9 +56,21 @@ impl Default for Deed<'_> {
 impl Deed<'_> {
     /// A change of what is there, which a server may have no callout for (P37).
     pub(crate) fn change(subtype: ConnectType) -> Self {
-        let intent = if subtype == ConnectType::Link { Intent::Link } else { Intent::Change };
-        let options = WalkOptions { no_follow: true, intent, ..WalkOptions::default() };
-        Self { subtype, options, ..Self::default() }
+        let intent = if subtype == ConnectType::Link {
+            Intent::Link
+        } else {
+            Intent::Change
+        };
+        let options = WalkOptions {
+            no_follow: true,
+            intent,
+            ..WalkOptions::default()
+        };
+        Self {
+            subtype,
+            options,
+            ..Self::default()
+        }
     }
 }
 
@@ -102,12 +119,20 @@ impl Namespace {
 
 impl<'a> Attempt<'a> {
     const fn new(namespace: &'a Namespace, deed: &'a Deed<'a>) -> Self {
-        Self { namespace, deed, kept_for: None, doubtful: false, missed: false }
+        Self {
+            namespace,
+            deed,
+            kept_for: None,
+            doubtful: false,
+            missed: false,
+        }
     }
 
     /// Whether kept answers may have been wrong, and nothing was done yet.
     fn is_worth_repeating(&self, errno: Errno) -> bool {
-        let Some(kept_for) = self.kept_for else { return false };
+        let Some(kept_for) = self.kept_for else {
+            return false;
+        };
         if self.doubtful {
             return false;
         }
@@ -125,25 +150,41 @@ impl<'a> Attempt<'a> {
             let step = walk.next();
             let answer = match &step {
                 Step::Done(outcome) => return *outcome,
-                Step::Resolve { nd, path, file_type, no_follow } => self.ask(&Question::Resolve {
+                Step::Resolve {
+                    nd,
+                    path,
+                    file_type,
+                    no_follow,
+                } => self.ask(&Question::Resolve {
                     nd: *nd,
                     path: path.clone(),
                     file_type: *file_type,
                     no_follow: *no_follow,
                 }),
-                Step::Network { nd, path } => {
-                    self.ask(&Question::Network { nd: *nd, path: path.clone() })
-                }
+                Step::Network { nd, path } => self.ask(&Question::Network {
+                    nd: *nd,
+                    path: path.clone(),
+                }),
                 Step::Own { nd, path, .. } => {
-                    let doer = Doer::Manager { nd: *nd, path: path.clone() };
+                    let doer = Doer::Manager {
+                        nd: *nd,
+                        path: path.clone(),
+                    };
                     accept(doer).map_or_else(Answer::Failed, |()| Answer::Done)
                 }
-                Step::Connect { candidate, path, path_flags, file_type, .. } => {
-                    self.connect(candidate, path, (*path_flags, *file_type), accept)
-                }
-                Step::Probe { candidate, path, path_flags, file_type } => {
-                    self.probe(candidate, path, (*path_flags, *file_type))
-                }
+                Step::Connect {
+                    candidate,
+                    path,
+                    path_flags,
+                    file_type,
+                    ..
+                } => self.connect(candidate, path, (*path_flags, *file_type), accept),
+                Step::Probe {
+                    candidate,
+                    path,
+                    path_flags,
+                    file_type,
+                } => self.probe(candidate, path, (*path_flags, *file_type)),
             };
             observe(&step, &answer);
             walk.answered(answer);
@@ -179,7 +220,12 @@ impl<'a> Attempt<'a> {
         match understood(&reply, &body) {
             Ok(Answer::Done) => {
                 let candidate = *candidate;
-                let doer = Doer::Server { line, candidate, path: path.to_vec(), body };
+                let doer = Doer::Server {
+                    line,
+                    candidate,
+                    path: path.to_vec(),
+                    body,
+                };
                 accept(doer).map_or_else(Answer::Failed, |()| Answer::Done)
             }
             Ok(answer) => answer,
@@ -226,7 +272,9 @@ impl<'a> Attempt<'a> {
         for _ in 0..2 {
             let carrier = namespace.resolver.carrier().as_ref();
             let attached =
-                namespace.connections.get(carrier, address, namespace.identity.as_deref());
+                namespace
+                    .connections
+                    .get(carrier, address, namespace.identity.as_deref());
             let kept = match attached {
                 Ok(kept) => kept,
                 Err(errno) => {
@@ -234,7 +282,11 @@ impl<'a> Attempt<'a> {
                     return Err(errno);
                 }
             };
-            let own = if stays { kept.duplicate() } else { Ok(Arc::clone(&kept)) };
+            let own = if stays {
+                kept.duplicate()
+            } else {
+                Ok(Arc::clone(&kept))
+            };
             let sent = own.map_err(|errno| local(errno)).and_then(|line| {
                 let request = [IoSlice::new(message)];
                 let mut room = [IoSliceMut::new(body)];
@@ -274,7 +326,10 @@ fn local(errno: Errno) -> Failure {
 
 /// Whether the caller gave up, so that nothing is wrong with the connection.
 fn ended_here(failure: &Failure) -> bool {
-    matches!(failure.cause, ipc::Cause::Interrupted | ipc::Cause::TimedOut)
+    matches!(
+        failure.cause,
+        ipc::Cause::Interrupted | ipc::Cause::TimedOut
+    )
 }
 
 fn message(

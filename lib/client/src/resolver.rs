@@ -19,7 +19,12 @@ use crate::carrier::Carrier;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Question {
     /// Process manager of `nd`: who owns the path?
-    Resolve { nd: Nd, path: Vec<u8>, file_type: FileType, no_follow: bool },
+    Resolve {
+        nd: Nd,
+        path: Vec<u8>,
+        file_type: FileType,
+        no_follow: bool,
+    },
     /// Network manager of `nd`: whose process manager? The path is what follows `/net/`.
     Network { nd: Nd, path: Vec<u8> },
 }
@@ -57,7 +62,10 @@ enum Standing {
 
 impl Resolver {
     pub(crate) fn new(carrier: Arc<dyn Carrier>) -> Self {
-        Self { carrier, kept: Mutex::new(Kept::default()) }
+        Self {
+            carrier,
+            kept: Mutex::new(Kept::default()),
+        }
     }
 
     pub(crate) fn carrier(&self) -> &Arc<dyn Carrier> {
@@ -91,7 +99,8 @@ impl Resolver {
             if kept.answers.len() >= ANSWERS_MAX {
                 kept.answers.clear();
             }
-            kept.answers.insert(question.clone(), (begun, reply.clone()));
+            kept.answers
+                .insert(question.clone(), (begun, reply.clone()));
             match (question, reply) {
                 (Question::Resolve { nd, file_type, .. }, Reply::Resolved(resolved)) => {
                     kept.meet(*nd, *file_type, resolved)
@@ -111,15 +120,26 @@ impl Resolver {
 
     /// Whether no other prefix lies below this one.
     fn is_undivided(&self, prefix: &Prefix) -> Result<bool> {
-        let path = if prefix.path.is_empty() { b"/".to_vec() } else { prefix.path.clone() };
-        let list = List { nd: prefix.nd, path, after: Vec::new() };
-        match self.carrier.request(&Request::List(list))? {
-            Reply::Listing(listing) => Ok(listing.entries.is_empty() && !listing.more),
+        let path = if prefix.path.is_empty() {
+            b"/".to_vec()
+        } else {
+            prefix.path.clone()
+        };
+        let list = List {
+            nd: prefix.nd,
+            path,
+            after: Vec::new(),
+        };
+        let answer = match self.carrier.request(&Request::List(list)) {
+            Ok(Reply::Error(refusal)) => Err(refusal.errno),
+            answer => answer,
+        };
+        match answer {
+            Ok(Reply::Listing(listing)) => Ok(listing.entries.is_empty() && !listing.more),
+            Ok(_) => Err(Errno::EBADMSG),
             // Not a directory of the tree: nothing is below it.
-            Reply::Error(refusal) if matches!(refusal.errno, Errno::ENOENT | Errno::ENOTDIR) => {
-                Ok(true)
-            }
-            _ => Ok(false),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(true),
+            Err(errno) => Err(errno),
         }
     }
 
@@ -127,7 +147,10 @@ impl Resolver {
     fn kept(&self, generation: u64) -> MutexGuard<'_, Kept> {
         let mut kept = self.lock();
         if kept.generation != generation {
-            *kept = Kept { generation, ..Kept::default() };
+            *kept = Kept {
+                generation,
+                ..Kept::default()
+            };
         }
         kept
     }
@@ -140,9 +163,17 @@ impl Resolver {
 impl Question {
     fn request(&self) -> Request {
         match self.clone() {
-            Self::Resolve { nd, path, file_type, no_follow } => {
-                Request::Resolve(Resolve { nd, path, file_type, no_follow })
-            }
+            Self::Resolve {
+                nd,
+                path,
+                file_type,
+                no_follow,
+            } => Request::Resolve(Resolve {
+                nd,
+                path,
+                file_type,
+                no_follow,
+            }),
             Self::Network { nd, path } => Request::Network(Network { nd, path }),
         }
     }
@@ -153,16 +184,34 @@ impl Kept {
         if let Some(reply) = self.answers.get(question) {
             return Some(reply.clone());
         }
-        let Question::Resolve { nd, path, file_type, .. } = question else { return None };
+        let Question::Resolve {
+            nd,
+            path,
+            file_type,
+            ..
+        } = question
+        else {
+            return None;
+        };
         let (path, path_flags) = plain(path)?;
         // The longest prefix decides; at every slash of the path one may end.
-        let ends = (1..path.len()).rev().filter(|&at| path.get(at) == Some(&b'/'));
+        let ends = (1..path.len())
+            .rev()
+            .filter(|&at| path.get(at) == Some(&b'/'));
         for end in ends.chain([0]) {
-            let prefix = Prefix { nd: *nd, file_type: *file_type, path: path[..end].to_vec() };
+            let prefix = Prefix {
+                nd: *nd,
+                file_type: *file_type,
+                path: path[..end].to_vec(),
+            };
             match self.prefixes.get(&prefix) {
                 Some(Standing::Undivided(given, resolved)) => {
                     let candidates = resolved.candidates.clone();
-                    let resolved = Resolved { path: path.to_vec(), path_flags, candidates };
+                    let resolved = Resolved {
+                        path: path.to_vec(),
+                        path_flags,
+                        candidates,
+                    };
                     return Some((*given, Reply::Resolved(resolved)));
                 }
                 Some(_) => return None,
@@ -175,14 +224,21 @@ impl Kept {
     /// Notes that a path below a prefix was resolved. Returns the prefix when it is worth finding out whether it
     /// is undivided: at the second time.
     fn meet(&mut self, nd: Nd, file_type: FileType, resolved: &Resolved) -> Option<Prefix> {
-        let longest = resolved.candidates.iter().max_by_key(|candidate| candidate.prefix_len)?;
+        let longest = resolved
+            .candidates
+            .iter()
+            .max_by_key(|candidate| candidate.prefix_len)?;
         let end = usize::from(longest.prefix_len);
         let is_below = resolved.path.len() > end;
         if !is_below || !longest.flags.contains(AttachFlags::DIR) {
             return None;
         }
         let path = resolved.path.get(..end)?.to_vec();
-        let prefix = Prefix { nd, file_type, path };
+        let prefix = Prefix {
+            nd,
+            file_type,
+            path,
+        };
         if self.prefixes.len() >= PREFIXES_MAX {
             self.prefixes.clear();
         }
@@ -200,10 +256,19 @@ impl Kept {
 /// A manager's reply in the walk's terms.
 pub(crate) fn answer_of(reply: Reply) -> Answer {
     match reply {
-        Reply::Resolved(Resolved { path, path_flags, candidates }) => {
-            Answer::Resolved { path, path_flags, candidates }
-        }
-        Reply::Symlink(symlink) => Answer::Symlink { path: symlink.path, absolute: symlink.absolute },
+        Reply::Resolved(Resolved {
+            path,
+            path_flags,
+            candidates,
+        }) => Answer::Resolved {
+            path,
+            path_flags,
+            candidates,
+        },
+        Reply::Symlink(symlink) => Answer::Symlink {
+            path: symlink.path,
+            absolute: symlink.absolute,
+        },
         Reply::Redirect(to) => {
             let candidate = Candidate {
                 nd: to.nd,
@@ -215,7 +280,11 @@ pub(crate) fn answer_of(reply: Reply) -> Answer {
                 prefix_len: 0,
             };
             let path_flags = PathFlags::empty();
-            Answer::Redirect(Redirect { candidates: vec![candidate], path: to.path, path_flags })
+            Answer::Redirect(Redirect {
+                candidates: vec![candidate],
+                path: to.path,
+                path_flags,
+            })
         }
         Reply::Error(refusal) => Answer::Failed(refusal.errno),
         _ => Answer::Failed(Errno::EBADMSG),
@@ -238,4 +307,3 @@ fn plain(path: &[u8]) -> Option<(&[u8], PathFlags)> {
 const ANSWERS_MAX: usize = 4096;
 /// Prefixes of which the standing is kept; all are dropped when there are more.
 const PREFIXES_MAX: usize = 256;
-

@@ -72,17 +72,38 @@ impl Namespace {
     /// # Errors
     /// Those of asking the node for names; never those of the open itself.
     pub fn trace(&self, path: impl AsRef<[u8]>, flags: OpenFlags) -> Result<Vec<TraceStep>> {
-        self.resolver.forget();
-        let names: Vec<(Nd, String)> =
-            self.nodes()?.into_iter().map(|row| (row.nd, row.name.to_string())).collect();
+        let names: Vec<(Nd, String)> = self
+            .nodes()?
+            .into_iter()
+            .map(|row| (row.nd, row.name.to_string()))
+            .collect();
         let name = |nd: Nd| {
             let known = names.iter().find(|(known, _)| known.same_node(nd));
             known.map_or_else(|| format!("node {}", nd.node()), |(_, name)| name.clone())
         };
+        self.trace_with(path, flags, &name)
+    }
+
+    pub(crate) fn trace_with(
+        &self,
+        path: impl AsRef<[u8]>,
+        flags: OpenFlags,
+        name: &dyn Fn(Nd) -> String,
+    ) -> Result<Vec<TraceStep>> {
+        self.resolver.forget();
         let mut steps = Vec::new();
-        let deed = Deed { flags, ..Deed::default() };
+        let deed = Deed {
+            flags,
+            ..Deed::default()
+        };
         let mut accept = |doer| {
-            if let Doer::Server { line, candidate, body, .. } = doer {
+            if let Doer::Server {
+                line,
+                candidate,
+                body,
+                ..
+            } = doer
+            {
                 let opened = abi::Decode::from_bytes(&body)?;
                 drop(File::new(line, candidate, opened, flags));
             }
@@ -90,7 +111,7 @@ impl Namespace {
         };
         let mut observe = |step: &Step, answer: &Answer| {
             let number = steps.len() + 1;
-            steps.extend(told(number, step, answer, &name));
+            steps.extend(told(number, step, answer, name));
         };
         let outcome = self.perform_observed(path.as_ref(), &deed, &mut accept, &mut observe);
         match (outcome, steps.is_empty()) {
@@ -109,18 +130,47 @@ fn told(
 ) -> Option<TraceStep> {
     let (asked, path) = match step {
         Step::Resolve { nd, path, .. } => {
-            let seen = if nd.is_local() { path.clone() } else { relative(path) };
-            (Asked::ProcessManager { node: name(*nd), nd: *nd }, seen)
+            let seen = if nd.is_local() {
+                path.clone()
+            } else {
+                relative(path)
+            };
+            (
+                Asked::ProcessManager {
+                    node: name(*nd),
+                    nd: *nd,
+                },
+                seen,
+            )
         }
-        Step::Own { nd, path, .. } => {
-            (Asked::ProcessManager { node: name(*nd), nd: *nd }, relative(path))
+        Step::Own { nd, path, .. } => (
+            Asked::ProcessManager {
+                node: name(*nd),
+                nd: *nd,
+            },
+            relative(path),
+        ),
+        Step::Network { nd, path } => (
+            Asked::NetworkManager {
+                node: name(*nd),
+                nd: *nd,
+            },
+            path.clone(),
+        ),
+        Step::Connect {
+            candidate, path, ..
         }
-        Step::Network { nd, path } => {
-            (Asked::NetworkManager { node: name(*nd), nd: *nd }, path.clone())
-        }
-        Step::Connect { candidate, path, .. } | Step::Probe { candidate, path, .. } => {
+        | Step::Probe {
+            candidate, path, ..
+        } => {
             let node = name(candidate.nd);
-            (Asked::Server { node, candidate: *candidate }, path.clone())
+            (
+                Asked::Server {
+                    node,
+                    candidate: *candidate,
+                },
+                path.clone(),
+            )
         }
         Step::Done(_) => return None,
     };
@@ -139,7 +189,12 @@ fn told(
         Answer::FileType(_) => Answered::Failed(Errno::ENOSYS),
         Answer::Failed(errno) => Answered::Failed(*errno),
     };
-    Some(TraceStep { number, asked, path, answer })
+    Some(TraceStep {
+        number,
+        asked,
+        path,
+        answer,
+    })
 }
 
 fn relative(path: &[u8]) -> Vec<u8> {
@@ -149,7 +204,10 @@ fn relative(path: &[u8]) -> Vec<u8> {
 fn asked_of(candidate: &Candidate, name: &dyn Fn(Nd) -> String) -> Asked {
     let (node, nd) = (name(candidate.nd), candidate.nd);
     if candidate.pid != abi::Pid::PROCESS_MANAGER {
-        Asked::Server { node, candidate: *candidate }
+        Asked::Server {
+            node,
+            candidate: *candidate,
+        }
     } else if candidate.chid == abi::system::NETWORK_MANAGER {
         Asked::NetworkManager { node, nd }
     } else {
@@ -162,8 +220,15 @@ impl fmt::Display for Asked {
         match self {
             Self::ProcessManager { node, .. } => write!(f, "{node} process manager"),
             Self::NetworkManager { node, .. } => write!(f, "{node} network manager"),
-            Self::Server { node, candidate: to } => {
-                write!(f, "{node} pid {}, channel {}, handle {}", to.pid, to.chid, to.handle)
+            Self::Server {
+                node,
+                candidate: to,
+            } => {
+                write!(
+                    f,
+                    "{node} pid {}, channel {}, handle {}",
+                    to.pid, to.chid, to.handle
+                )
             }
         }
     }

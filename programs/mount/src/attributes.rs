@@ -44,7 +44,10 @@ pub(crate) const fn listed_kind(file_mode: u32) -> u32 {
 
 /// Whether a read may wait for as long as it likes.
 pub(crate) const fn is_device(file_mode: u32) -> bool {
-    matches!(file_mode & mode::S_IFMT, mode::S_IFCHR | mode::S_IFBLK | mode::S_IFIFO | 0)
+    matches!(
+        file_mode & mode::S_IFMT,
+        mode::S_IFCHR | mode::S_IFBLK | mode::S_IFIFO | 0
+    )
 }
 
 /// One number for file, device and node, because all of the mount is one device to `cp`, `tar` and `find`: equal
@@ -77,9 +80,13 @@ pub(crate) fn set_time(when: Option<When>) -> SetTime {
     match when {
         None => SetTime::Keep,
         Some(When::Now) => SetTime::Now,
-        Some(When::At { seconds, nanoseconds }) => {
-            SetTime::At(TimeSpec { seconds, nanos: nanoseconds })
-        }
+        Some(When::At {
+            seconds,
+            nanoseconds,
+        }) => SetTime::At(TimeSpec {
+            seconds,
+            nanos: nanoseconds,
+        }),
     }
 }
 
@@ -114,19 +121,36 @@ mod tests {
 
     #[test]
     fn files_of_different_nodes_are_never_taken_for_links() {
-        let stat = Stat { ino: 77, dev: 5, ..Stat::default() };
-        let elsewhere = Stat { node: Nd(2), ..stat };
+        let stat = Stat {
+            ino: 77,
+            dev: 5,
+            ..Stat::default()
+        };
+        let elsewhere = Stat {
+            node: Nd(2),
+            ..stat
+        };
         let other_device = Stat { dev: 6, ..stat };
         assert_ne!(inode(&stat), inode(&elsewhere));
         assert_ne!(inode(&stat), inode(&other_device));
         // The link policy in the upper half is not part of the node.
-        assert_eq!(inode(&Stat { node: Nd::new(2, 3), ..stat }), inode(&elsewhere));
+        assert_eq!(
+            inode(&Stat {
+                node: Nd::new(2, 3),
+                ..stat
+            }),
+            inode(&elsewhere)
+        );
     }
 
     #[test]
     fn access_follows_owner_group_and_others() {
-        let stat =
-            Stat { mode: 0o100_640, uid: Uid(10), gid: Gid(20), ..Stat::default() };
+        let stat = Stat {
+            mode: 0o100_640,
+            uid: Uid(10),
+            gid: Gid(20),
+            ..Stat::default()
+        };
         assert!(allows(&stat, 10, &[], 6));
         assert!(allows(&stat, 11, &[20], 4));
         assert!(!allows(&stat, 11, &[20], 2));

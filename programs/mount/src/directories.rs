@@ -30,8 +30,16 @@ impl PathSpace {
     pub(crate) fn open_directory(&self, call: &Call<'_>) -> Result<Answer> {
         let path = self.path(call)?;
         let reader = call.view.read_directory(&path)?;
-        let state = State { reader: Some(reader), entries: Vec::new(), read: call.begun };
-        let listed = Listed { path, view: call.view.clone(), state: Mutex::new(state) };
+        let state = State {
+            reader: Some(reader),
+            entries: Vec::new(),
+            read: call.begun,
+        };
+        let listed = Listed {
+            path,
+            view: call.view.clone(),
+            state: Mutex::new(state),
+        };
         Ok(reply::opened(self.directories.insert(listed), 0))
     }
 
@@ -48,7 +56,11 @@ impl PathSpace {
         if offset == 0 && !state.entries.is_empty() {
             // Rewound: what is there now counts.
             let reader = listed.view.read_directory(&listed.path)?;
-            *state = State { reader: Some(reader), entries: Vec::new(), read: call.begun };
+            *state = State {
+                reader: Some(reader),
+                entries: Vec::new(),
+                read: call.begun,
+            };
         }
         let mut listing = Listing::new(room);
         let mut at = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
@@ -63,7 +75,9 @@ impl PathSpace {
                 if at - DOTS.len() >= state.entries.len() && !state.read_on(call)? {
                     break;
                 }
-                let Some(entry) = state.entries.get(at - DOTS.len()) else { break };
+                let Some(entry) = state.entries.get(at - DOTS.len()) else {
+                    break;
+                };
                 if !listing.fits(&entry.name, plus) {
                     break;
                 }
@@ -83,16 +97,25 @@ impl PathSpace {
         (plus, read): (bool, Instant),
     ) {
         let ino = entry.stat.as_ref().map_or(entry.ino, attributes::inode);
-        let shown = (ino, attributes::listed_kind(entry.mode), entry.name.as_slice());
+        let shown = (
+            ino,
+            attributes::listed_kind(entry.mode),
+            entry.name.as_slice(),
+        );
         let Some(stat) = entry.stat.as_ref().filter(|_| plus) else {
             return push(listing, at, shown, plus, None);
         };
         let left = self.fresh.saturating_sub(read.elapsed());
         let known = attributes::of(stat);
         let known = Known {
-            node: self.nodes.enter(call.node, &entry.name, attributes::is_device(stat.mode)),
+            node: self
+                .nodes
+                .enter(call.node, &entry.name, attributes::is_device(stat.mode)),
             attributes: &known,
-            validity: Validity { entry: left, attributes: left },
+            validity: Validity {
+                entry: left,
+                attributes: left,
+            },
         };
         push(listing, at, shown, plus, Some(&known));
     }
@@ -109,16 +132,26 @@ fn push(
     let unknown = Known {
         node: 0,
         attributes: &nothing,
-        validity: Validity { entry: std::time::Duration::ZERO, attributes: std::time::Duration::ZERO },
+        validity: Validity {
+            entry: std::time::Duration::ZERO,
+            attributes: std::time::Duration::ZERO,
+        },
     };
-    let entry = Entry { ino, next: at as u64 + 1, mode, name };
+    let entry = Entry {
+        ino,
+        next: at as u64 + 1,
+        mode,
+        name,
+    };
     listing.push(&entry, plus.then_some(known.unwrap_or(&unknown)));
 }
 
 impl State {
     /// Reads the next piece; false at the end.
     fn read_on(&mut self, call: &Call<'_>) -> Result<bool> {
-        let Some(reader) = &mut self.reader else { return Ok(false) };
+        let Some(reader) = &mut self.reader else {
+            return Ok(false);
+        };
         if self.entries.len() >= ENTRIES_MAX {
             return Err(Errno::ENOMEM);
         }

@@ -63,10 +63,15 @@ impl fmt::Display for Error {
             }
             Self::NoFuse => write!(f, "/dev/fuse: no FUSE on this machine (try: modprobe fuse)"),
             Self::NoHelper => {
-                write!(f, "fusermount3: not found; ordinary users need it (Debian package fuse3)")
+                write!(
+                    f,
+                    "fusermount3: not found; ordinary users need it (Debian package fuse3)"
+                )
             }
             Self::Helper(error) => write!(f, "fusermount3: {error}"),
-            Self::HelperSaid(words) if words.is_empty() => write!(f, "fusermount3 refused to mount"),
+            Self::HelperSaid(words) if words.is_empty() => {
+                write!(f, "fusermount3 refused to mount")
+            }
             Self::HelperSaid(words) => write!(f, "{words}"),
             Self::Mount { point, errno } => write!(f, "{}: cannot mount: {errno}", point.display()),
             Self::Unmount { point, errno } => {

@@ -56,7 +56,10 @@ impl OpenFile {
             return Ok(());
         }
         let wanted = flags & O_NONBLOCK != 0;
-        let mut nonblocking = self.nonblocking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nonblocking = self
+            .nonblocking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if *nonblocking != wanted {
             self.file.set_nonblocking(wanted)?;
             *nonblocking = wanted;
@@ -82,13 +85,21 @@ impl PathSpace {
     ) -> Result<Answer> {
         let path = self.child(call, name)?;
         let wanted = open_flags(flags) | OpenFlags::CREATE;
-        let (file, stat) = call.view.open_and_stat(&path, wanted, mode & mode::PERMISSIONS)?;
+        let (file, stat) = call
+            .view
+            .open_and_stat(&path, wanted, mode & mode::PERMISSIONS)?;
         let open = OpenFile::new(file);
         let flags = open.open_flags();
         let device = attributes::is_device(stat.mode);
         let node = self.nodes.enter(call.node, name, device);
         let handle = self.files.insert(open);
-        Ok(reply::created(node, &attributes::of(&stat), self.validity(call), handle, flags))
+        Ok(reply::created(
+            node,
+            &attributes::of(&stat),
+            self.validity(call),
+            handle,
+            flags,
+        ))
     }
 
     pub(crate) fn read(
@@ -132,7 +143,11 @@ impl PathSpace {
     }
 
     pub(crate) fn sync(&self, handle: u64, data_only: bool) -> Result<Answer> {
-        self.files.get(handle).ok_or(Errno::EBADF)?.file.sync(data_only)?;
+        self.files
+            .get(handle)
+            .ok_or(Errno::EBADF)?
+            .file
+            .sync(data_only)?;
         Ok(Answer::Empty)
     }
 
@@ -210,8 +225,14 @@ mod tests {
     #[test]
     fn flags_of_this_machine_become_ours() {
         assert_eq!(open_flags(0), OpenFlags::READ);
-        assert_eq!(open_flags(1 | O_TRUNC), OpenFlags::WRITE | OpenFlags::TRUNCATE);
-        assert_eq!(open_flags(2 | O_DSYNC), OpenFlags::READ_WRITE | OpenFlags::DSYNC);
+        assert_eq!(
+            open_flags(1 | O_TRUNC),
+            OpenFlags::WRITE | OpenFlags::TRUNCATE
+        );
+        assert_eq!(
+            open_flags(2 | O_DSYNC),
+            OpenFlags::READ_WRITE | OpenFlags::DSYNC
+        );
         let sync = open_flags(O_SYNC);
         assert!(sync.contains(OpenFlags::SYNC | OpenFlags::DSYNC));
     }

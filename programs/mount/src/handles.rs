@@ -12,7 +12,10 @@ pub(crate) struct Handles<T> {
 
 impl<T> Handles<T> {
     pub(crate) fn new() -> Self {
-        Self { open: RwLock::new(HashMap::new()), next: AtomicU64::new(1) }
+        Self {
+            open: RwLock::new(HashMap::new()),
+            next: AtomicU64::new(1),
+        }
     }
 
     pub(crate) fn insert(&self, thing: T) -> u64 {
@@ -28,6 +31,9 @@ impl<T> Handles<T> {
     }
 
     pub(crate) fn remove(&self, number: u64) -> Option<Arc<T>> {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number)
+        self.open
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&number)
     }
 }

@@ -29,7 +29,10 @@ struct Cache {
 
 impl Views {
     pub(crate) fn per_caller(own: Namespace) -> Self {
-        Self::PerCaller(PerCaller { own, cache: Mutex::new(Cache::default()) })
+        Self::PerCaller(PerCaller {
+            own,
+            cache: Mutex::new(Cache::default()),
+        })
     }
 
     /// The path space as the thread `pid` with these ids sees it.
@@ -82,7 +85,8 @@ impl Cache {
         {
             return groups.clone();
         }
-        self.groups.retain(|_, (read, _)| now.duration_since(*read) < GROUPS_FRESH);
+        self.groups
+            .retain(|_, (read, _)| now.duration_since(*read) < GROUPS_FRESH);
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let groups = groups_in(&status);
         if self.groups.len() < CALLERS_MAX {
@@ -94,8 +98,14 @@ impl Cache {
 
 /// The supplementary groups in `/proc/PID/status`; none if there is no such line.
 fn groups_in(status: &str) -> Vec<Gid> {
-    let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
-    let groups = line.split_ascii_whitespace().filter_map(|number| number.parse().ok()).map(Gid);
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Groups:"))
+        .unwrap_or_default();
+    let groups = line
+        .split_ascii_whitespace()
+        .filter_map(|number| number.parse().ok())
+        .map(Gid);
     groups.take(abi::limits::GROUPS_MAX).collect()
 }
 

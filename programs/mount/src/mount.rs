@@ -67,7 +67,10 @@ impl Mount {
         let space = PathSpace::new(views, &options.root, fresh);
         let session = Session::start(Channel::new(fuse)?, space, READAHEAD_BYTES)?;
         device::widen_readahead(mounted.point(), READAHEAD_BYTES);
-        Ok(Self { session: Some(session), mounted })
+        Ok(Self {
+            session: Some(session),
+            mounted,
+        })
     }
 
     /// The mount point, without symbolic links.
@@ -89,7 +92,9 @@ impl Mount {
     /// Whether somebody else has unmounted.
     #[must_use]
     pub fn is_unmounted(&self) -> bool {
-        self.session.as_ref().is_none_or(|session| session.is_unmounted())
+        self.session
+            .as_ref()
+            .is_none_or(|session| session.is_unmounted())
     }
 
     /// Requests of the kernel that are being answered now.
@@ -132,7 +137,9 @@ impl Drop for Mount {
 
 impl std::fmt::Debug for Mount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mount").field("point", &self.point()).finish_non_exhaustive()
+        f.debug_struct("Mount")
+            .field("point", &self.point())
+            .finish_non_exhaustive()
     }
 }
 

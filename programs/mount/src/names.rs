@@ -15,16 +15,21 @@ impl PathSpace {
         match call.view.lstat(&path) {
             Ok(stat) => Ok(self.entry(call, name, &stat)),
             // Node 0: the kernel may remember that there is nothing.
-            Err(Errno::ENOENT) => {
-                Ok(reply::entry(0, &FileAttributes::default(), self.validity(call)))
-            }
+            Err(Errno::ENOENT) => Ok(reply::entry(
+                0,
+                &FileAttributes::default(),
+                self.validity(call),
+            )),
             Err(errno) => Err(errno),
         }
     }
 
     pub(crate) fn get_attributes(&self, call: &Call<'_>, handle: Option<u64>) -> Result<Answer> {
         let stat = self.stat(call, handle)?;
-        Ok(reply::attributes(&attributes::of(&stat), self.validity(call)))
+        Ok(reply::attributes(
+            &attributes::of(&stat),
+            self.validity(call),
+        ))
     }
 
     pub(crate) fn set_attributes(&self, call: &Call<'_>, change: &SetAttr) -> Result<Answer> {
@@ -39,7 +44,8 @@ impl PathSpace {
             call.view.chmod(self.path(call)?, new & mode::PERMISSIONS)?;
         }
         if change.uid.is_some() || change.gid.is_some() {
-            call.view.lchown(self.path(call)?, change.uid.map(Uid), change.gid.map(Gid))?;
+            call.view
+                .lchown(self.path(call)?, change.uid.map(Uid), change.gid.map(Gid))?;
         }
         if change.accessed.is_some() || change.modified.is_some() {
             let accessed = attributes::set_time(change.accessed);
@@ -87,23 +93,13 @@ impl PathSpace {
         Ok(self.entry(call, name, &call.view.lstat(&path)?))
     }
 
-    pub(crate) fn make_directory(
-        &self,
-        call: &Call<'_>,
-        name: &[u8],
-        mode: u32,
-    ) -> Result<Answer> {
+    pub(crate) fn make_directory(&self, call: &Call<'_>, name: &[u8], mode: u32) -> Result<Answer> {
         let path = self.child(call, name)?;
         call.view.mkdir(&path, mode)?;
         Ok(self.entry(call, name, &call.view.lstat(&path)?))
     }
 
-    pub(crate) fn unlink(
-        &self,
-        call: &Call<'_>,
-        name: &[u8],
-        directory: bool,
-    ) -> Result<Answer> {
+    pub(crate) fn unlink(&self, call: &Call<'_>, name: &[u8], directory: bool) -> Result<Answer> {
         let path = self.child(call, name)?;
         if directory {
             call.view.rmdir(&path)?;
@@ -127,7 +123,10 @@ impl PathSpace {
         }
         let (new_parent, new_name) = to;
         let old = self.child(call, name)?;
-        let new = self.nodes.child(new_parent, new_name).ok_or(Errno::ENOENT)?;
+        let new = self
+            .nodes
+            .child(new_parent, new_name)
+            .ok_or(Errno::ENOENT)?;
         call.view.rename(&old, &new)?;
         self.nodes.renamed((call.node, name), to);
         Ok(Answer::Empty)

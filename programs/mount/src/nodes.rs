@@ -35,10 +35,21 @@ struct Node {
 impl Nodes {
     /// `root` is the path that the mount point shows.
     pub(crate) fn new(root: &[u8]) -> Self {
-        let top = Node { place: None, lookups: 1, children: 0, device: false };
-        let table =
-            Table { nodes: HashMap::from([(ROOT, top)]), names: HashMap::new(), next: ROOT + 1 };
-        Self { root: root.to_vec(), table: Mutex::new(table) }
+        let top = Node {
+            place: None,
+            lookups: 1,
+            children: 0,
+            device: false,
+        };
+        let table = Table {
+            nodes: HashMap::from([(ROOT, top)]),
+            names: HashMap::new(),
+            next: ROOT + 1,
+        };
+        Self {
+            root: root.to_vec(),
+            table: Mutex::new(table),
+        }
     }
 
     /// The number of a name, counting one more reference of the kernel.
@@ -53,7 +64,12 @@ impl Nodes {
         }
         let number = table.next;
         table.next += 1;
-        let node = Node { place: Some(key.clone()), lookups: 1, children: 0, device };
+        let node = Node {
+            place: Some(key.clone()),
+            lookups: 1,
+            children: 0,
+            device,
+        };
         table.nodes.insert(number, node);
         table.names.insert(key, number);
         if let Some(parent) = table.nodes.get_mut(&parent) {
@@ -87,7 +103,10 @@ impl Nodes {
     }
 
     pub(crate) fn is_device(&self, number: u64) -> bool {
-        self.lock().nodes.get(&number).is_some_and(|node| node.device)
+        self.lock()
+            .nodes
+            .get(&number)
+            .is_some_and(|node| node.device)
     }
 
     /// The name has been removed.
@@ -102,7 +121,9 @@ impl Nodes {
         }
         let mut table = self.lock();
         table.detach(to.0, to.1);
-        let Some(number) = table.names.remove(&(from.0, from.1.to_vec())) else { return };
+        let Some(number) = table.names.remove(&(from.0, from.1.to_vec())) else {
+            return;
+        };
         let place = (to.0, to.1.to_vec());
         table.names.insert(place.clone(), number);
         if let Some(node) = table.nodes.get_mut(&number) {
@@ -145,7 +166,9 @@ impl Table {
     }
 
     fn detach(&mut self, parent: u64, name: &[u8]) {
-        let Some(number) = self.names.remove(&(parent, name.to_vec())) else { return };
+        let Some(number) = self.names.remove(&(parent, name.to_vec())) else {
+            return;
+        };
         if let Some(node) = self.nodes.get_mut(&number) {
             node.place = None;
         }
@@ -164,7 +187,10 @@ impl Table {
     fn collect(&mut self, number: u64) {
         let mut at = number;
         while at != ROOT
-            && self.nodes.get(&at).is_some_and(|node| node.lookups == 0 && node.children == 0)
+            && self
+                .nodes
+                .get(&at)
+                .is_some_and(|node| node.lookups == 0 && node.children == 0)
         {
             let Some((parent, name)) = self.nodes.remove(&at).and_then(|node| node.place) else {
                 return;
@@ -209,7 +235,10 @@ mod tests {
     #[test]
     fn renaming_a_directory_moves_what_is_below_it() {
         let nodes = Nodes::new(b"/");
-        let (old, other) = (nodes.enter(ROOT, b"old", false), nodes.enter(ROOT, b"other", false));
+        let (old, other) = (
+            nodes.enter(ROOT, b"old", false),
+            nodes.enter(ROOT, b"other", false),
+        );
         let file = nodes.enter(old, b"file", false);
         let replaced = nodes.enter(other, b"new", false);
         nodes.renamed((ROOT, b"old"), (other, b"new"));

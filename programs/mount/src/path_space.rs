@@ -37,7 +37,10 @@ pub(crate) struct Call<'a> {
 
 impl Call<'_> {
     pub(crate) fn options(&self) -> SendOptions<'_> {
-        SendOptions { interrupt: Some(self.interrupt), ..SendOptions::default() }
+        SendOptions {
+            interrupt: Some(self.interrupt),
+            ..SendOptions::default()
+        }
     }
 }
 
@@ -69,12 +72,17 @@ impl PathSpace {
     /// may have looked as early as that.
     pub(crate) fn validity(&self, call: &Call<'_>) -> Validity {
         let left = self.fresh.saturating_sub(call.begun.elapsed());
-        Validity { entry: left, attributes: left }
+        Validity {
+            entry: left,
+            attributes: left,
+        }
     }
 
     /// Answers with a name and what it stands for; the kernel holds one more reference to it.
     pub(crate) fn entry(&self, call: &Call<'_>, name: &[u8], stat: &Stat) -> Answer {
-        let node = self.nodes.enter(call.node, name, attributes::is_device(stat.mode));
+        let node = self
+            .nodes
+            .enter(call.node, name, attributes::is_device(stat.mode));
         reply::entry(node, &attributes::of(stat), self.validity(call))
     }
 
@@ -94,22 +102,26 @@ impl PathSpace {
             Operation::MkDir { name, mode } => self.make_directory(call, name, mode),
             Operation::Unlink { name } => self.unlink(call, name, false),
             Operation::RmDir { name } => self.unlink(call, name, true),
-            Operation::Rename { name, new_parent, new_name, flags } => {
-                self.rename(call, name, (new_parent, new_name), flags)
-            }
+            Operation::Rename {
+                name,
+                new_parent,
+                new_name,
+                flags,
+            } => self.rename(call, name, (new_parent, new_name), flags),
             Operation::Link { node, new_name } => self.link(call, node, new_name),
             Operation::StatFs => self.space(call),
             Operation::Access { mask } => self.access(call, mask),
-            Operation::SetXattr { name, value, flags } => {
-                self.set_xattr(call, name, value, flags)
-            }
+            Operation::SetXattr { name, value, flags } => self.set_xattr(call, name, value, flags),
             Operation::GetXattr { name, size } => self.get_xattr(call, name, size),
             Operation::ListXattr { size } => self.list_xattr(call, size),
             Operation::RemoveXattr { name } => self.remove_xattr(call, name),
             Operation::OpenDir => self.open_directory(call),
-            Operation::ReadDir { handle, offset, size, plus } => {
-                self.read_directory(call, handle, offset, (size as usize, plus))
-            }
+            Operation::ReadDir {
+                handle,
+                offset,
+                size,
+                plus,
+            } => self.read_directory(call, handle, offset, (size as usize, plus)),
             Operation::ReleaseDir { handle } => {
                 self.directories.remove(handle);
                 Ok(Answer::Empty)
@@ -128,22 +140,35 @@ impl PathSpace {
         match *operation {
             Operation::Open { flags } => self.open(call, flags),
             Operation::Create { name, flags, mode } => self.create(call, name, flags, mode),
-            Operation::Read { handle, offset, size, flags } => {
-                self.read(call, (handle, flags), offset, size as usize, transfer)
-            }
-            Operation::Write { handle, offset, flags, data } => {
-                self.write(call, (handle, flags), offset, data)
-            }
+            Operation::Read {
+                handle,
+                offset,
+                size,
+                flags,
+            } => self.read(call, (handle, flags), offset, size as usize, transfer),
+            Operation::Write {
+                handle,
+                offset,
+                flags,
+                data,
+            } => self.write(call, (handle, flags), offset, data),
             Operation::Release { handle } => {
                 // The last reference sends the close.
                 self.files.remove(handle);
                 Ok(Answer::Empty)
             }
             Operation::FSync { handle, data_only } => self.sync(handle, data_only),
-            Operation::Fallocate { handle, offset, length, mode } => {
-                self.allocate(handle, offset, length, mode)
-            }
-            Operation::LSeek { handle, offset, whence } => self.seek(handle, offset, whence),
+            Operation::Fallocate {
+                handle,
+                offset,
+                length,
+                mode,
+            } => self.allocate(handle, offset, length, mode),
+            Operation::LSeek {
+                handle,
+                offset,
+                whence,
+            } => self.seek(handle, offset, whence),
             // Flush: every write has reached the server already. Unknown: the kernel does without.
             _ => Err(Errno::ENOSYS),
         }
@@ -181,7 +206,9 @@ impl Handler for PathSpace {
         let view = if operation.is_about_open_file() {
             self.views.own().clone()
         } else {
-            self.views.of(header.uid, header.gid, header.pid).interrupted_by(token)
+            self.views
+                .of(header.uid, header.gid, header.pid)
+                .interrupted_by(token)
         };
         let call = Call {
             node: header.node,
@@ -190,7 +217,8 @@ impl Handler for PathSpace {
             interrupt: token,
             begun: Instant::now(),
         };
-        self.dispatch(&call, operation, transfer).map_err(|errno| number(operation, errno))
+        self.dispatch(&call, operation, transfer)
+            .map_err(|errno| number(operation, errno))
     }
 
     fn forget(&self, node: u64, lookups: u64) {

@@ -1,7 +1,7 @@
 //! `/dev/fuse` and the mount point.
 
 use crate::error::{Error, MountPoint};
-use rustix::event::{epoll, eventfd, EventfdFlags};
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -55,7 +55,11 @@ impl Channel {
         let input = epoll::EventFlags::IN;
         epoll::add(&ready, &fuse, epoll::EventData::new_u64(0), input)?;
         epoll::add(&ready, &stopped, epoll::EventData::new_u64(1), input)?;
-        Ok(Self { fuse, ready, stopped })
+        Ok(Self {
+            fuse,
+            ready,
+            stopped,
+        })
     }
 
     /// Waits for one request. `buffer` must hold the largest.
@@ -110,9 +114,21 @@ pub(crate) fn mount(point: &Path, shared: bool) -> Result<(Mounted, OwnedFd), Er
         Ok(fuse) => (fuse, false),
         Err(Errno::PERM | Errno::ACCESS) => (mount_by_helper(&point, shared)?, true),
         Err(Errno::NOENT | Errno::NXIO | Errno::NODEV) => return Err(Error::NoFuse),
-        Err(errno) => return Err(Error::Mount { point, errno: errno.into() }),
+        Err(errno) => {
+            return Err(Error::Mount {
+                point,
+                errno: errno.into(),
+            });
+        }
     };
-    Ok((Mounted { point, by_helper, gone: false }, fuse))
+    Ok((
+        Mounted {
+            point,
+            by_helper,
+            gone: false,
+        },
+        fuse,
+    ))
 }
 
 impl Mounted {
@@ -147,7 +163,9 @@ pub(crate) fn widen_readahead(point: &Path, bytes: u32) {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
     // The device is known without asking the file system, which nobody may be able to answer yet.
     let flags = AtFlags::STATX_DONT_SYNC | AtFlags::SYMLINK_NOFOLLOW;
-    let Ok(stat) = statx(CWD, point, flags, StatxFlags::TYPE) else { return };
+    let Ok(stat) = statx(CWD, point, flags, StatxFlags::TYPE) else {
+        return;
+    };
     let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);
     let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
     if let Err(error) = std::fs::write(&setting, format!("{}", bytes >> 10)) {
@@ -156,7 +174,10 @@ pub(crate) fn widen_readahead(point: &Path, bytes: u32) {
 }
 
 fn unmount(point: &Path, by_helper: bool) -> Result<(), Error> {
-    let failed = |errno: Errno| Error::Unmount { point: point.to_owned(), errno: errno.into() };
+    let failed = |errno: Errno| Error::Unmount {
+        point: point.to_owned(),
+        errno: errno.into(),
+    };
     if !by_helper {
         match rustix::mount::unmount(point, UnmountFlags::NOFOLLOW) {
             Ok(()) => return Ok(()),
@@ -170,7 +191,10 @@ fn unmount(point: &Path, by_helper: bool) -> Result<(), Error> {
     for lazily in [&[][..], &["-z"]] {
         let mut helper = Command::new(HELPER);
         helper.args(["-u", "-q"]).args(lazily).arg("--").arg(point);
-        helper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        helper
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if helper.status().is_ok_and(|status| status.success()) {
             return Ok(());
         }
@@ -181,7 +205,10 @@ fn unmount(point: &Path, by_helper: bool) -> Result<(), Error> {
 /// The real path of a directory that nothing is mounted on. Makes the directory if it is missing, and clears away a
 /// dead mount that an earlier run of ours has left.
 fn usable_mount_point(point: &Path) -> Result<PathBuf, Error> {
-    let refuse = |why: MountPoint| Error::MountPoint { point: point.to_owned(), why };
+    let refuse = |why: MountPoint| Error::MountPoint {
+        point: point.to_owned(),
+        why,
+    };
     if mounted_type(point).is_some_and(|kind| kind == TYPE)
         && rustix::fs::stat(point).is_err_and(|errno| errno == Errno::NOTCONN)
     {
@@ -194,7 +221,9 @@ fn usable_mount_point(point: &Path) -> Result<PathBuf, Error> {
         }
         Err(errno) => return Err(refuse(MountPoint::Unusable(errno.into()))),
     }
-    let real = point.canonicalize().map_err(|error| refuse(MountPoint::Unusable(error)))?;
+    let real = point
+        .canonicalize()
+        .map_err(|error| refuse(MountPoint::Unusable(error)))?;
     if !real.is_dir() {
         return Err(refuse(MountPoint::NotADirectory));
     }
@@ -284,14 +313,14 @@ fn mount_by_helper(point: &Path, shared: bool) -> Result<OwnedFd, Error> {
     let output = child.wait_with_output().map_err(Error::Helper)?;
     match fuse {
         Ok(Some(fuse)) => Ok(fuse),
-        _ => Err(Error::HelperSaid(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        _ => Err(Error::HelperSaid(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        )),
     }
 }
 
 fn receive_descriptor(socket: BorrowedFd<'_>) -> rustix::io::Result<Option<OwnedFd>> {
-    use rustix::net::{
-        recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
-    };
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
     let mut byte = [0; 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -330,11 +359,20 @@ mod tests {
 
     #[test]
     fn a_busy_or_unusable_mount_point_is_refused_by_name() {
-        let busy = usable_mount_point(Path::new("/proc")).unwrap_err().to_string();
-        assert_eq!(busy, "/proc: cannot mount here: a proc file system is mounted here already");
-        let file = usable_mount_point(Path::new("/proc/version")).unwrap_err().to_string();
+        let busy = usable_mount_point(Path::new("/proc"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            busy,
+            "/proc: cannot mount here: a proc file system is mounted here already"
+        );
+        let file = usable_mount_point(Path::new("/proc/version"))
+            .unwrap_err()
+            .to_string();
         assert_eq!(file, "/proc/version: cannot mount here: not a directory");
-        let missing = usable_mount_point(Path::new("/proc/no/such")).unwrap_err().to_string();
+        let missing = usable_mount_point(Path::new("/proc/no/such"))
+            .unwrap_err()
+            .to_string();
         assert!(missing.contains("No such file"), "{missing}");
     }
 }

@@ -49,12 +49,23 @@ pub(crate) enum Found {
 
 impl<T: Clone> InWork<T> {
     pub(crate) fn new() -> Self {
-        let table = Table { requests: HashMap::new(), stopping: false };
-        Self { table: Mutex::new(table), changed: Condvar::new() }
+        let table = Table {
+            requests: HashMap::new(),
+            stopping: false,
+        };
+        Self {
+            table: Mutex::new(table),
+            changed: Condvar::new(),
+        }
     }
 
     pub(crate) fn enter(&self, unique: u64, token: T, thread: u32, at_any_signal: bool) {
-        let request = Request { token, thread, at_any_signal, interrupted: None };
+        let request = Request {
+            token,
+            thread,
+            at_any_signal,
+            interrupted: None,
+        };
         self.lock().requests.insert(unique, request);
     }
 
@@ -72,8 +83,11 @@ impl<T: Clone> InWork<T> {
             return (Found::Known, None);
         }
         let ends = request.at_any_signal || is_being_killed(request.thread);
-        request.interrupted =
-            Some(if ends { Interrupted::Triggered(now) } else { Interrupted::Harmless });
+        request.interrupted = Some(if ends {
+            Interrupted::Triggered(now)
+        } else {
+            Interrupted::Harmless
+        });
         let token = ends.then(|| request.token.clone());
         self.changed.notify_all();
         (Found::Known, token)
@@ -84,7 +98,11 @@ impl<T: Clone> InWork<T> {
         let mut table = self.lock();
         table.stopping = true;
         self.changed.notify_all();
-        table.requests.values().map(|request| request.token.clone()).collect()
+        table
+            .requests
+            .values()
+            .map(|request| request.token.clone())
+            .collect()
     }
 
     /// Waits for interrupted requests, then calls `end` with those that have to end now and `abandon` with those that
@@ -92,7 +110,10 @@ impl<T: Clone> InWork<T> {
     pub(crate) fn watch(&self, mut end: impl FnMut(T), mut abandon: impl FnMut(u64)) -> bool {
         let mut table = self.lock();
         while !table.stopping && !table.requests.values().any(|r| r.interrupted.is_some()) {
-            table = self.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
+            table = self
+                .changed
+                .wait(table)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let waited = self.changed.wait_timeout(table, WATCH_INTERVAL);
         let mut table = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -147,8 +168,7 @@ fn has_deadly_signal(status: &str) -> bool {
 
 const KILL: u64 = 1 << 8;
 /// Signals whose default action does not end a process: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH.
-const BENIGN: u64 =
-    1 << 16 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 27;
+const BENIGN: u64 = 1 << 16 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 27;
 
 /// How often a request with a harmless interrupt is looked at again: the kernel tells of the first signal only.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);

@@ -126,7 +126,13 @@ pub(crate) fn position(offset: u64) -> Answer {
 /// `struct fuse_statfs_out`.
 pub(crate) fn space(space: &Space) -> Answer {
     let mut body = Body(Vec::with_capacity(80));
-    for word in [space.blocks, space.free, space.available, space.files, space.files_free] {
+    for word in [
+        space.blocks,
+        space.free,
+        space.available,
+        space.files,
+        space.files_free,
+    ] {
         body.u64(word);
     }
     for word in [space.block_size, space.name_max, space.fragment_size] {
@@ -200,7 +206,10 @@ pub(crate) struct Known<'a> {
 
 impl Listing {
     pub(crate) fn new(room: usize) -> Self {
-        Self { body: Body(Vec::with_capacity(room)), room }
+        Self {
+            body: Body(Vec::with_capacity(room)),
+            room,
+        }
     }
 
     /// Whether an entry of that name still fits.
@@ -212,11 +221,13 @@ impl Listing {
     /// Adds an entry; the caller has asked [`Self::fits`].
     pub(crate) fn push(&mut self, entry: &Entry<'_>, known: Option<&Known<'_>>) {
         if let Some(known) = known {
-            self.body.entry(known.node, known.attributes, known.validity);
+            self.body
+                .entry(known.node, known.attributes, known.validity);
         }
         self.body.u64(entry.ino);
         self.body.u64(entry.next);
-        self.body.u32(u32::try_from(entry.name.len()).unwrap_or(u32::MAX));
+        self.body
+            .u32(u32::try_from(entry.name.len()).unwrap_or(u32::MAX));
         self.body.u32((entry.mode & 0o170_000) >> 12);
         self.body.0.extend_from_slice(entry.name);
         self.body.0.resize(self.body.0.len().next_multiple_of(8), 0);
@@ -307,8 +318,10 @@ mod tests {
         }
     }
 
-    const VALIDITY: Validity =
-        Validity { entry: Duration::from_secs(1), attributes: Duration::from_millis(500) };
+    const VALIDITY: Validity = Validity {
+        entry: Duration::from_secs(1),
+        attributes: Duration::from_millis(500),
+    };
 
     #[test]
     fn every_reply_has_the_size_of_its_kernel_structure() {
@@ -336,7 +349,15 @@ mod tests {
         let mut listing = Listing::new(100);
         let mut count = 0;
         while listing.fits(b"name", false) {
-            listing.push(&Entry { ino: 1, next: 1, mode: 0o100_644, name: b"name" }, None);
+            listing.push(
+                &Entry {
+                    ino: 1,
+                    next: 1,
+                    mode: 0o100_644,
+                    name: b"name",
+                },
+                None,
+            );
             count += 1;
         }
         assert_eq!(count, 3);

@@ -21,41 +21,130 @@ pub(crate) struct Header {
 /// What a request asks for, borrowed from the bytes read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Operation<'a> {
-    Init { major: u32, minor: u32, max_readahead: u32, flags: u64 },
+    Init {
+        major: u32,
+        minor: u32,
+        max_readahead: u32,
+        flags: u64,
+    },
     Destroy,
-    Interrupt { unique: u64 },
-    Forget { lookups: u64 },
-    BatchForget { items: Forgets<'a> },
-    Lookup { name: &'a [u8] },
-    GetAttr { handle: Option<u64> },
+    Interrupt {
+        unique: u64,
+    },
+    Forget {
+        lookups: u64,
+    },
+    BatchForget {
+        items: Forgets<'a>,
+    },
+    Lookup {
+        name: &'a [u8],
+    },
+    GetAttr {
+        handle: Option<u64>,
+    },
     SetAttr(SetAttr),
     ReadLink,
-    SymLink { name: &'a [u8], target: &'a [u8] },
-    MkNod { name: &'a [u8], mode: u32, rdev: u32 },
-    MkDir { name: &'a [u8], mode: u32 },
-    Unlink { name: &'a [u8] },
-    RmDir { name: &'a [u8] },
-    Rename { name: &'a [u8], new_parent: u64, new_name: &'a [u8], flags: u32 },
-    Link { node: u64, new_name: &'a [u8] },
-    Open { flags: u32 },
-    Create { name: &'a [u8], flags: u32, mode: u32 },
-    Read { handle: u64, offset: u64, size: u32, flags: u32 },
-    Write { handle: u64, offset: u64, flags: u32, data: &'a [u8] },
+    SymLink {
+        name: &'a [u8],
+        target: &'a [u8],
+    },
+    MkNod {
+        name: &'a [u8],
+        mode: u32,
+        rdev: u32,
+    },
+    MkDir {
+        name: &'a [u8],
+        mode: u32,
+    },
+    Unlink {
+        name: &'a [u8],
+    },
+    RmDir {
+        name: &'a [u8],
+    },
+    Rename {
+        name: &'a [u8],
+        new_parent: u64,
+        new_name: &'a [u8],
+        flags: u32,
+    },
+    Link {
+        node: u64,
+        new_name: &'a [u8],
+    },
+    Open {
+        flags: u32,
+    },
+    Create {
+        name: &'a [u8],
+        flags: u32,
+        mode: u32,
+    },
+    Read {
+        handle: u64,
+        offset: u64,
+        size: u32,
+        flags: u32,
+    },
+    Write {
+        handle: u64,
+        offset: u64,
+        flags: u32,
+        data: &'a [u8],
+    },
     StatFs,
-    Release { handle: u64 },
-    FSync { handle: u64, data_only: bool },
-    Flush { handle: u64 },
+    Release {
+        handle: u64,
+    },
+    FSync {
+        handle: u64,
+        data_only: bool,
+    },
+    Flush {
+        handle: u64,
+    },
     OpenDir,
-    ReadDir { handle: u64, offset: u64, size: u32, plus: bool },
-    ReleaseDir { handle: u64 },
+    ReadDir {
+        handle: u64,
+        offset: u64,
+        size: u32,
+        plus: bool,
+    },
+    ReleaseDir {
+        handle: u64,
+    },
     FSyncDir,
-    SetXattr { name: &'a [u8], value: &'a [u8], flags: u32 },
-    GetXattr { name: &'a [u8], size: u32 },
-    ListXattr { size: u32 },
-    RemoveXattr { name: &'a [u8] },
-    Access { mask: u32 },
-    Fallocate { handle: u64, offset: u64, length: u64, mode: u32 },
-    LSeek { handle: u64, offset: u64, whence: u32 },
+    SetXattr {
+        name: &'a [u8],
+        value: &'a [u8],
+        flags: u32,
+    },
+    GetXattr {
+        name: &'a [u8],
+        size: u32,
+    },
+    ListXattr {
+        size: u32,
+    },
+    RemoveXattr {
+        name: &'a [u8],
+    },
+    Access {
+        mask: u32,
+    },
+    Fallocate {
+        handle: u64,
+        offset: u64,
+        length: u64,
+        mode: u32,
+    },
+    LSeek {
+        handle: u64,
+        offset: u64,
+        whence: u32,
+    },
     Unknown,
 }
 
@@ -142,29 +231,49 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Header, Operation<'_>), Malformed> 
 
 fn names<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malformed> {
     Ok(match opcode {
-        1 => Operation::Lookup { name: fields.text()? },
-        2 => Operation::Forget { lookups: fields.u64()? },
+        1 => Operation::Lookup {
+            name: fields.text()?,
+        },
+        2 => Operation::Forget {
+            lookups: fields.u64()?,
+        },
         3 => {
             let flags = fields.u32()?;
             fields.u32()?;
             let handle = fields.u64()?;
-            Operation::GetAttr { handle: (flags & GETATTR_HANDLE != 0).then_some(handle) }
+            Operation::GetAttr {
+                handle: (flags & GETATTR_HANDLE != 0).then_some(handle),
+            }
         }
         4 => Operation::SetAttr(set_attr(fields)?),
         5 => Operation::ReadLink,
-        6 => Operation::SymLink { name: fields.text()?, target: fields.text()? },
+        6 => Operation::SymLink {
+            name: fields.text()?,
+            target: fields.text()?,
+        },
         8 => {
             let (mode, rdev) = (fields.u32()?, fields.u32()?);
             fields.u64()?;
-            Operation::MkNod { name: fields.text()?, mode, rdev }
+            Operation::MkNod {
+                name: fields.text()?,
+                mode,
+                rdev,
+            }
         }
         9 => {
             let mode = fields.u32()?;
             fields.u32()?;
-            Operation::MkDir { name: fields.text()?, mode }
+            Operation::MkDir {
+                name: fields.text()?,
+                mode,
+            }
         }
-        10 => Operation::Unlink { name: fields.text()? },
-        11 => Operation::RmDir { name: fields.text()? },
+        10 => Operation::Unlink {
+            name: fields.text()?,
+        },
+        11 => Operation::RmDir {
+            name: fields.text()?,
+        },
         12 => {
             let new_parent = fields.u64()?;
             Operation::Rename {
@@ -174,8 +283,13 @@ fn names<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malf
                 flags: 0,
             }
         }
-        13 => Operation::Link { node: fields.u64()?, new_name: fields.text()? },
-        14 => Operation::Open { flags: fields.u32()? },
+        13 => Operation::Link {
+            node: fields.u64()?,
+            new_name: fields.text()?,
+        },
+        14 => Operation::Open {
+            flags: fields.u32()?,
+        },
         _ => Operation::Unknown,
     })
 }
@@ -184,48 +298,89 @@ fn files<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malf
     Ok(match opcode {
         15 => {
             let (handle, offset, size, flags) = transfer(fields)?;
-            Operation::Read { handle, offset, size, flags }
+            Operation::Read {
+                handle,
+                offset,
+                size,
+                flags,
+            }
         }
         16 => {
             let (handle, offset, size, flags) = transfer(fields)?;
-            Operation::Write { handle, offset, flags, data: fields.bytes(size as usize)? }
+            Operation::Write {
+                handle,
+                offset,
+                flags,
+                data: fields.bytes(size as usize)?,
+            }
         }
         17 => Operation::StatFs,
-        18 => Operation::Release { handle: fields.u64()? },
+        18 => Operation::Release {
+            handle: fields.u64()?,
+        },
         20 => {
             let handle = fields.u64()?;
-            Operation::FSync { handle, data_only: fields.u32()? & 1 != 0 }
+            Operation::FSync {
+                handle,
+                data_only: fields.u32()? & 1 != 0,
+            }
         }
         21 => {
             let (size, flags) = (fields.u32()?, fields.u32()?);
             let name = fields.text()?;
-            Operation::SetXattr { name, value: fields.bytes(size as usize)?, flags }
+            Operation::SetXattr {
+                name,
+                value: fields.bytes(size as usize)?,
+                flags,
+            }
         }
         22 => {
             let size = fields.u32()?;
             fields.u32()?;
-            Operation::GetXattr { name: fields.text()?, size }
+            Operation::GetXattr {
+                name: fields.text()?,
+                size,
+            }
         }
-        23 => Operation::ListXattr { size: fields.u32()? },
-        24 => Operation::RemoveXattr { name: fields.text()? },
-        25 => Operation::Flush { handle: fields.u64()? },
+        23 => Operation::ListXattr {
+            size: fields.u32()?,
+        },
+        24 => Operation::RemoveXattr {
+            name: fields.text()?,
+        },
+        25 => Operation::Flush {
+            handle: fields.u64()?,
+        },
         26 => {
             let (major, minor, max_readahead) = (fields.u32()?, fields.u32()?, fields.u32()?);
             let low = fields.u32()?;
             // Before 7.36 there is no second word of flags.
             let high = fields.u32().unwrap_or(0);
             let flags = u64::from(low) | u64::from(high) << 32;
-            Operation::Init { major, minor, max_readahead, flags }
+            Operation::Init {
+                major,
+                minor,
+                max_readahead,
+                flags,
+            }
         }
         27 => Operation::OpenDir,
         28 => read_directory(fields, false)?,
-        29 => Operation::ReleaseDir { handle: fields.u64()? },
+        29 => Operation::ReleaseDir {
+            handle: fields.u64()?,
+        },
         30 => Operation::FSyncDir,
-        34 => Operation::Access { mask: fields.u32()? },
+        34 => Operation::Access {
+            mask: fields.u32()?,
+        },
         35 => {
             let (flags, mode) = (fields.u32()?, fields.u32()?);
             fields.u64()?;
-            Operation::Create { name: fields.text()?, flags, mode }
+            Operation::Create {
+                name: fields.text()?,
+                flags,
+                mode,
+            }
         }
         _ => Operation::Unknown,
     })
@@ -233,27 +388,45 @@ fn files<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malf
 
 fn others<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malformed> {
     Ok(match opcode {
-        36 => Operation::Interrupt { unique: fields.u64()? },
+        36 => Operation::Interrupt {
+            unique: fields.u64()?,
+        },
         38 => Operation::Destroy,
         42 => {
             let count = fields.u32()? as usize;
             fields.u32()?;
             let size = count.checked_mul(16).ok_or(Malformed)?;
-            Operation::BatchForget { items: Forgets(fields.bytes(size)?) }
+            Operation::BatchForget {
+                items: Forgets(fields.bytes(size)?),
+            }
         }
         43 => {
             let (handle, offset, length) = (fields.u64()?, fields.u64()?, fields.u64()?);
-            Operation::Fallocate { handle, offset, length, mode: fields.u32()? }
+            Operation::Fallocate {
+                handle,
+                offset,
+                length,
+                mode: fields.u32()?,
+            }
         }
         44 => read_directory(fields, true)?,
         45 => {
             let (new_parent, flags) = (fields.u64()?, fields.u32()?);
             fields.u32()?;
-            Operation::Rename { name: fields.text()?, new_parent, new_name: fields.text()?, flags }
+            Operation::Rename {
+                name: fields.text()?,
+                new_parent,
+                new_name: fields.text()?,
+                flags,
+            }
         }
         46 => {
             let (handle, offset) = (fields.u64()?, fields.u64()?);
-            Operation::LSeek { handle, offset, whence: fields.u32()? }
+            Operation::LSeek {
+                handle,
+                offset,
+                whence: fields.u32()?,
+            }
         }
         _ => Operation::Unknown,
     })
@@ -271,7 +444,12 @@ fn transfer(fields: &mut Fields<'_>) -> Result<(u64, u64, u32, u32), Malformed> 
 
 fn read_directory<'a>(fields: &mut Fields<'a>, plus: bool) -> Result<Operation<'a>, Malformed> {
     let (handle, offset, size, _) = transfer(fields)?;
-    Ok(Operation::ReadDir { handle, offset, size, plus })
+    Ok(Operation::ReadDir {
+        handle,
+        offset,
+        size,
+        plus,
+    })
 }
 
 fn set_attr(fields: &mut Fields<'_>) -> Result<SetAttr, Malformed> {
@@ -287,7 +465,10 @@ fn set_attr(fields: &mut Fields<'_>) -> Result<SetAttr, Malformed> {
     let when = |set: u32, now: u32, seconds: u64, nanoseconds: u32| match (has(set), has(now)) {
         (false, _) => None,
         (true, true) => Some(When::Now),
-        (true, false) => Some(When::At { seconds: seconds.cast_signed(), nanoseconds }),
+        (true, false) => Some(When::At {
+            seconds: seconds.cast_signed(),
+            nanoseconds,
+        }),
     };
     Ok(SetAttr {
         mode: has(0).then_some(mode),
@@ -371,7 +552,12 @@ pub(crate) mod tests {
         body.extend_from_slice(&0u32.to_ne_bytes());
         body.extend_from_slice(b"abc");
         let bytes = request(16, 1, 2, &body);
-        let write = Operation::Write { handle: 9, offset: 4096, flags: 0x8001, data: b"abc" };
+        let write = Operation::Write {
+            handle: 9,
+            offset: 4096,
+            flags: 0x8001,
+            data: b"abc",
+        };
         assert_eq!(parse(&bytes).unwrap().1, write);
         let short = request(16, 1, 2, &body[..body.len() - 1]);
         assert_eq!(parse(&short), Err(Malformed));

@@ -3,11 +3,11 @@
 //! A thread is added whenever the last one that listens goes to work, so a request that blocks for hours blocks
 //! nobody else. At the upper bound the last thread keeps listening and queues what it reads: interrupts still get through.
 
+use super::MAX_TRANSFER;
 use super::device::{Channel, Received};
 use super::interrupts::{Found, InWork};
 use super::reply::{self, Answer};
 use super::request::{self, Header, Operation};
-use super::MAX_TRANSFER;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -94,14 +94,19 @@ impl<H: Handler> Session<H> {
     pub(crate) fn wait(&self) {
         let mut pool = self.pool();
         while pool.threads > 0 {
-            pool = self.ended.wait(pool).unwrap_or_else(PoisonError::into_inner);
+            pool = self
+                .ended
+                .wait(pool)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// As [`Self::wait`], for `limit` at most: a server may not let go of a request.
     pub(crate) fn wait_for(&self, limit: Duration) {
         let pool = self.pool();
-        let waited = self.ended.wait_timeout_while(pool, limit, |pool| pool.threads > 0);
+        let waited = self
+            .ended
+            .wait_timeout_while(pool, limit, |pool| pool.threads > 0);
         if waited.is_ok_and(|(pool, _)| pool.threads > 0) {
             warn!("requests are still in work after the mount has ended");
         }
@@ -141,8 +146,12 @@ impl<H: Handler> Session<H> {
                 Received::Stopped => break false,
                 Received::Unmounted => break true,
             };
-            let Some(bytes) = request.get(..length) else { continue };
-            let Some((header, operation)) = self.understood(bytes) else { continue };
+            let Some(bytes) = request.get(..length) else {
+                continue;
+            };
+            let Some((header, operation)) = self.understood(bytes) else {
+                continue;
+            };
             if self.answered_at_once(&header, &operation) {
                 continue;
             }
@@ -177,7 +186,10 @@ impl<H: Handler> Session<H> {
     fn understood<'a>(&self, bytes: &'a [u8]) -> Option<(Header, Operation<'a>)> {
         let parsed = request::parse(bytes).ok();
         if parsed.is_none() {
-            warn!(length = bytes.len(), "the kernel sent a request that cannot be read");
+            warn!(
+                length = bytes.len(),
+                "the kernel sent a request that cannot be read"
+            );
         }
         parsed
     }
@@ -192,7 +204,11 @@ impl<H: Handler> Session<H> {
                 }
                 if found == Found::Unknown {
                     // The kernel asks again, unless the request has been answered meanwhile.
-                    self.send(header.unique, Err(rustix::io::Errno::AGAIN.raw_os_error()), &[]);
+                    self.send(
+                        header.unique,
+                        Err(rustix::io::Errno::AGAIN.raw_os_error()),
+                        &[],
+                    );
                 }
             }
             Operation::Forget { lookups } => self.handler.forget(header.node, *lookups),
@@ -201,7 +217,12 @@ impl<H: Handler> Session<H> {
                     self.handler.forget(node, lookups);
                 }
             }
-            Operation::Init { minor, max_readahead, flags, .. } => {
+            Operation::Init {
+                minor,
+                max_readahead,
+                flags,
+                ..
+            } => {
                 let answer = self.init(*minor, *max_readahead, *flags);
                 self.finish(header.unique, Ok(answer), &[]);
             }
@@ -228,7 +249,8 @@ impl<H: Handler> Session<H> {
     fn enter(&self, header: &Header, operation: &Operation<'_>) -> H::Token {
         let token = self.handler.token();
         let at_any_signal = self.handler.ends_at_any_signal(header, operation);
-        self.in_work.enter(header.unique, token.clone(), header.pid, at_any_signal);
+        self.in_work
+            .enter(header.unique, token.clone(), header.pid, at_any_signal);
         token
     }
 
@@ -321,7 +343,9 @@ impl<H: Handler> Session<H> {
 
 fn spawn_worker<H: Handler>(session: &Arc<Session<H>>) -> io::Result<()> {
     let session = Arc::clone(session);
-    let builder = std::thread::Builder::new().name("mount".into()).stack_size(STACK_BYTES);
+    let builder = std::thread::Builder::new()
+        .name("mount".into())
+        .stack_size(STACK_BYTES);
     builder.spawn(move || session.work()).map(drop)
 }
 

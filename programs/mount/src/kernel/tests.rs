@@ -1,11 +1,11 @@
 //! The kernel's side against the real kernel: root mounts a toy file system and real programs use it.
 
-use super::device::{mount, Channel, Mounted};
+use super::device::{Channel, Mounted, mount};
 use super::reply::{self, OPEN_DIRECT_IO, OPEN_NONSEEKABLE};
 use super::*;
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,10 @@ struct Token(Arc<(Mutex<bool>, Condvar)>);
 
 const NAMES: [&[u8]; 3] = [b"device", b"file", b"hello"];
 const HELLO: &[u8] = b"hello, kernel\n";
-const VALIDITY: Validity =
-    Validity { entry: Duration::from_secs(1), attributes: Duration::from_secs(1) };
+const VALIDITY: Validity = Validity {
+    entry: Duration::from_secs(1),
+    attributes: Duration::from_secs(1),
+};
 
 fn attributes(node: u64) -> FileAttributes {
     FileAttributes {
@@ -64,10 +66,15 @@ impl Handler for Toy {
                 Ok(reply::entry(node, &attributes(node), VALIDITY))
             }
             Operation::GetAttr { .. } => Ok(reply::attributes(&attributes(header.node), VALIDITY)),
-            Operation::Open { .. } => {
-                Ok(reply::opened(header.node, OPEN_DIRECT_IO | OPEN_NONSEEKABLE))
-            }
-            Operation::Read { handle: 4, offset: 0, .. } => {
+            Operation::Open { .. } => Ok(reply::opened(
+                header.node,
+                OPEN_DIRECT_IO | OPEN_NONSEEKABLE,
+            )),
+            Operation::Read {
+                handle: 4,
+                offset: 0,
+                ..
+            } => {
                 transfer.clear();
                 transfer.extend_from_slice(HELLO);
                 Ok(Answer::Transferred(HELLO.len()))
@@ -102,9 +109,16 @@ impl Fixture {
         let directory = tempfile::tempdir().unwrap();
         let (mounted, fuse) = mount(directory.path(), false).unwrap();
         let (sender, reading) = channel();
-        let toy = Toy { reading: Mutex::new(sender) };
+        let toy = Toy {
+            reading: Mutex::new(sender),
+        };
         let session = Session::start(Channel::new(fuse).unwrap(), toy, 1 << 20).unwrap();
-        Self { session: Some(session), mounted, reading, _directory: directory }
+        Self {
+            session: Some(session),
+            mounted,
+            reading,
+            _directory: directory,
+        }
     }
 
     fn session(&self) -> &Session<Toy> {
@@ -121,7 +135,9 @@ impl Fixture {
 
     fn cat(&self, name: &str) -> Child {
         let mut cat = Command::new("cat");
-        cat.arg(self.mounted.point().join(name)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        cat.arg(self.mounted.point().join(name))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         cat.spawn().unwrap()
     }
 
@@ -192,7 +208,12 @@ fn a_harmless_signal_does_not_disturb_a_file_but_the_next_deadly_one_does() {
     let path = fixture.mounted.point().join("file");
     let mut shell = Command::new("sh");
     // The shell keeps its handler while it reads by itself.
-    shell.args(["-c", "trap 'echo caught' USR1; read line < \"$0\"; echo read ended"]).arg(path);
+    shell
+        .args([
+            "-c",
+            "trap 'echo caught' USR1; read line < \"$0\"; echo read ended",
+        ])
+        .arg(path);
     let mut child = shell.stdout(Stdio::piped()).spawn().unwrap();
     fixture.reading.recv_timeout(LIMIT).unwrap();
     signal(&child, Signal::USR1);
@@ -228,7 +249,11 @@ fn the_mount_can_be_taken_away_under_a_blocked_reader() {
 #[test]
 fn an_unmount_from_outside_ends_the_session() {
     let mut fixture = Fixture::new();
-    rustix::mount::unmount(fixture.mounted.point(), rustix::mount::UnmountFlags::empty()).unwrap();
+    rustix::mount::unmount(
+        fixture.mounted.point(),
+        rustix::mount::UnmountFlags::empty(),
+    )
+    .unwrap();
     fixture.session().wait();
     assert!(fixture.session().is_unmounted());
     fixture.mounted.forget();
