@@ -199,6 +199,12 @@ impl MemoryDriver {
         }
     }
 
+    /// The address from which this end's packets come; the peer's [`local_address`](PacketDriver::local_address).
+    #[must_use]
+    pub fn peer_address(&self) -> LinkAddress {
+        address(self.sending.reverse())
+    }
+
     fn ring_peer(&self) {
         mapping::ring(&self.peer_bell);
     }
