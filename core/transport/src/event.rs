@@ -378,3 +378,43 @@ impl core::fmt::Display for Gone {
 impl core::error::Error for SendError {}
 impl core::error::Error for OpenError {}
 impl core::error::Error for Gone {}
+
+/// What is known of a session, for `slashnet sessions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSummary {
+    /// Key.
+    pub session: SessionKey,
+    /// Id here.
+    pub local: abi::ids::SessionId,
+    /// Id at the peer.
+    pub peer: abi::ids::SessionId,
+    /// Which end this is.
+    pub role: crate::config::Role,
+    /// Operations outstanding: asked for, or in the program's hands.
+    pub operations: usize,
+    /// Unscheduled bytes of requests held here.
+    pub held: u64,
+    /// The lane that carries data at the moment.
+    pub lane: Option<LaneSummary>,
+}
+
+/// What is known of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneSummary {
+    /// Number of the lane.
+    pub id: u8,
+    /// Its link.
+    pub link: LinkIndex,
+    /// Smoothed round-trip time.
+    pub rtt: Option<abi::time::Duration>,
+    /// Congestion window in bytes.
+    pub window: u64,
+    /// Bytes in flight.
+    pub in_flight: u64,
+    /// Bytes sent since the session began.
+    pub bytes_sent: u64,
+    /// Packets sent since the session began.
+    pub packets_sent: u64,
+    /// Times packets were found lost.
+    pub losses: u64,
+}

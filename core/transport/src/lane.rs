@@ -239,17 +239,15 @@ impl Lane {
         earliest(probe, self.flight.loss_time())
     }
 
-    /// The next instant at which this lane has something to do by itself.
-    pub(crate) fn deadline(&self, config: &Config) -> Option<Instant> {
+    /// The next instant at which this lane has something to do by itself. What is due already
+    /// waits for the driver, not for time.
+    pub(crate) fn deadline(&self, now: Instant, config: &Config) -> Option<Instant> {
         if self.state == LaneState::Down {
             return None;
         }
-        let ack = if self.debt.is_owed() {
-            self.debt.deadline
-        } else {
-            None
-        };
-        earliest(earliest(ack, self.ping_at), self.recovery_deadline(config))
+        let owed = self.debt.deadline.filter(|_| self.debt.is_owed());
+        let sending = earliest(owed, self.ping_at).filter(|at| *at > now);
+        earliest(sending, self.recovery_deadline(config))
     }
 
     /// Whether a probe must leave at `now`.

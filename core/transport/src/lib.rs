@@ -33,6 +33,8 @@ mod recovery;
 pub mod replay;
 mod sending;
 mod session;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod transfer;
 mod transport;
@@ -40,7 +42,7 @@ mod transport;
 pub use cipher::{Forged, PacketCipher};
 pub use config::{Config, LaneParams, Role, SessionParams};
 pub use event::{
-    Buffer, Cause, Delivery, Event, Failure, Gone, IncomingKey, LinkIndex, Memory, Meta, OpKey,
-    OpenError, Request, SendError, SessionKey, TransferKey,
+    Buffer, Cause, Delivery, Event, Failure, Gone, IncomingKey, LaneSummary, LinkIndex, Memory,
+    Meta, OpKey, OpenError, Request, SendError, SessionKey, SessionSummary, TransferKey,
 };
 pub use transport::{Transmit, Transport};

@@ -53,10 +53,6 @@ impl Outflow {
         self.end - self.next + self.resend.bytes()
     }
 
-    pub(crate) const fn len(&self) -> u64 {
-        self.end
-    }
-
     /// Whether the head was sent at least once.
     pub(crate) const fn started(&self) -> bool {
         !self.need_head || self.next > 0

@@ -33,7 +33,6 @@ pub(crate) enum Class {
 pub(crate) enum Control {
     OpStat(WireOp, OpState),
     Query(WireOp),
-    Credit,
     Pull(u32),
     Cancel(WireOp),
 }

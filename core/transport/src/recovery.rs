@@ -180,6 +180,11 @@ impl InFlight {
         self.eliciting > 0
     }
 
+    /// A probe timeout has been dealt with; the next counts from here.
+    pub(crate) const fn restart_probe_timer(&mut self, now: Instant) {
+        self.last_eliciting = now;
+    }
+
     pub(crate) const fn last_eliciting(&self) -> Instant {
         self.last_eliciting
     }
@@ -187,10 +192,6 @@ impl InFlight {
     /// When a packet becomes lost by age.
     pub(crate) const fn loss_time(&self) -> Option<Instant> {
         self.loss_time
-    }
-
-    pub(crate) fn packets(&self) -> usize {
-        self.packets.len()
     }
 
     /// Records the packet with the next number.

@@ -378,7 +378,6 @@ impl Session {
                 Control::Query(op) => {
                     draft.put(&Frame::Query { op });
                 }
-                Control::Credit => self.served.credit_due = true,
                 Control::Pull(id) => {
                     if let Some(pull) = self.transfers.get(id) {
                         let (op, offset, len) = (pull.op, pull.start, pull.len);

@@ -9,7 +9,7 @@ use abi::time::{Duration, Instant};
 
 use crate::cipher::PacketCipher;
 use crate::config::{Config, Role, SessionParams};
-use crate::event::{Cause, Event, SessionKey};
+use crate::event::{Cause, Event, LaneSummary, SessionKey, SessionSummary};
 use crate::incoming::Served;
 use crate::lane::{Lane, LaneState, SUSPECT_AFTER, earliest};
 use crate::outgoing::Calls;
@@ -234,6 +234,7 @@ impl Session {
             .any(|other| other != index && self.lanes[other].state == LaneState::Active);
         let lane = &mut self.lanes[index];
         lane.pto_count = lane.pto_count.saturating_add(1);
+        lane.flight.restart_probe_timer(now);
         if lane.pto_count == SUSPECT_AFTER {
             events.push_back(Event::Suspect {
                 session: self.key,
@@ -374,7 +375,7 @@ impl Session {
         }
         let mut next = self.watch.verify_by;
         for lane in &self.lanes {
-            next = earliest(next, lane.deadline(&self.config));
+            next = earliest(next, lane.deadline(now, &self.config));
         }
         next = earliest(next, self.paced_until(now));
         next = earliest(
@@ -392,5 +393,31 @@ impl Session {
         }
         let until = lane.control.paced_until(&lane.rtt);
         (until > now).then_some(until)
+    }
+
+    /// What is known of the session.
+    pub(crate) fn summary(&self) -> SessionSummary {
+        let lane = self.active().map(|active| {
+            let lane = &self.lanes[active];
+            LaneSummary {
+                id: lane.id,
+                link: lane.link,
+                rtt: lane.rtt.smoothed(),
+                window: lane.control.window(),
+                in_flight: lane.flight.bytes(),
+                bytes_sent: lane.bytes_sent,
+                packets_sent: lane.packets_sent,
+                losses: lane.packets_lost,
+            }
+        });
+        SessionSummary {
+            session: self.key,
+            local: self.local,
+            peer: self.peer,
+            role: self.role,
+            operations: self.calls.open() + self.served.executing(),
+            held: self.served.held(),
+            lane,
+        }
     }
 }

@@ -11,7 +11,7 @@ use abi::time::{Duration, Instant};
 use crate::config::{Config, LANES_MAX, MTU_MAX, MTU_MIN, SLOTS_MAX, SessionParams};
 use crate::event::{
     Cause, Event, Gone, IncomingKey, LinkIndex, Memory, OpKey, OpenError, Request, SendError,
-    SessionKey, TransferKey,
+    SessionKey, SessionSummary, TransferKey,
 };
 use crate::frame::WireOp;
 use crate::outgoing::{Cancel, ReplyHead};
@@ -44,7 +44,6 @@ pub struct Transport {
     timers: Timers,
     /// Links whose driver accepts nothing at the moment.
     full: BTreeSet<LinkIndex>,
-    jitter: u64,
 }
 
 /// A place for a session; the generation makes old keys invalid.
@@ -54,9 +53,10 @@ struct Slot {
 }
 
 impl Transport {
-    /// A transport without sessions. `seed` feeds the jitter of timers, nothing secret.
+    /// A transport without sessions. `seed` is for decisions that should differ
+    /// between processes; nothing secret follows from it.
     #[must_use]
-    pub fn new(config: Config, seed: u64) -> Self {
+    pub fn new(config: Config, _seed: u64) -> Self {
         Self {
             config,
             slots: Vec::new(),
@@ -66,7 +66,6 @@ impl Transport {
             ready: VecDeque::new(),
             timers: Timers::default(),
             full: BTreeSet::new(),
-            jitter: seed,
         }
     }
 
@@ -178,6 +177,12 @@ impl Transport {
             if session.lanes[lane].link == link {
                 let to = session.lanes[lane].peer;
                 let sent = session.transmit(now, lane, space, memory, &mut self.events);
+                if sent.is_none() {
+                    session.listed = false;
+                    self.ready.pop_back();
+                    self.arm(now, index);
+                    return None;
+                }
                 self.touched(now, index);
                 return sent.map(|(len, segment)| Transmit { to, segment, len });
             }
@@ -379,6 +384,14 @@ impl Transport {
         session.is_open().then_some(session.key)
     }
 
+    /// All open sessions, in the order of their indices.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionSummary> + '_ {
+        let sessions = self.slots.iter().filter_map(|slot| slot.session.as_deref());
+        sessions
+            .filter(|session| session.is_open())
+            .map(Session::summary)
+    }
+
     /// The settings.
     #[must_use]
     pub const fn config(&self) -> &Config {
@@ -482,11 +495,15 @@ impl Transport {
 
     fn arm(&mut self, now: Instant, index: u32) {
         if let Some(session) = self.slots[index as usize].session.as_deref_mut() {
-            let deadline = session.deadline(now);
+            // Never in the past, so that one look at all that is due comes to an end.
+            let deadline = session.deadline(now).map(|at| at.max(now + TIMER_STEP));
             self.timers.arm(&mut session.armed, deadline, index);
         }
     }
 }
+
+/// Finest step of the timers.
+const TIMER_STEP: Duration = Duration::from_micros(1);
 
 const fn wire(key: IncomingKey) -> WireOp {
     WireOp {

@@ -1,0 +1,7 @@
+//! Behaviour of two transports over a network in virtual time.
+
+mod failures;
+mod lanes;
+mod messages;
+mod pair;
+mod recovery;

@@ -1,0 +1,291 @@
+//! Cancelled operations, dead peers, broken protocol.
+
+use alloc::boxed::Box;
+
+use abi::time::Duration;
+
+use super::pair::{Pair, address, lossy, millis, pattern, reliable};
+use crate::{Cause, Delivery, Event, Failure, LinkIndex, Meta, Request, SendError};
+
+fn ask(len: usize, reply_max: u64) -> Request {
+    Request::new(Meta::EMPTY, len as u64, reply_max)
+}
+
+#[test]
+fn an_operation_cancelled_before_it_leaves_was_not_done() {
+    let mut pair = Pair::new(lossy(1));
+    let op = pair.send(ask(64, 64), &pattern(64, 1));
+    pair.client.transport.cancel(pair.now, op, 3);
+    let failure = Failure {
+        cause: Cause::Cancelled,
+        delivery: Delivery::NotDone,
+    };
+    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    pair.run(millis(1000));
+    assert_eq!(pair.packets(), (0, 0));
+}
+
+// qnx: I30
+#[test]
+fn the_server_hears_of_a_cancelled_operation_and_still_answers_it() {
+    for lanes in [lossy(1), reliable()] {
+        let mut pair = Pair::new(lanes);
+        let op = pair.send(ask(64, 64), &pattern(64, 1));
+        let (incoming, _) = pair.request();
+        pair.client.transport.cancel(pair.now, op, 3);
+        pair.client.transport.cancel(pair.now, op, 4);
+        assert_eq!(
+            pair.at_server(),
+            Event::Unblock {
+                incoming,
+                reason: 3
+            }
+        );
+        pair.run(millis(10_000));
+        assert!(pair.client.events.is_empty(), "the server decides");
+        pair.server.transport.fail(pair.now, incoming, 4).unwrap();
+        assert_eq!(pair.at_client(), Event::Refused { op, errno: 4 });
+    }
+}
+
+#[test]
+fn an_operation_of_which_a_part_is_missing_is_withdrawn() {
+    let mut pair = Pair::new(lossy(1));
+    pair.fate = Box::new(|n, to_server, _, _| !to_server || n != 1);
+    let op = pair.send(ask(20_000, 64), &pattern(20_000, 1));
+    pair.flush();
+    pair.client.transport.cancel(pair.now, op, 3);
+    let event = pair.at_server();
+    assert!(matches!(event, Event::Withdrawn { .. }), "{event:?}");
+    let failure = Failure {
+        cause: Cause::Cancelled,
+        delivery: Delivery::NotDone,
+    };
+    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    let next = pair.send(ask(20_000, 64), &pattern(20_000, 2));
+    let (incoming, bytes) = pair.request();
+    assert_eq!(bytes, pattern(20_000, 2));
+    pair.reply(incoming, 0, b"");
+    assert_eq!(
+        pair.at_client(),
+        Event::Replied {
+            op: next,
+            status: 0,
+            len: 0
+        }
+    );
+}
+
+#[test]
+fn a_cancellation_that_overtakes_its_request_prevents_it() {
+    let mut pair = Pair::new(lossy(1));
+    pair.fate = Box::new(|n, to_server, _, _| !to_server || n != 1);
+    let op = pair.send(ask(64, 64), &pattern(64, 1));
+    pair.flush();
+    pair.client.transport.cancel(pair.now, op, 3);
+    let failure = Failure {
+        cause: Cause::Cancelled,
+        delivery: Delivery::NotDone,
+    };
+    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    pair.run(millis(60_000));
+    assert!(pair.server.events.is_empty(), "{:?}", pair.server.events);
+}
+
+#[test]
+fn a_deadline_unblocks_the_server() {
+    let mut pair = Pair::new(lossy(1));
+    let deadline = Some(pair.now + millis(30));
+    let op = pair.send(
+        Request {
+            deadline,
+            ..ask(64, 64)
+        },
+        &pattern(64, 1),
+    );
+    let (incoming, _) = pair.request();
+    let reason = crate::config::REASON_DEADLINE;
+    assert_eq!(pair.at_server(), Event::Unblock { incoming, reason });
+    pair.server.transport.fail(pair.now, incoming, 110).unwrap();
+    assert_eq!(pair.at_client(), Event::Refused { op, errno: 110 });
+}
+
+#[test]
+fn a_silent_peer_is_dead_after_the_bound() {
+    let mut pair = Pair::new(lossy(1));
+    let op = pair.send(ask(64, 64), &pattern(64, 1));
+    let (incoming, _) = pair.request();
+    pair.run(millis(5000));
+    pair.fate = Box::new(|_, _, _, _| false);
+    let before = pair.now;
+    pair.run(Duration::from_secs(25));
+    let failure = Failure {
+        cause: Cause::Link,
+        delivery: Delivery::Unknown,
+    };
+    let session = pair.client.session;
+    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    assert_eq!(
+        pair.at_client(),
+        Event::Closed {
+            session,
+            cause: Cause::Link
+        }
+    );
+    assert!(pair.now.saturating_since(before) <= Duration::from_secs(26));
+    // The server has nothing to say, so it learns of the death from others.
+    pair.server
+        .transport
+        .abandon(pair.now, pair.server.session, Cause::Node);
+    pair.flush();
+    let session = pair.server.session;
+    assert_eq!(
+        pair.server.events.pop_front(),
+        Some(Event::Withdrawn { incoming })
+    );
+    assert_eq!(
+        pair.server.events.pop_front(),
+        Some(Event::Closed {
+            session,
+            cause: Cause::Node
+        })
+    );
+}
+
+#[test]
+fn an_operation_that_never_left_was_not_done_when_the_peer_dies() {
+    let mut pair = Pair::new(lossy(1));
+    pair.client.transport.link_full(pair.now, LinkIndex(0));
+    let op = pair.send(ask(64, 64), &pattern(64, 1));
+    pair.client
+        .transport
+        .abandon(pair.now, pair.client.session, Cause::Server);
+    let failure = Failure {
+        cause: Cause::Server,
+        delivery: Delivery::NotDone,
+    };
+    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+}
+
+#[test]
+fn an_idle_session_can_be_verified() {
+    for lanes in [lossy(1), reliable()] {
+        let mut pair = Pair::new(lanes);
+        pair.client
+            .transport
+            .verify(pair.now, pair.client.session, millis(100));
+        pair.run(millis(1000));
+        assert!(pair.client.events.is_empty());
+        pair.fate = Box::new(|_, _, _, _| false);
+        pair.client
+            .transport
+            .verify(pair.now, pair.client.session, millis(100));
+        let before = pair.now;
+        let session = pair.client.session;
+        loop {
+            let event = pair.at_client();
+            if matches!(event, Event::Suspect { .. }) {
+                continue;
+            }
+            assert_eq!(
+                event,
+                Event::Closed {
+                    session,
+                    cause: Cause::Link
+                }
+            );
+            break;
+        }
+        assert_eq!(pair.now.saturating_since(before), millis(100));
+    }
+}
+
+#[test]
+fn closing_tells_the_peer_and_frees_everything() {
+    for lanes in [lossy(1), reliable()] {
+        let mut pair = Pair::new(lanes);
+        let op = pair.send(ask(64, 64), &pattern(64, 1));
+        pair.request();
+        pair.server
+            .transport
+            .close(pair.now, pair.server.session, 0);
+        let failure = Failure {
+            cause: Cause::Server,
+            delivery: Delivery::Unknown,
+        };
+        let session = pair.client.session;
+        assert_eq!(pair.at_client(), Event::Failed { op, failure });
+        assert_eq!(
+            pair.at_client(),
+            Event::Closed {
+                session,
+                cause: Cause::Server
+            }
+        );
+        pair.run(millis(2000));
+        for side in [&mut pair.client, &mut pair.server] {
+            assert_eq!(side.transport.timeout(), None);
+            assert_eq!(side.transport.sessions().count(), 0);
+        }
+        let refused = pair.client.transport.send(pair.now, session, ask(1, 1));
+        assert_eq!(refused, Err(SendError::Closed));
+    }
+}
+
+#[test]
+fn a_peer_that_breaks_the_protocol_is_closed() {
+    let mut pair = Pair::new(reliable());
+    let session = pair.server.session;
+    // A reply frame from a client.
+    let mut packet = crate::packet::Header {
+        flags: 0,
+        lane: 0,
+        body_len: 15,
+        session: 22,
+        pn: 0,
+    }
+    .encode()
+    .to_vec();
+    packet.extend([1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
+    let from = address(0);
+    let server = &mut pair.server;
+    server.transport.receive(
+        pair.now,
+        LinkIndex(0),
+        &from,
+        &mut packet,
+        &mut server.memory,
+    );
+    assert_eq!(
+        pair.at_server(),
+        Event::Closed {
+            session,
+            cause: Cause::Protocol
+        }
+    );
+}
+
+#[test]
+fn packets_of_strangers_get_silence() {
+    let mut pair = Pair::new(reliable());
+    let header = |session, lane| crate::packet::Header {
+        flags: 0,
+        lane,
+        body_len: 3,
+        session,
+        pn: 0,
+    };
+    for (session, lane, link, from) in [(99, 0, 0, 0), (22, 1, 0, 0), (22, 0, 1, 0), (22, 0, 0, 1)]
+    {
+        let mut packet = header(session, lane).encode().to_vec();
+        packet.extend([14, 0, 0]);
+        let (link, from) = (LinkIndex(link), address(from));
+        let server = &mut pair.server;
+        server
+            .transport
+            .receive(pair.now, link, &from, &mut packet, &mut server.memory);
+        pair.flush();
+        assert!(pair.server.events.is_empty());
+        assert_eq!(pair.packets(), (0, 0));
+    }
+}

@@ -1,0 +1,121 @@
+//! Several lanes: fail-over and return.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec;
+use core::cell::Cell;
+
+use super::pair::{Pair, lossy, millis, pattern};
+use crate::{Buffer, Event, LinkIndex, Meta, Request};
+
+fn ask(len: usize, reply_max: u64) -> Request {
+    Request::new(Meta::EMPTY, len as u64, reply_max)
+}
+
+fn echo(pair: &mut Pair, salt: u8) {
+    let op = pair.send(ask(64, 64), &pattern(64, salt));
+    let (incoming, bytes) = pair.request();
+    assert_eq!(bytes, pattern(64, salt));
+    pair.reply(incoming, 0, &bytes);
+    loop {
+        let event = pair.at_client();
+        if !matches!(event, Event::Suspect { .. }) {
+            assert_eq!(
+                event,
+                Event::Replied {
+                    op,
+                    status: 0,
+                    len: 64
+                }
+            );
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_lost_lane_is_left_in_milliseconds_and_returns_when_it_answers() {
+    let mut pair = Pair::new(lossy(2));
+    let cut = Rc::new(Cell::new(false));
+    let last = Rc::new(Cell::new(LinkIndex(9)));
+    let (cut_, last_) = (cut.clone(), last.clone());
+    pair.fate = Box::new(move |_, _, link, _| {
+        last_.set(link);
+        !(cut_.get() && link == LinkIndex(0))
+    });
+    for round in 0..20 {
+        echo(&mut pair, round);
+    }
+    assert_eq!(last.get(), LinkIndex(0), "the first lane is preferred");
+    cut.set(true);
+    let before = pair.now;
+    echo(&mut pair, 100);
+    assert!(pair.now.saturating_since(before) < millis(30));
+    echo(&mut pair, 101);
+    cut.set(false);
+    pair.run(millis(2500));
+    echo(&mut pair, 102);
+    pair.run(millis(100));
+    echo(&mut pair, 103);
+    assert_eq!(last.get(), LinkIndex(0), "the first lane is used again");
+}
+
+#[test]
+fn a_link_reported_down_moves_everything_at_once() {
+    let mut pair = Pair::new(lossy(2));
+    let long = pattern(2_000_000, 1);
+    let op = pair.send(ask(long.len(), 0), &long);
+    let (incoming, _) = pair.request();
+    let transfer = pair
+        .server
+        .transport
+        .pull(pair.now, incoming, 0, 2_000_000)
+        .unwrap();
+    pair.server
+        .memory
+        .0
+        .insert(Buffer::Transfer(transfer), vec![0; long.len()]);
+    pair.run(millis(1));
+    pair.fate = Box::new(|_, _, link, _| link != LinkIndex(0));
+    pair.wire.retain(|packet| packet.link != LinkIndex(0));
+    pair.client.transport.link_down(pair.now, LinkIndex(0));
+    pair.server.transport.link_down(pair.now, LinkIndex(0));
+    let before = pair.now;
+    assert_eq!(pair.at_server(), Event::Transferred { transfer });
+    assert!(pair.now.saturating_since(before) < millis(50));
+    assert!(pair.server.memory.0[&Buffer::Transfer(transfer)] == long);
+    pair.reply(incoming, 0, b"");
+    assert_eq!(
+        pair.at_client(),
+        Event::Replied {
+            op,
+            status: 0,
+            len: 0
+        }
+    );
+    // Up again on both sides: probed, answered, used.
+    let used = Rc::new(Cell::new(false));
+    let used_ = used.clone();
+    pair.fate = Box::new(move |_, _, link, len| {
+        used_.set(used_.get() || link == LinkIndex(0) && len > 100);
+        true
+    });
+    pair.client.transport.link_up(pair.now, LinkIndex(0));
+    pair.server.transport.link_up(pair.now, LinkIndex(0));
+    pair.run(millis(500));
+    assert!(!used.get());
+    pair.server.events.clear();
+    echo(&mut pair, 1);
+    assert!(used.get());
+}
+
+#[test]
+fn a_full_driver_holds_packets_back_until_it_is_ready() {
+    let mut pair = Pair::new(super::pair::reliable());
+    pair.client.transport.link_full(pair.now, LinkIndex(0));
+    pair.send(ask(64, 64), &pattern(64, 1));
+    assert_eq!(pair.client.transport.next_link(pair.now), None);
+    pair.client.transport.link_ready(pair.now, LinkIndex(0));
+    let (_, bytes) = pair.request();
+    assert_eq!(bytes, pattern(64, 1));
+}

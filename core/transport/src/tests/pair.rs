@@ -1,0 +1,321 @@
+//! A client and a server, the programs' memory, and the network between them.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use abi::LinkAddress;
+use abi::ids::SessionId;
+use abi::time::{Duration, Instant};
+
+use crate::cipher::{Forged, HEADER_LEN, PacketCipher};
+use crate::{
+    Buffer, Config, Event, LaneParams, LinkIndex, Memory, OpKey, Request, Role, SessionKey,
+    SessionParams, Transport,
+};
+
+/// A cipher that only detects change: sixteen bytes of checksum.
+pub(crate) struct Checksum;
+
+fn sum(lane: u8, pn: u64, header: &[u8], body: &[u8]) -> [u8; 16] {
+    let mut state = 0x9e37_79b9_7f4a_7c15 ^ pn ^ u64::from(lane) << 56;
+    for byte in header.iter().chain(body) {
+        state = (state ^ u64::from(*byte))
+            .wrapping_mul(0x0100_0000_01b3)
+            .rotate_left(5);
+    }
+    let mut tag = [0; 16];
+    tag[..8].copy_from_slice(&state.to_le_bytes());
+    tag
+}
+
+impl PacketCipher for Checksum {
+    fn overhead(&self) -> usize {
+        16
+    }
+
+    fn phase(&mut self) -> bool {
+        false
+    }
+
+    fn seal(&mut self, lane: u8, pn: u64, header: &[u8; HEADER_LEN], body: &mut [u8]) {
+        let (text, tag) = body.split_at_mut(body.len() - 16);
+        tag.copy_from_slice(&sum(lane, pn, header, text));
+    }
+
+    fn open<'a>(
+        &mut self,
+        lane: u8,
+        pn: u64,
+        header: &[u8; HEADER_LEN],
+        body: &'a mut [u8],
+    ) -> Result<&'a mut [u8], Forged> {
+        let split = body.len().checked_sub(16).ok_or(Forged)?;
+        let (text, tag) = body.split_at_mut(split);
+        if *tag == sum(lane, pn, header, text) {
+            Ok(text)
+        } else {
+            Err(Forged)
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Buffers(pub(crate) BTreeMap<Buffer, Vec<u8>>);
+
+impl Memory for Buffers {
+    fn load(&mut self, from: Buffer, offset: u64, into: &mut [u8]) {
+        let at = offset as usize;
+        into.copy_from_slice(&self.0[&from][at..at + into.len()]);
+    }
+
+    fn store(&mut self, to: Buffer, offset: u64, bytes: &[u8]) {
+        let buffer = self.0.entry(to).or_default();
+        let end = offset as usize + bytes.len();
+        if buffer.len() < end {
+            buffer.resize(end, 0);
+        }
+        buffer[offset as usize..end].copy_from_slice(bytes);
+    }
+}
+
+pub(crate) struct Side {
+    pub(crate) transport: Transport,
+    pub(crate) session: SessionKey,
+    pub(crate) memory: Buffers,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) sent: usize,
+}
+
+pub(crate) struct Packet {
+    pub(crate) at: Instant,
+    pub(crate) to_server: bool,
+    pub(crate) link: LinkIndex,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What the network does with a packet: number of the packet in its direction, whether it goes to
+/// the server, its link, its length. Answers whether it arrives.
+pub(crate) type Fate = Box<dyn FnMut(usize, bool, LinkIndex, usize) -> bool>;
+
+pub(crate) struct Pair {
+    pub(crate) now: Instant,
+    pub(crate) client: Side,
+    pub(crate) server: Side,
+    pub(crate) wire: VecDeque<Packet>,
+    pub(crate) delay: Duration,
+    pub(crate) fate: Fate,
+}
+
+pub(crate) fn address(n: u8) -> LinkAddress {
+    LinkAddress::from_raw(&[n]).unwrap()
+}
+
+pub(crate) fn lossy(lanes: u8) -> Vec<LaneParams> {
+    let lane = |id| LaneParams::new(id, LinkIndex(u32::from(id)), address(id), 1472);
+    (0..lanes).map(lane).collect()
+}
+
+pub(crate) fn reliable() -> Vec<LaneParams> {
+    vec![LaneParams::reliable(0, LinkIndex(0), address(0), 65_000)]
+}
+
+pub(crate) fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(crate) fn pattern(len: usize, salt: u8) -> Vec<u8> {
+    (0..len).map(|i| (i / 251) as u8 ^ i as u8 ^ salt).collect()
+}
+
+impl Pair {
+    pub(crate) fn new(lanes: Vec<LaneParams>) -> Self {
+        Self::with(lanes, |_| {})
+    }
+
+    pub(crate) fn with(lanes: Vec<LaneParams>, adjust: impl Fn(&mut SessionParams)) -> Self {
+        let now = Instant::from_nanos(1_000_000_000);
+        let side = |role, local, peer| {
+            let mut params = SessionParams::new(SessionId(local), SessionId(peer), role);
+            params.lanes = lanes.clone();
+            params.cipher = lanes
+                .iter()
+                .any(|lane| !lane.reliable)
+                .then(|| Box::new(Checksum) as _);
+            adjust(&mut params);
+            let mut transport = Transport::new(Config::default(), 1);
+            let session = transport.open(now, params).unwrap();
+            let (memory, events) = (Buffers::default(), VecDeque::new());
+            Side {
+                transport,
+                session,
+                memory,
+                events,
+                sent: 0,
+            }
+        };
+        Self {
+            now,
+            client: side(Role::Client, 11, 22),
+            server: side(Role::Server, 22, 11),
+            wire: VecDeque::new(),
+            delay: Duration::from_micros(50),
+            fate: Box::new(|_, _, _, _| true),
+        }
+    }
+
+    pub(crate) fn send(&mut self, request: Request, bytes: &[u8]) -> OpKey {
+        let op = self
+            .client
+            .transport
+            .send(self.now, self.client.session, request)
+            .unwrap();
+        self.client
+            .memory
+            .0
+            .insert(Buffer::Request(op), bytes.to_vec());
+        self.client.memory.0.insert(Buffer::Reply(op), Vec::new());
+        op
+    }
+
+    /// Puts what both sides have to send on the wire, and collects their events.
+    pub(crate) fn flush(&mut self) {
+        for to_server in [true, false] {
+            let side = if to_server {
+                &mut self.client
+            } else {
+                &mut self.server
+            };
+            let mut space = vec![0; 70_000];
+            while let Some(link) = side.transport.next_link(self.now) {
+                let Some(transmit) =
+                    side.transport
+                        .transmit(self.now, link, &mut space, &mut side.memory)
+                else {
+                    continue;
+                };
+                for packet in space[..transmit.len].chunks(transmit.segment) {
+                    side.sent += 1;
+                    if (self.fate)(side.sent, to_server, link, packet.len()) {
+                        let at = self.now + self.delay;
+                        self.wire.push_back(Packet {
+                            at,
+                            to_server,
+                            link,
+                            bytes: packet.to_vec(),
+                        });
+                    }
+                }
+            }
+            while let Some(event) = side.transport.event() {
+                side.events.push_back(event);
+            }
+        }
+    }
+
+    /// Goes on to the next thing that happens, but not beyond `end`. Answers whether there is one.
+    pub(crate) fn step(&mut self, end: Instant) -> bool {
+        self.flush();
+        let arrival = self.wire.front().map(|packet| packet.at);
+        let timers = [
+            self.client.transport.timeout(),
+            self.server.transport.timeout(),
+        ];
+        let Some(next) = arrival
+            .into_iter()
+            .chain(timers.into_iter().flatten())
+            .min()
+        else {
+            return false;
+        };
+        if next > end {
+            self.now = end;
+            return false;
+        }
+        self.now = self.now.max(next);
+        while self
+            .wire
+            .front()
+            .is_some_and(|packet| packet.at <= self.now)
+        {
+            let mut packet = self.wire.pop_front().unwrap();
+            let side = if packet.to_server {
+                &mut self.server
+            } else {
+                &mut self.client
+            };
+            let from = address(packet.link.0 as u8);
+            side.transport.receive(
+                self.now,
+                packet.link,
+                &from,
+                &mut packet.bytes,
+                &mut side.memory,
+            );
+        }
+        self.client.transport.handle_timeout(self.now);
+        self.server.transport.handle_timeout(self.now);
+        self.flush();
+        true
+    }
+
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut steps = 0;
+        while self.step(end) {
+            steps += 1;
+            assert!(steps < 2_000_000, "the pair does not come to rest");
+        }
+        self.now = end;
+    }
+
+    /// Runs until the server has an event.
+    pub(crate) fn at_server(&mut self) -> Event {
+        let end = self.now + Duration::from_secs(60);
+        while self.server.events.is_empty() && self.step(end) {}
+        self.server
+            .events
+            .pop_front()
+            .expect("the server hears of something")
+    }
+
+    /// Runs until the client has an event.
+    pub(crate) fn at_client(&mut self) -> Event {
+        let end = self.now + Duration::from_secs(60);
+        while self.client.events.is_empty() && self.step(end) {}
+        self.client
+            .events
+            .pop_front()
+            .expect("the client hears of something")
+    }
+
+    /// Runs until the server has a request; answers its key and the bytes that are there.
+    pub(crate) fn request(&mut self) -> (crate::IncomingKey, Vec<u8>) {
+        loop {
+            if let Event::Request { incoming, .. } = self.at_server() {
+                let bytes = self.server.memory.0.remove(&Buffer::Incoming(incoming));
+                return (incoming, bytes.unwrap_or_default());
+            }
+        }
+    }
+
+    pub(crate) fn reply(&mut self, incoming: crate::IncomingKey, status: i64, bytes: &[u8]) {
+        self.server
+            .memory
+            .0
+            .insert(Buffer::Outgoing(incoming), bytes.to_vec());
+        self.server
+            .transport
+            .reply(self.now, incoming, status, bytes.len() as u64)
+            .unwrap();
+    }
+
+    pub(crate) fn packets(&self) -> (usize, usize) {
+        (self.client.sent, self.server.sent)
+    }
+
+    pub(crate) fn reply_bytes(&self, op: OpKey) -> &[u8] {
+        &self.client.memory.0[&Buffer::Reply(op)]
+    }
+}
