@@ -287,7 +287,7 @@ impl<'a> Attempt<'a> {
             } else {
                 Ok(Arc::clone(&kept))
             };
-            let sent = own.map_err(|errno| local(errno)).and_then(|line| {
+            let sent = own.map_err(local).and_then(|line| {
                 let request = [IoSlice::new(message)];
                 let mut room = [IoSliceMut::new(body)];
                 let reply = line.send(&request, &mut room, &namespace.options())?;

@@ -12,7 +12,7 @@ use abi::flags::mode;
 use abi::io::{Entry, Request, Stat, push_entry};
 use abi::system::{
     Description, Entry as TreeEntry, Identity, Listing, NETWORK_MANAGER, Redirect,
-    Reply as NodeReply, Request as NodeRequest, Resolved, Symlink,
+    Reply as NodeReply, Request as NodeRequest, Resolve, Resolved, Symlink,
 };
 use abi::{
     AttachFlags, ChannelId, Decode, Encode, Errno, FileType, Handle, Incarnation, Nd, Pid, Result,
@@ -158,32 +158,7 @@ impl World {
         match request {
             NodeRequest::Resolve(ask) => {
                 self.note(ask.nd, "resolve");
-                let tree = trees.get(&ask.nd).ok_or(Errno::EHOSTDOWN)?;
-                let asker = Asker {
-                    no_follow: ask.no_follow,
-                    ..Asker::local(Pid(1000))
-                };
-                Ok(match resolve(tree, &ask.path, &asker)? {
-                    Resolution::Candidates {
-                        path,
-                        mut candidates,
-                    } => {
-                        for candidate in &mut candidates {
-                            candidate.nd = ask.nd;
-                        }
-                        let path_flags = path.flags();
-                        let path = path.into_bytes();
-                        NodeReply::Resolved(Resolved {
-                            path,
-                            path_flags,
-                            candidates,
-                        })
-                    }
-                    Resolution::Symlink { path, absolute } => NodeReply::Symlink(Symlink {
-                        path: path.into_bytes(),
-                        absolute,
-                    }),
-                })
+                resolved(trees.get(&ask.nd).ok_or(Errno::EHOSTDOWN)?, ask)
             }
             NodeRequest::Network(ask) => {
                 let path = std::str::from_utf8(&ask.path).unwrap();
@@ -233,6 +208,32 @@ impl World {
     }
 }
 
+fn resolved(tree: &PrefixTree, ask: &Resolve) -> Result<NodeReply> {
+    let asker = Asker {
+        no_follow: ask.no_follow,
+        ..Asker::local(Pid(1000))
+    };
+    Ok(match resolve(tree, &ask.path, &asker)? {
+        Resolution::Candidates {
+            path,
+            mut candidates,
+        } => {
+            for candidate in &mut candidates {
+                candidate.nd = ask.nd;
+            }
+            NodeReply::Resolved(Resolved {
+                path_flags: path.flags(),
+                path: path.into_bytes(),
+                candidates,
+            })
+        }
+        Resolution::Symlink { path, absolute } => NodeReply::Symlink(Symlink {
+            path: path.into_bytes(),
+            absolute,
+        }),
+    })
+}
+
 impl Carrier for Arc<World> {
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
@@ -251,7 +252,7 @@ impl Carrier for Arc<World> {
     ) -> Result<Arc<dyn Line>> {
         let servers = self.servers.lock().unwrap();
         let server = servers.get(&(nd, pid, channel)).ok_or(Errno::ESRCH)?;
-        let (world, server) = (Arc::clone(self), Arc::clone(server));
+        let (world, server) = (Self::clone(self), Arc::clone(server));
         Ok(Arc::new(FakeLine {
             world,
             nd,

@@ -5,6 +5,7 @@
 //! (docs/decisions/fuse-reader.md).
 
 pub(crate) mod device;
+mod fields;
 pub(crate) mod interrupts;
 pub(crate) mod reply;
 pub(crate) mod request;
@@ -13,7 +14,7 @@ pub(crate) mod session;
 mod tests;
 
 pub(crate) use reply::{Answer, FileAttributes, Listing, Validity};
-pub(crate) use request::{Header, Operation};
+pub(crate) use request::Header;
 pub(crate) use session::{Handler, Session};
 
 /// Largest read or write in one request: what the kernel allows by default (`fs.fuse.max_pages_limit` of 256 pages).

@@ -2,8 +2,8 @@
 //!
 //! The bytes come from the kernel, yet they are parsed like any outside bytes: a short body is an error.
 
-// The FUSE protocol is a kernel ABI: fields are in the byte order of the machine.
-#![allow(clippy::host_endian_bytes)]
+use super::fields::Fields;
+pub(crate) use super::fields::Malformed;
 
 /// The fixed start of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,20 +194,16 @@ impl Iterator for Forgets<'_> {
     type Item = (u64, u64);
 
     fn next(&mut self) -> Option<(u64, u64)> {
-        let mut fields = Fields(self.0);
+        let mut fields = Fields::new(self.0);
         let item = (fields.u64().ok()?, fields.u64().ok()?);
-        self.0 = fields.0;
+        self.0 = fields.rest();
         Some(item)
     }
 }
 
-/// The bytes are not a request of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
-
 /// Splits one request as read from the device.
 pub(crate) fn parse(bytes: &[u8]) -> Result<(Header, Operation<'_>), Malformed> {
-    let mut fields = Fields(bytes);
+    let mut fields = Fields::new(bytes);
     let length = fields.u32()? as usize;
     let header = Header {
         opcode: fields.u32()?,
@@ -325,6 +321,12 @@ fn files<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malf
                 data_only: fields.u32()? & 1 != 0,
             }
         }
+        _ => attributes(opcode, fields)?,
+    })
+}
+
+fn attributes<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malformed> {
+    Ok(match opcode {
         21 => {
             let (size, flags) = (fields.u32()?, fields.u32()?);
             let name = fields.text()?;
@@ -484,41 +486,14 @@ fn set_attr(fields: &mut Fields<'_>) -> Result<SetAttr, Malformed> {
 /// `FUSE_GETATTR_FH`: the handle field counts.
 const GETATTR_HANDLE: u32 = 1;
 
-/// A cursor over fields in the byte order of the machine.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn u32(&mut self) -> Result<u32, Malformed> {
-        let bytes = self.bytes(4)?.try_into().map_err(|_| Malformed)?;
-        Ok(u32::from_ne_bytes(bytes))
-    }
-
-    fn u64(&mut self) -> Result<u64, Malformed> {
-        let bytes = self.bytes(8)?.try_into().map_err(|_| Malformed)?;
-        Ok(u64::from_ne_bytes(bytes))
-    }
-
-    /// Text ended by a NUL byte, without it.
-    fn text(&mut self) -> Result<&'a [u8], Malformed> {
-        let end = self.0.iter().position(|&byte| byte == 0).ok_or(Malformed)?;
-        let text = self.bytes(end)?;
-        self.bytes(1)?;
-        Ok(text)
-    }
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
+// The tests write what the kernel writes.
+#[allow(clippy::host_endian_bytes)]
+mod tests {
     use super::*;
 
     /// A request as the kernel would write it.
-    pub(crate) fn request(opcode: u32, unique: u64, node: u64, body: &[u8]) -> Vec<u8> {
+    fn request(opcode: u32, unique: u64, node: u64, body: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&(40 + body.len() as u32).to_ne_bytes());
         bytes.extend_from_slice(&opcode.to_ne_bytes());

@@ -2,6 +2,7 @@
 
 use super::device::{Channel, Mounted, mount};
 use super::reply::{self, OPEN_DIRECT_IO, OPEN_NONSEEKABLE};
+use super::request::Operation;
 use super::*;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Command, ExitStatus, Stdio};
