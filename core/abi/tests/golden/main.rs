@@ -1,12 +1,13 @@
 //! The bytes of every message, written out. `docs/protocol` describes the same bytes in words; a
 //! change here is a change of the protocol.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 extern crate slashnet_abi as abi;
 
 mod connect;
 mod devctl;
+mod documents;
 mod io;
 mod strictness;
 
