@@ -38,6 +38,8 @@ impl Session {
             return;
         }
         self.heard();
+        self.arrived_on = index;
+        self.lanes[index].heard_at = shell.now;
         let mut urgency = Urgency::Never;
         let mut reader = Reader::new(body);
         while reader.remaining() > 0 && self.is_open() {
@@ -167,6 +169,7 @@ impl Session {
     }
 
     fn take_data(&mut self, data: &Data<'_>, shell: &mut Shell<'_>) -> Result<Urgency, Violation> {
+        self.follow_peer(shell.now);
         let reply = data.flags & REPLY != 0;
         if reply != (self.role == Role::Client) {
             return Err(Violation);

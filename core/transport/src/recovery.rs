@@ -34,7 +34,7 @@ impl Rtt {
         };
         Self {
             smoothed: known,
-            variation: guess,
+            variation: Duration::from_nanos(guess.as_nanos() as u64 / 2),
             least: guess,
             latest: guess,
         }

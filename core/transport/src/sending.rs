@@ -93,8 +93,10 @@ impl<'a> Draft<'a> {
 
     /// Appends `len` bytes of the program's memory.
     fn load(&mut self, from: Buffer, offset: u64, len: usize, memory: &mut dyn Memory) {
-        memory.load(from, offset, &mut self.body[self.len..self.len + len]);
-        self.len += len;
+        if len > 0 {
+            memory.load(from, offset, &mut self.body[self.len..self.len + len]);
+            self.len += len;
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) ack_epoch: u64,
     pub(crate) watch: Watch,
     pub(crate) op_dead: Duration,
+    /// Lane of the packet that is being taken.
+    pub(crate) arrived_on: usize,
     pub(crate) config: Config,
     pub(crate) closing: Option<Closing>,
     /// The session is over and can be forgotten.
@@ -102,6 +104,7 @@ impl Session {
             ack_epoch: 0,
             watch: Watch::default(),
             op_dead: params.op_dead,
+            arrived_on: 0,
             config: *config,
             closing: None,
             ended: None,
@@ -260,6 +263,19 @@ impl Session {
         self.give_up(index, count);
         if self.queue.is_empty() {
             self.lanes[index].ping_now = true;
+        }
+    }
+
+    /// Messages come on another lane than the one that would carry ours, which is silent: the peer
+    /// has left it, so ours would be lost there. It is probed and returns if it works.
+    pub(crate) fn follow_peer(&mut self, now: Instant) {
+        let Some(active) = self.active().filter(|active| *active != self.arrived_on) else {
+            return;
+        };
+        let silent = now.saturating_since(self.lanes[active].heard_at) > self.config.pto_min;
+        if silent && self.lanes[self.arrived_on].state == LaneState::Active {
+            self.lanes[active].suspect(now);
+            self.give_up(active, usize::MAX);
         }
     }
 

@@ -15,7 +15,10 @@ fn a_request_and_its_reply_cost_two_packets() {
         let mut pair = Pair::new(lanes);
         for round in 1..=50 {
             let op = pair.send(ask(64, 64), &pattern(64, round));
-            let event = pair.at_server();
+            let mut event = pair.at_server();
+            while matches!(event, Event::Released { .. }) {
+                event = pair.at_server();
+            }
             let Event::Request {
                 incoming,
                 meta,
@@ -45,6 +48,7 @@ fn a_request_and_its_reply_cost_two_packets() {
             );
             assert_eq!(pair.reply_bytes(op), pattern(32, round));
             assert_eq!(pair.packets(), (round.into(), round.into()));
+            pair.flush();
             pair.server.events.clear();
         }
         pair.run(millis(60_000));

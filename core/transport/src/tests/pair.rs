@@ -86,6 +86,7 @@ pub(crate) struct Side {
     pub(crate) memory: Buffers,
     pub(crate) events: VecDeque<Event>,
     pub(crate) sent: usize,
+    pub(crate) suspects: usize,
 }
 
 pub(crate) struct Packet {
@@ -153,6 +154,7 @@ impl Pair {
                 memory,
                 events,
                 sent: 0,
+                suspects: 0,
             }
         };
         Self {
@@ -209,7 +211,11 @@ impl Pair {
                 }
             }
             while let Some(event) = side.transport.event() {
-                side.events.push_back(event);
+                if let Event::Suspect { .. } = event {
+                    side.suspects += 1;
+                } else {
+                    side.events.push_back(event);
+                }
             }
         }
     }
