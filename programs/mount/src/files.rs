@@ -38,8 +38,9 @@ impl OpenFile {
         if self.is_device() {
             // Without a position, a blocked read keeps nobody from writing.
             reply::OPEN_DIRECT_IO | reply::OPEN_NONSEEKABLE | reply::OPEN_STREAM
-        } else if self.file.opened().direct {
-            reply::OPEN_DIRECT_IO
+        } else if self.file.opened().direct || !self.file.flags().contains(OpenFlags::READ) {
+            // Who only writes gains nothing from the page cache, which is written through anyway, and saves a copy.
+            reply::OPEN_DIRECT_IO | reply::OPEN_PARALLEL_WRITES
         } else {
             0
         }

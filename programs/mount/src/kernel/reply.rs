@@ -59,6 +59,8 @@ pub(crate) const OPEN_DIRECT_IO: u32 = 1;
 pub(crate) const OPEN_NONSEEKABLE: u32 = 1 << 2;
 /// The file has no position at all, so reads and writes do not lock each other out.
 pub(crate) const OPEN_STREAM: u32 = 1 << 4;
+/// Direct writes need not wait for each other.
+pub(crate) const OPEN_PARALLEL_WRITES: u32 = 1 << 6;
 
 /// The header of a reply; the body follows. `error` is 0 or a negated errno.
 pub(crate) fn header(unique: u64, error: i32, body: usize) -> [u8; 16] {
