@@ -8,7 +8,7 @@ mod resolution;
 
 use abi::{AttachFlags, Candidate, ChannelId, FileType, Handle, Nd, PathFlags, Pid};
 use paths::resolve::{HANDLE_OWN, HANDLE_SYMLINK};
-use paths::{Asker, PrefixTree, Registrar, Resolution, Server, resolve};
+use paths::{Asker, Pathname, PrefixTree, Registrar, Resolution, Server, resolve};
 use proptest::prelude::*;
 
 pub(crate) const NONE: AttachFlags = AttachFlags::empty();
@@ -123,5 +123,32 @@ proptest! {
     fn any_bytes_resolve_or_are_refused(path in proptest::collection::vec(any::<u8>(), 0..200)) {
         let tree = tree(&[("/", 5, DIR), ("/a/b", 6, NONE)]);
         let _ = resolve(&tree, &path, &CLIENT);
+    }
+
+    // qnx: P30
+    #[test]
+    fn a_normal_path_is_its_own_normal_form(
+        parts in proptest::collection::vec(
+            proptest::sample::select(vec!["", ".", "..", "a", "...", "b c"]),
+            1..12,
+        ),
+    ) {
+        let path = format!("/{}", parts.join("/"));
+        let normal = Pathname::parse(path.as_bytes()).unwrap();
+        let again = Pathname::parse(normal.as_bytes()).unwrap();
+        prop_assert_eq!(again.as_bytes(), normal.as_bytes());
+        let mut stack = Vec::new();
+        for part in parts {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    stack.pop();
+                }
+                name => stack.push(name),
+            }
+        }
+        let expected = format!("/{}", stack.join("/"));
+        prop_assert_eq!(normal.as_bytes(), expected.as_bytes());
+        prop_assert_eq!(normal.components().count(), stack.len());
     }
 }
