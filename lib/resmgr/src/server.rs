@@ -120,9 +120,9 @@ impl Server {
             .attachments
             .insert(handle, Attachment::new(attributes, resource));
         let chid = self.shared.channel.id();
-        let registration = self
-            .endpoint
-            .attach_prefix(path.as_bytes(), flags, file_type, chid, handle)?;
+        let registration =
+            self.endpoint
+                .attach_prefix(path.as_bytes(), flags, file_type, chid, handle)?;
         self.registrations.push(registration);
         Ok(self)
     }

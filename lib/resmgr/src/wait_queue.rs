@@ -43,7 +43,8 @@ impl<R: Request> WaitQueue<R> {
 
     /// Leaves `request` waiting at the end of the queue.
     ///
-    /// Answers EAGAIN at once when its file is non-blocking or the queue is full, and EINTR when
+    /// Answers EAGAIN at once when it is a read or write of a non-blocking file, or the queue is
+    /// full, and EINTR when
     /// the client has given up already. May be called while the manager holds its own locks.
     pub fn park(&self, request: R) -> Answer {
         self.enter(request, VecDeque::push_back)
@@ -103,6 +104,12 @@ impl<R: Request> WaitQueue<R> {
             let Some(request) = self.take() else { return };
             let _ = request.refuse(errno);
         }
+    }
+
+    /// Whether a request for which `wanted` is true waits.
+    #[must_use]
+    pub fn any(&self, wanted: impl FnMut(&R) -> bool) -> bool {
+        lock(&self.waiting.requests).iter().any(wanted)
     }
 
     /// How many requests wait.

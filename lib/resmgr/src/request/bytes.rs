@@ -13,7 +13,7 @@ pub struct ReadRequest {
     offset: Offset,
 }
 
-request_type!(ReadRequest);
+request_type!(ReadRequest, nonblocking);
 
 impl ReadRequest {
     /// Most bytes that one read moves; clients that ask for more get so many.
@@ -144,7 +144,7 @@ pub struct WriteRequest {
     buffered: usize,
 }
 
-request_type!(WriteRequest, keeps_bytes);
+request_type!(WriteRequest, nonblocking, keeps_bytes);
 
 impl WriteRequest {
     pub(crate) fn new(envelope: Envelope, offset: Offset) -> Self {

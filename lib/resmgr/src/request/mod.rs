@@ -73,8 +73,18 @@ pub(crate) mod sealed {
 /// Gives a request type what all of them have. The type has a field `envelope`.
 macro_rules! request_type {
     ($name:ident $(<$($arg:ident),*>)?) => {
-        request_type!(@common $name $(<$($arg),*>)?, false);
-
+        request_type!(@common $name $(<$($arg),*>)?, false, false);
+        request_type!(@fail $name $(<$($arg),*>)?);
+    };
+    // For those that a non-blocking file refuses instead of letting them wait.
+    ($name:ident, nonblocking) => {
+        request_type!(@common $name, false, true);
+        request_type!(@fail $name);
+    };
+    ($name:ident, nonblocking, keeps_bytes) => {
+        request_type!(@common $name, true, true);
+    };
+    (@fail $name:ident $(<$($arg:ident),*>)?) => {
         impl $(<$($arg),*>)? $name $(<$($arg),*>)? {
             /// Refuses the request.
             pub fn fail(self, errno: abi::Errno) -> $crate::request::Answer {
@@ -85,9 +95,9 @@ macro_rules! request_type {
     };
     // For requests whose bytes are needed until the end; they write `fail` themselves.
     ($name:ident, keeps_bytes) => {
-        request_type!(@common $name, true);
+        request_type!(@common $name, true, false);
     };
-    (@common $name:ident $(<$($arg:ident),*>)?, $keeps:literal) => {
+    (@common $name:ident $(<$($arg:ident),*>)?, $keeps:literal, $nonblocking:literal) => {
         impl $(<$($arg),*>)? $name $(<$($arg),*>)? {
             /// Who asks: ids as this node's daemon vouches for them, mapped for remote users.
             #[must_use]
@@ -121,7 +131,8 @@ macro_rules! request_type {
             }
 
             fn is_nonblocking(&self) -> bool {
-                self.envelope.file.as_ref().is_some_and(|opened| opened.file.is_nonblocking())
+                let file = self.envelope.file.as_ref();
+                $nonblocking && file.is_some_and(|opened| opened.file.is_nonblocking())
             }
 
             fn is_unblock_requested(&self) -> bool {

@@ -1,0 +1,252 @@
+//! A terminal device of this machine, held by nobody else.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use abi::devctl::{FlushQueue, LineErrors, ModemLines, WindowSize};
+use abi::{Errno, Result};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::termios::{OptionalActions, QueueSelector, Termios, Winsize};
+
+use crate::line_settings;
+use crate::options::LineOptions;
+
+/// An open terminal device. Dropping it restores the settings it had.
+#[derive(Debug)]
+pub(crate) struct Device {
+    fd: OwnedFd,
+    before: Termios,
+}
+
+impl Device {
+    /// Opens and locks the device and makes it raw.
+    ///
+    /// # Errors
+    /// EBUSY if another program holds it, ENOTTY if it is no terminal, EINVAL for a speed it
+    /// cannot do, and what `open` answers.
+    pub(crate) fn open(path: &Path, options: &LineOptions) -> Result<Self> {
+        // NONBLOCK: without a carrier the open itself would wait.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(errno)?;
+        if !rustix::termios::isatty(&fd) {
+            return Err(Errno::ENOTTY);
+        }
+        // The lock is for programs that look at it, the exclusive mode for those that do not.
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            if error == rustix::io::Errno::WOULDBLOCK {
+                Errno::EBUSY
+            } else {
+                errno(error)
+            }
+        })?;
+        rustix::termios::ioctl_tiocexcl(&fd).map_err(errno)?;
+        let before = rustix::termios::tcgetattr(&fd).map_err(errno)?;
+        let mut raw = before.clone();
+        line_settings::apply_options(options, &mut raw)?;
+        rustix::termios::tcsetattr(&fd, OptionalActions::Now, &raw).map_err(errno)?;
+        Ok(Self { fd, before })
+    }
+
+    /// Takes bytes that have arrived; EAGAIN if there are none.
+    pub(crate) fn read(&self, into: &mut [u8]) -> Result<usize> {
+        retry(|| rustix::io::read(&self.fd, &mut *into))
+    }
+
+    /// Gives bytes to the line; EAGAIN if it takes none now.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<usize> {
+        retry(|| rustix::io::write(&self.fd, bytes))
+    }
+
+    pub(crate) fn settings(&self) -> Result<Termios> {
+        rustix::termios::tcgetattr(&self.fd).map_err(errno)
+    }
+
+    pub(crate) fn set_settings(&self, termios: &Termios) -> Result {
+        rustix::termios::tcsetattr(&self.fd, OptionalActions::Now, termios).map_err(errno)
+    }
+
+    pub(crate) fn flush(&self, queue: FlushQueue) -> Result {
+        let queue = match queue {
+            FlushQueue::Input => QueueSelector::IFlush,
+            FlushQueue::Output => QueueSelector::OFlush,
+            FlushQueue::Both => QueueSelector::IOFlush,
+        };
+        rustix::termios::tcflush(&self.fd, queue).map_err(errno)
+    }
+
+    /// Switches the break condition.
+    pub(crate) fn set_break(&self, on: bool) -> Result {
+        let request = if on { libc::TIOCSBRK } else { libc::TIOCCBRK };
+        // SAFETY: these requests take no argument.
+        check(unsafe { libc::ioctl(self.fd.as_raw_fd(), request) })
+    }
+
+    /// Bytes that have not left the driver.
+    pub(crate) fn output_count(&self) -> Result<u32> {
+        self.ask(libc::TIOCOUTQ)
+            .map(|count| u32::try_from(count).unwrap_or(0))
+    }
+
+    /// Whether the transmitter itself is empty; drivers that cannot tell are.
+    pub(crate) fn is_transmitter_empty(&self) -> bool {
+        /// The one bit of the answer, TIOCSER_TEMT.
+        const EMPTY: libc::c_int = 1;
+        self.ask(libc::TIOCSERGETLSR)
+            .map_or(true, |status| status & EMPTY != 0)
+    }
+
+    pub(crate) fn input_count(&self) -> Result<u32> {
+        let count = rustix::io::ioctl_fionread(&self.fd).map_err(errno)?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn modem_lines(&self) -> Result<ModemLines> {
+        let bits = self.ask(libc::TIOCMGET)?;
+        let set = LINES.iter().filter(|(_, bit)| bits & bit != 0);
+        Ok(set.fold(ModemLines::empty(), |all, (line, _)| all | *line))
+    }
+
+    /// Switches our lines; those of the other side cannot be switched.
+    pub(crate) fn set_modem_lines(&self, on: ModemLines, off: ModemLines) -> Result {
+        if (on | off).intersects(!(ModemLines::DTR | ModemLines::RTS)) {
+            return Err(Errno::EINVAL);
+        }
+        for (lines, request) in [(off - on, libc::TIOCMBIC), (on, libc::TIOCMBIS)] {
+            let set = LINES.iter().filter(|(line, _)| lines.contains(*line));
+            let bits: libc::c_int = set.fold(0, |bits, (_, bit)| bits | bit);
+            if bits != 0 {
+                // SAFETY: the request reads one int, which lives until the call returns.
+                check(unsafe { libc::ioctl(self.fd.as_raw_fd(), request, &raw const bits) })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How often each kind of error has happened; zeros where the driver does not count.
+    pub(crate) fn error_counts(&self) -> ErrorCounts {
+        let mut counts = SerialCounters::default();
+        // SAFETY: the request fills one `serial_icounter_struct`, whose layout is that of the
+        // type.
+        let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), TIOCGICOUNT, &raw mut counts) };
+        if status != 0 {
+            return ErrorCounts::default();
+        }
+        ErrorCounts([
+            counts.overrun,
+            counts.parity,
+            counts.frame,
+            counts.brk,
+            counts.buf_overrun,
+        ])
+    }
+
+    pub(crate) fn window(&self) -> Result<WindowSize> {
+        let size = rustix::termios::tcgetwinsize(&self.fd).map_err(errno)?;
+        Ok(WindowSize {
+            rows: size.ws_row,
+            columns: size.ws_col,
+            width: size.ws_xpixel,
+            height: size.ws_ypixel,
+        })
+    }
+
+    pub(crate) fn set_window(&self, size: WindowSize) -> Result {
+        let size = Winsize {
+            ws_row: size.rows,
+            ws_col: size.columns,
+            ws_xpixel: size.width,
+            ws_ypixel: size.height,
+        };
+        rustix::termios::tcsetwinsize(&self.fd, size).map_err(errno)
+    }
+
+    fn ask(&self, request: libc::Ioctl) -> Result<libc::c_int> {
+        let mut answer: libc::c_int = 0;
+        // SAFETY: all requests given here fill one int, which is live and writable.
+        check(unsafe { libc::ioctl(self.fd.as_raw_fd(), request, &raw mut answer) })?;
+        Ok(answer)
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // Fails if the device is gone, and then there is nothing to restore.
+        let _ = rustix::termios::tcsetattr(&self.fd, OptionalActions::Now, &self.before);
+        let _ = rustix::termios::ioctl_tiocnxcl(&self.fd);
+    }
+}
+
+const LINES: [(ModemLines, libc::c_int); 6] = [
+    (ModemLines::DTR, libc::TIOCM_DTR),
+    (ModemLines::RTS, libc::TIOCM_RTS),
+    (ModemLines::CTS, libc::TIOCM_CTS),
+    (ModemLines::DSR, libc::TIOCM_DSR),
+    (ModemLines::CD, libc::TIOCM_CD),
+    (ModemLines::RI, libc::TIOCM_RI),
+];
+
+/// Not in libc's list; the number is the same on all architectures with asm-generic ioctls.
+const TIOCGICOUNT: libc::Ioctl = 0x545D;
+
+/// `struct serial_icounter_struct`.
+#[derive(Default)]
+#[repr(C)]
+struct SerialCounters {
+    lines: [libc::c_int; 6],
+    frame: libc::c_int,
+    overrun: libc::c_int,
+    parity: libc::c_int,
+    brk: libc::c_int,
+    buf_overrun: libc::c_int,
+    reserved: [libc::c_int; 9],
+}
+
+/// Counts of errors, in the order of [`ErrorCounts::KINDS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ErrorCounts([libc::c_int; 5]);
+
+impl ErrorCounts {
+    const KINDS: [LineErrors; 5] = [
+        LineErrors::OVERRUN,
+        LineErrors::PARITY,
+        LineErrors::FRAMING,
+        LineErrors::BREAK,
+        LineErrors::QUEUE,
+    ];
+
+    /// What has happened since `before`.
+    pub(crate) fn since(self, before: Self) -> LineErrors {
+        let pairs = self.0.iter().zip(before.0).zip(Self::KINDS);
+        pairs
+            .filter(|((now, before), _)| **now != *before)
+            .fold(LineErrors::empty(), |all, (_, kind)| all | kind)
+    }
+}
+
+fn check(status: libc::c_int) -> Result {
+    if status < 0 {
+        Err(std::io::Error::last_os_error().into())
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn errno(errno: rustix::io::Errno) -> Errno {
+    std::io::Error::from(errno).into()
+}
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map_err(errno),
+        }
+    }
+}

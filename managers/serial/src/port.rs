@@ -1,0 +1,520 @@
+//! One serial port: the device, the bytes between it and the clients, and who waits for what.
+//!
+//! One thread per port moves bytes in and wakes those who wait. When the device disappears the
+//! port stays: whoever waits gets EIO, new opens get ENXIO, and the device is opened again when it
+//! is back. Files that were open before stay dead, because the device may be another one.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use abi::devctl::{FlushQueue, LineStatus, SetTermios, Termios, When};
+use abi::io::Events;
+use abi::{Errno, Result};
+use resmgr::{Answer, NotifyRequest, ReadRequest, WaitQueue, WriteRequest};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use crate::device::{Device, ErrorCounts, errno};
+use crate::line_settings;
+use crate::options::PortOptions;
+
+/// A port; shared by its thread and the handlers.
+#[derive(Debug)]
+pub(crate) struct Port {
+    options: PortOptions,
+    line: Mutex<Line>,
+    /// Held while bytes go out, so that writes leave one after the other. Taken before `line`.
+    output: Mutex<()>,
+    readers: WaitQueue<ReadRequest>,
+    writers: WaitQueue<WriteRequest>,
+    watchers: WaitQueue<NotifyRequest>,
+    /// Wakes the port's thread.
+    doorbell: OwnedFd,
+    stopping: AtomicBool,
+}
+
+/// What changes when the device comes and goes.
+#[derive(Debug)]
+struct Line {
+    device: Option<Arc<Device>>,
+    /// Which device it is: another number after each loss.
+    life: u64,
+    /// Arrived and not read.
+    input: VecDeque<u8>,
+    /// The device that the input came from.
+    input_life: u64,
+    errors_seen: ErrorCounts,
+}
+
+/// Arrived bytes kept for readers; when it is full the line's own flow control takes over.
+const INPUT_MAX: usize = 64 * 1024;
+/// Bytes answered at once; more would only delay the next reader.
+const READ_MAX: usize = 16 * 1024;
+/// How often a device that is gone is looked for; an open looks at once.
+const RETRY: Duration = Duration::from_millis(250);
+/// How often the driver's output queue is looked at while a client waits for it to be empty: the
+/// kernel has no event for that.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// The longest break that can be asked for.
+const BREAK_MAX_MS: u32 = 10_000;
+/// The length of a break of 0, as `tcsendbreak` has it.
+const BREAK_MS: u32 = 300;
+
+impl Port {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// See [`Device::open`].
+    pub(crate) fn open(options: PortOptions) -> Result<Arc<Self>> {
+        let device = Device::open(&options.device, &options.line)?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let doorbell = eventfd(0, flags).map_err(errno)?;
+        let line = Line {
+            errors_seen: device.error_counts(),
+            device: Some(Arc::new(device)),
+            life: 1,
+            input: VecDeque::new(),
+            input_life: 1,
+        };
+        Ok(Arc::new(Self {
+            options,
+            line: Mutex::new(line),
+            output: Mutex::new(()),
+            readers: WaitQueue::new(),
+            writers: WaitQueue::new(),
+            watchers: WaitQueue::new(),
+            doorbell,
+            stopping: AtomicBool::new(false),
+        }))
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the present device, for a new open; looks for a lost one.
+    ///
+    /// # Errors
+    /// ENXIO while the device is gone, EBUSY if somebody else took it.
+    pub(crate) fn life(&self) -> Result<u64> {
+        let mut line = self.line();
+        if line.device.is_none() {
+            self.reopen(&mut line)?;
+            self.ring();
+        }
+        Ok(line.life)
+    }
+
+    fn reopen(&self, line: &mut Line) -> Result {
+        let device = match Device::open(&self.options.device, &self.options.line) {
+            Ok(device) => device,
+            Err(Errno::EBUSY) => return Err(Errno::EBUSY),
+            Err(_) => return Err(Errno::ENXIO),
+        };
+        tracing::info!(device = %self.options.device.display(), "serial device is back");
+        line.errors_seen = device.error_counts();
+        line.device = Some(Arc::new(device));
+        line.input.clear();
+        line.input_life = line.life;
+        Ok(())
+    }
+
+    /// The device, for a file that was opened in `life`.
+    fn device(&self, life: u64) -> Result<Arc<Device>> {
+        let line = self.line();
+        if line.life != life {
+            return Err(Errno::EIO);
+        }
+        line.device.clone().ok_or(Errno::EIO)
+    }
+
+    /// Answers with what has arrived, or leaves the request waiting.
+    pub(crate) fn read(&self, life: u64, read: ReadRequest) -> Answer {
+        if read.is_empty() {
+            return read.data(&[]);
+        }
+        let line = self.line();
+        if line.input_life == life && !line.input.is_empty() {
+            return self.answer_reader(line, read);
+        }
+        if line.life != life || line.device.is_none() {
+            return read.fail(Errno::EIO);
+        }
+        // Parked under the lock: bytes that arrive now find it.
+        let answer = self.readers.park(read);
+        drop(line);
+        answer
+    }
+
+    fn answer_reader(&self, mut line: MutexGuard<'_, Line>, read: ReadRequest) -> Answer {
+        let was_full = line.input.len() >= INPUT_MAX;
+        let count = read.len().min(line.input.len()).min(READ_MAX);
+        let bytes: Vec<u8> = line.input.drain(..count).collect();
+        let life = line.input_life;
+        drop(line);
+        let (answer, delivered) = read.deliver(&bytes);
+        if delivered.is_err() {
+            self.put_back(life, &bytes);
+        }
+        if was_full {
+            self.ring();
+        }
+        answer
+    }
+
+    /// The reader died before it got these bytes; the next one gets them.
+    fn put_back(&self, life: u64, bytes: &[u8]) {
+        let mut line = self.line();
+        if line.input_life == life {
+            for &byte in bytes.iter().rev() {
+                line.input.push_front(byte);
+            }
+            self.ring();
+        }
+    }
+
+    /// Gives the bytes to the line; what it does not take at once waits its turn.
+    pub(crate) fn write(&self, life: u64, mut write: WriteRequest) -> Answer {
+        let device = match self.device(life) {
+            Ok(device) => device,
+            Err(errno) => return write.fail(errno),
+        };
+        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let blocked = !self.writers.is_empty()
+            || match push(&device, &mut write) {
+                Ok(complete) => !complete,
+                Err(errno) => return write.fail(errno),
+            };
+        if !blocked {
+            return write.accept();
+        }
+        let answer = self.writers.park(write);
+        drop(output);
+        self.ring();
+        answer
+    }
+
+    /// Goes on with those who wait for the line.
+    fn pump(&self, device: &Device) {
+        let _output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut write) = self.writers.take() {
+            let _ = match push(device, &mut write) {
+                Ok(true) => write.accept(),
+                Ok(false) => {
+                    let _ = self.writers.park_first(write);
+                    return;
+                }
+                Err(errno) => write.fail(errno),
+            };
+        }
+    }
+
+    /// What is true now of the states that one can wait for.
+    fn events(&self, life: u64) -> Events {
+        let line = self.line();
+        let mut events = Events::empty();
+        events.set(
+            Events::INPUT,
+            line.input_life == life && !line.input.is_empty(),
+        );
+        match &line.device {
+            Some(device) if line.life == life => {
+                let idle = self.writers.is_empty() && is_ready(device, PollFlags::OUT);
+                events.set(Events::OUTPUT, idle);
+            }
+            _ => events |= Events::ERROR | Events::HANGUP,
+        }
+        events
+    }
+
+    /// Answers which of the wanted states are true, or waits until one is.
+    pub(crate) fn notify(&self, life: u64, notify: NotifyRequest) -> Answer {
+        let wanted = notify.arguments().events | Events::ERROR | Events::HANGUP;
+        let now = self.events(life) & wanted;
+        if !now.is_empty() || !notify.arguments().arm {
+            return notify.reply(&now);
+        }
+        let answer = self.watchers.park(notify);
+        // The thread looks at all watchers again, this one included.
+        self.ring();
+        answer
+    }
+
+    fn wake_watchers(&self, life: u64) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let now = self.events(life);
+        let always = Events::ERROR | Events::HANGUP;
+        while let Some(notify) = self
+            .watchers
+            .take_if(|notify| now.intersects(notify.arguments().events | always))
+        {
+            let wanted = notify.arguments().events | always;
+            let _ = notify.reply(&(now & wanted));
+        }
+    }
+
+    pub(crate) fn settings(&self, life: u64) -> Result<Termios> {
+        Ok(line_settings::to_wire(&self.device(life)?.settings()?))
+    }
+
+    pub(crate) fn set_settings(
+        &self,
+        life: u64,
+        set: &SetTermios,
+        gives_up: impl Fn() -> bool,
+    ) -> Result {
+        if set.when != When::Now {
+            self.drain(life, gives_up)?;
+        }
+        let device = self.device(life)?;
+        let mut termios = device.settings()?;
+        line_settings::apply_wire(&set.termios, &mut termios)?;
+        device.set_settings(&termios)?;
+        if set.when == When::Flush {
+            self.flush(life, FlushQueue::Input)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all output has left.
+    ///
+    /// # Errors
+    /// EINTR when the client gives up, EIO when the device is lost.
+    pub(crate) fn drain(&self, life: u64, gives_up: impl Fn() -> bool) -> Result {
+        resmgr::blocking(|| {
+            loop {
+                let device = self.device(life)?;
+                let queued = !self.writers.is_empty() || device.output_count()? > 0;
+                if !queued && device.is_transmitter_empty() {
+                    return Ok(());
+                }
+                if gives_up() {
+                    return Err(Errno::EINTR);
+                }
+                std::thread::sleep(DRAIN_LOOK);
+            }
+        })
+    }
+
+    /// Discards bytes that wait on either side.
+    pub(crate) fn flush(&self, life: u64, queue: FlushQueue) -> Result {
+        let device = self.device(life)?;
+        device.flush(queue)?;
+        if queue != FlushQueue::Output {
+            self.line().input.clear();
+            self.ring();
+        }
+        Ok(())
+    }
+
+    /// Sends a break of so many milliseconds.
+    ///
+    /// # Errors
+    /// EINVAL for more than 10 s, EINTR when the client gives up: the break ends then, too.
+    pub(crate) fn send_break(&self, life: u64, millis: u32, gives_up: impl Fn() -> bool) -> Result {
+        if millis > BREAK_MAX_MS {
+            return Err(Errno::EINVAL);
+        }
+        let length = Duration::from_millis(if millis == 0 { BREAK_MS } else { millis }.into());
+        let device = self.device(life)?;
+        let _output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        device.set_break(true)?;
+        let end = std::time::Instant::now() + length;
+        let waited = resmgr::blocking(|| {
+            loop {
+                let left = end.saturating_duration_since(std::time::Instant::now());
+                if left.is_zero() {
+                    return Ok(());
+                }
+                if gives_up() {
+                    return Err(Errno::EINTR);
+                }
+                std::thread::sleep(left.min(Duration::from_millis(50)));
+            }
+        });
+        device.set_break(false)?;
+        waited
+    }
+
+    pub(crate) fn line_status(&self, life: u64) -> Result<LineStatus> {
+        let device = self.device(life)?;
+        // A pty has no modem lines; its status is that it has none.
+        let lines = device.modem_lines().unwrap_or_default();
+        let now = device.error_counts();
+        let mut line = self.line();
+        let errors = now.since(line.errors_seen);
+        line.errors_seen = now;
+        Ok(LineStatus { lines, errors })
+    }
+
+    pub(crate) fn input_count(&self, life: u64) -> Result<u32> {
+        let held = {
+            let line = self.line();
+            if line.input_life == life {
+                line.input.len()
+            } else {
+                0
+            }
+        };
+        Ok(u32::try_from(held).unwrap_or(u32::MAX) + self.device(life)?.input_count()?)
+    }
+
+    /// Does `ask` with the device itself.
+    pub(crate) fn with_device<T>(
+        &self,
+        life: u64,
+        ask: impl FnOnce(&Device) -> Result<T>,
+    ) -> Result<T> {
+        ask(&*self.device(life)?)
+    }
+
+    /// Makes the port's thread look around.
+    fn ring(&self) {
+        // Any number rings, and this one is the same in every byte order. It fails only when the
+        // counter is full, and then it rings already.
+        let _ = rustix::io::write(&self.doorbell, &[1; 8]);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// The life of the port's thread.
+    pub(crate) fn run(&self) {
+        let mut space = vec![0; 4096];
+        while !self.stopping.load(Ordering::SeqCst) {
+            let (device, life) = {
+                let mut line = self.line();
+                if line.device.is_none() {
+                    let _ = self.reopen(&mut line);
+                }
+                (line.device.clone(), line.life)
+            };
+            match device {
+                Some(device) => self.turn(&device, life, &mut space),
+                None => {
+                    self.wait(None, PollFlags::empty());
+                }
+            }
+        }
+    }
+
+    /// Waits for something to do, and does it.
+    fn turn(&self, device: &Device, life: u64, space: &mut [u8]) {
+        let mut wanted = PollFlags::empty();
+        wanted.set(PollFlags::IN, self.line().input.len() < INPUT_MAX);
+        let output = !self.writers.is_empty()
+            || self
+                .watchers
+                .any(|notify| notify.arguments().events.contains(Events::OUTPUT));
+        wanted.set(PollFlags::OUT, output);
+        let ready = self.wait(Some(device), wanted);
+        if ready.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            // What had arrived before the end is still to be had.
+            while matches!(self.take_input(device, life, space), Ok(1..)) {}
+            self.lose(life);
+            return;
+        }
+        if ready.contains(PollFlags::IN) && self.take_input(device, life, space).is_err() {
+            self.lose(life);
+            return;
+        }
+        self.serve_readers(life);
+        if ready.contains(PollFlags::OUT) {
+            self.pump(device);
+        }
+        self.wake_watchers(life);
+    }
+
+    /// Moves arrived bytes in; how many. None, though the terminal said it had something, is an
+    /// end-of-file character.
+    fn take_input(&self, device: &Device, life: u64, space: &mut [u8]) -> Result<usize> {
+        let count = match device.read(space) {
+            Err(Errno::EAGAIN) => 0,
+            count => count?,
+        };
+        let mut line = self.line();
+        if line.life == life {
+            line.input.extend(&space[..count]);
+        }
+        Ok(count)
+    }
+
+    fn serve_readers(&self, life: u64) {
+        loop {
+            let line = self.line();
+            if line.input.is_empty() || line.input_life != life {
+                return;
+            }
+            let Some(read) = self.readers.take() else {
+                return;
+            };
+            let _ = self.answer_reader(line, read);
+        }
+    }
+
+    /// The device is gone: nobody waits for it any longer.
+    fn lose(&self, life: u64) {
+        let mut line = self.line();
+        if line.life != life {
+            return;
+        }
+        tracing::warn!(device = %self.options.device.display(), "serial device is gone");
+        line.device = None;
+        line.life += 1;
+        drop(line);
+        self.serve_readers(life);
+        self.readers.refuse_all(Errno::EIO);
+        self.writers.refuse_all(Errno::EIO);
+        self.wake_watchers(life);
+    }
+
+    /// Waits until the device is ready or the bell rings; what the device is ready for. Without a
+    /// device waits for a while.
+    fn wait(&self, device: Option<&Device>, wanted: PollFlags) -> PollFlags {
+        let mut fds = vec![PollFd::new(&self.doorbell, PollFlags::IN)];
+        let mut limit = None;
+        match device {
+            Some(device) => fds.push(PollFd::from_borrowed_fd(device.as_fd(), wanted)),
+            None => limit = Timespec::try_from(RETRY).ok(),
+        }
+        if poll(&mut fds, limit.as_ref()).is_err() {
+            return PollFlags::empty();
+        }
+        if fds[0].revents().contains(PollFlags::IN) {
+            let mut count = [0; 8];
+            let _ = rustix::io::read(&self.doorbell, &mut count);
+        }
+        fds.get(1).map_or(PollFlags::empty(), PollFd::revents)
+    }
+}
+
+/// Whether the device is ready right now.
+fn is_ready(device: &Device, wanted: PollFlags) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(device.as_fd(), wanted)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(wanted)
+}
+
+/// Gives the rest of a write to the device; whether that was all.
+fn push(device: &Device, write: &mut WriteRequest) -> Result<bool> {
+    loop {
+        let bytes = write.unwritten()?;
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        match device.write(bytes) {
+            Ok(0) | Err(Errno::EAGAIN) => return Ok(false),
+            Ok(count) => write.advance(count),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
