@@ -405,11 +405,11 @@ Exit status: 0 done, 1 failed, 2 used wrongly. More in slashnet(7).";
 const UP_EXAMPLES: &str = "\
 Examples:
   slashnet up --link eth0 --link wlan0
-  slashnet up --serial /dev/ttyUSB0=/dev/ser1,baud=115200 --export /srv=/srv,ro
+  slashnet up --serial /dev/ttyUSB0=/dev/ser1,115200 --export /srv=/srv,ro
   slashnet up --config /etc/slashnet.toml --detach
 
 The parts run as child processes and are restarted if they end. SIGINT, SIGTERM and SIGHUP unmount
-and stop them. Serial options: baud=RATE, mode=OCTAL.";
+and stop them. Serial options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow, mode=OCTAL.";
 
 const NODE_EXAMPLES: &str = "\
 Examples:
@@ -447,7 +447,7 @@ Examples:
 
 const SERVE_SERIAL_EXAMPLES: &str = "\
 Examples:
-  slashnet serve serial /dev/ttyUSB0=/dev/ser1,baud=115200,mode=0666";
+  slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=660";
 
 const SERVE_EXPORT_EXAMPLES: &str = "\
 Examples:

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::failure::{During, Failure, Outcome};
-use crate::offer::{self, ExportOffer, SERIAL_MODE, SerialOffer};
+use crate::offer::{self, ExportOffer, SerialOffer};
 
 /// What a config file says. Everything is optional.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -77,7 +77,18 @@ struct SerialTable {
     device: Spanned<PathBuf>,
     path: Spanned<String>,
     baud: Option<Spanned<u32>>,
+    frame: Option<Spanned<String>>,
+    flow: Option<Spanned<Flow>>,
     mode: Option<Spanned<String>>,
+}
+
+/// The words of `flow`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Flow {
+    None,
+    RtsCts,
+    XonXoff,
 }
 
 /// `[[export]]`
@@ -122,21 +133,41 @@ fn parse(text: &str) -> Result<Config, Complaint> {
     })
 }
 
+/// Every key is tried alone with the device and the path, so that a refusal has its line.
 fn serial(table: SerialTable) -> Result<SerialOffer, Complaint> {
-    let rate = |rate| match rate {
-        0 => Err("found baud 0, expected bits per second such as 115200".to_owned()),
-        rate => Ok(rate),
-    };
-    let mode = table
-        .mode
-        .map(|mode| check(mode, |text| offer::mode(&text)))
-        .transpose()?;
-    Ok(SerialOffer {
-        device: check(table.device, |device| offer::owned_source(&device))?,
-        path: check(table.path, |text| offer::owned_path(&text))?,
-        baud: table.baud.map(|baud| check(baud, rate)).transpose()?,
-        mode: mode.unwrap_or(SERIAL_MODE),
-    })
+    let device = check(table.device, |device| offer::owned_source(&device))?;
+    let path = check(table.path, |path| offer::owned_path(&path))?;
+    let plain = format!("{}={path}", device.display());
+    let mut whole = plain.clone();
+    let flow = table.flow.map(|flow| {
+        let at = flow.span();
+        let word = match flow.into_inner() {
+            Flow::None => "noflow",
+            Flow::RtsCts => "rtscts",
+            Flow::XonXoff => "xonxoff",
+        };
+        (at, word.to_owned())
+    });
+    let options = [
+        table
+            .baud
+            .map(|baud| (baud.span(), baud.into_inner().to_string())),
+        table.frame.map(|frame| (frame.span(), frame.into_inner())),
+        flow,
+        table
+            .mode
+            .map(|mode| (mode.span(), format!("mode={}", mode.into_inner()))),
+    ];
+    for (at, option) in options.into_iter().flatten() {
+        let tried = format!("{plain},{option}").parse::<SerialOffer>();
+        tried.map_err(|text| Complaint {
+            at: at.clone(),
+            text,
+        })?;
+        whole.push(',');
+        whole.push_str(&option);
+    }
+    whole.parse().map_err(|text| Complaint { at: 0..0, text })
 }
 
 fn export(table: ExportTable) -> Result<ExportOffer, Complaint> {
@@ -173,6 +204,7 @@ fn found_and_expected(message: &str) -> String {
         ("invalid type: ", "found "),
         ("invalid value: ", "found "),
         ("unknown field ", "found unknown key "),
+        ("unknown variant ", "found unknown word "),
         ("missing field ", "found a table without the key "),
         (
             "duplicate key",
@@ -234,7 +266,9 @@ mod tests {
             device = "/dev/ttyUSB0"
             path = "/dev/ser1"
             baud = 115200
-            mode = "0666"
+            frame = "8n1"
+            flow = "rtscts"
+            mode = "666"
 
             [[export]]
             directory = "/srv"
@@ -248,7 +282,7 @@ mod tests {
         assert_eq!(config.mount, Some(Mount::At("/net".into())));
         assert_eq!(
             config.serials,
-            ["/dev/ttyUSB0=/dev/ser1,baud=115200,mode=666"
+            ["/dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=666"
                 .parse()
                 .unwrap()]
         );

@@ -4,17 +4,14 @@ use std::fmt::{Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serial_manager::{BadPort, PortOptions};
+
 /// A terminal device offered under a path: `--serial DEVICE=PATH[,OPTION...]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SerialOffer {
-    /// The device of this machine, such as `/dev/ttyUSB0`.
-    pub(crate) device: PathBuf,
-    /// The path that clients open, such as `/dev/ser1`.
-    pub(crate) path: String,
-    /// Bits per second; the device keeps what it has if none is given.
-    pub(crate) baud: Option<u32>,
-    /// Permissions of the path.
-    pub(crate) mode: u32,
+    /// The port as its manager knows it.
+    pub(crate) port: PortOptions,
+    text: String,
 }
 
 /// A directory offered under a path: `--export DIRECTORY=PATH[,ro]`.
@@ -28,47 +25,28 @@ pub(crate) struct ExportOffer {
     pub(crate) read_only: bool,
 }
 
-/// Permissions of a serial port nobody said anything about: the owner and the group, as
-/// distributions give real ones.
-pub(crate) const SERIAL_MODE: u32 = 0o660;
-
 impl FromStr for SerialOffer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (device, path, options) = split(text, "DEVICE=PATH[,baud=RATE][,mode=OCTAL]")?;
-        let mut offer = Self {
-            device: device.into(),
-            path,
-            baud: None,
-            mode: SERIAL_MODE,
-        };
-        for option in options {
-            match option.split_once('=') {
-                Some(("baud", rate)) => offer.baud = Some(baud(rate)?),
-                Some(("mode", octal)) => offer.mode = mode(octal)?,
-                _ => {
-                    return Err(format!(
-                        "found option '{option}', expected 'baud=RATE' or 'mode=OCTAL'"
-                    ));
-                }
-            }
-        }
-        Ok(offer)
+        let port: PortOptions = text.parse().map_err(|bad: BadPort| {
+            let bad = bad.to_string();
+            bad.strip_prefix("serial port: ")
+                .map(str::to_owned)
+                .unwrap_or(bad)
+        })?;
+        owned_path(&port.prefix)?;
+        Ok(Self {
+            port,
+            text: text.to_owned(),
+        })
     }
 }
 
 impl Display for SerialOffer {
     /// The option that says the same.
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}={},mode={:o}",
-            self.device.display(),
-            self.path,
-            self.mode
-        )?;
-        self.baud.map_or(Ok(()), |baud| write!(f, ",baud={baud}"))
+        f.write_str(&self.text)
     }
 }
 
@@ -137,21 +115,6 @@ pub(crate) fn owned_source(source: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// A permission word in octal, without type bits.
-pub(crate) fn mode(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|&mode| mode <= 0o777)
-        .ok_or_else(|| format!("found mode '{text}', expected octal digits from 0 to 777"))
-}
-
-fn baud(text: &str) -> Result<u32, String> {
-    text.parse()
-        .ok()
-        .filter(|&rate| rate > 0)
-        .ok_or_else(|| format!("found baud '{text}', expected bits per second such as 115200"))
-}
-
 fn split<'a>(text: &'a str, expected: &str) -> Result<(&'a str, String, Vec<&'a str>), String> {
     let wrong = || format!("found '{text}', expected {expected}");
     let (here, rest) = text.split_once('=').ok_or_else(wrong)?;
@@ -168,15 +131,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_serial_offer_names_device_path_and_options() {
-        let offer: SerialOffer = "/dev/ttyUSB0=/dev/ser1,baud=115200,mode=666"
+    fn a_serial_offer_is_what_its_manager_understands() {
+        let offer: SerialOffer = "/dev/ttyUSB0=/dev/ser1,9600,8n1,mode=660"
             .parse()
             .expect("is well formed");
-        assert_eq!(offer.device, PathBuf::from("/dev/ttyUSB0"));
-        assert_eq!(offer.path, "/dev/ser1");
-        assert_eq!((offer.baud, offer.mode), (Some(115_200), 0o666));
-        let plain: SerialOffer = "/dev/ttyS0=/dev/ser1".parse().expect("is well formed");
-        assert_eq!((plain.baud, plain.mode), (None, SERIAL_MODE));
+        assert_eq!(offer.port.device, PathBuf::from("/dev/ttyUSB0"));
+        assert_eq!(offer.port.prefix, "/dev/ser1");
+        assert_eq!(
+            (offer.port.line.baud, offer.port.permissions),
+            (9600, 0o660)
+        );
     }
 
     #[test]
@@ -223,11 +187,14 @@ mod tests {
                 "/dev/ttyS0=/net/lab1/ser1",
                 "belongs to the network manager",
             ),
-            ("/dev/ttyS0=/dev/ser1=2,fast", "found option 'fast'"),
-            ("/dev/ttyS0=/dev/ser1,fast", "found option 'fast'"),
-            ("/dev/ttyS0=/dev/ser1,baud=quick", "found baud 'quick'"),
-            ("/dev/ttyS0=/dev/ser1,mode=888", "found mode '888'"),
-            ("/dev/ttyS0=/dev/ser1,mode=7777", "found mode '7777'"),
+            (
+                "/dev/ttyS0=/dev/ser1,fast",
+                "found 'fast', expected a speed",
+            ),
+            (
+                "/dev/ttyS0=/dev/ser1,mode=888",
+                "found 'mode=888', expected",
+            ),
         ];
         for (text, expected) in cases {
             let error = text.parse::<SerialOffer>().expect_err(text);

@@ -8,6 +8,7 @@ mod ls;
 mod manual;
 mod mount;
 mod names;
+mod node;
 mod serve;
 mod stat;
 mod tables;
@@ -17,7 +18,7 @@ pub(crate) mod up;
 mod write;
 
 use crate::command::{Cli, Verb};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::{demo, output, supervised};
 
 /// Does what the command line says.
@@ -53,6 +54,6 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Trace(verb) => trace::run(&global, &verb),
         Verb::Serve(verb) => serve::run(&global, &verb),
         Verb::Mount(options) => mount::run(&global, &options),
-        _ => Err(Failure::new("verb", "not wired")),
+        Verb::Node(options) => node::run(&global, &options),
     }
 }

@@ -13,16 +13,25 @@ pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
     logging::begin(global.log.as_deref(), "info")?;
     let signals = Signals::catch().during("signals")?;
     let endpoint = daemon::endpoint(&directory::of(global.dir.as_deref()))?;
-    let _serving = match verb {
-        ServeVerb::Serial { offers: _ } => return Err(Failure::new("verb", "not wired")),
+    match verb {
+        ServeVerb::Serial { offers } => {
+            let ports: Vec<_> = offers.iter().map(|offer| offer.port.clone()).collect();
+            let serving = serial_manager::serve(&endpoint, &ports).map_err(Failure::whole)?;
+            until_signal(&signals, serving)
+        }
         ServeVerb::Export { offers } => {
             let exports: Vec<ExportOptions> = offers.iter().map(export).collect();
-            export_manager::serve(&endpoint, &exports)
-                .map_err(|error| Failure::new(error.what, error.errno))?
+            let serving = export_manager::serve(&endpoint, &exports).map_err(Failure::whole)?;
+            until_signal(&signals, serving)
         }
-    };
+    }
+}
+
+fn until_signal<T>(signals: &Signals, serving: T) -> Outcome {
     supervised::announce_ready()?;
-    signals.wait().during("signals")
+    let waited = signals.wait().during("signals");
+    drop(serving);
+    waited
 }
 
 fn export(offer: &ExportOffer) -> ExportOptions {
