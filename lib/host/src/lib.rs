@@ -1,1 +1,55 @@
-//! gives a pure node its sockets, clock, keys and drivers
+//! Gives a pure node what it needs of the machine: sockets, time, keys, and a place for what it must not forget.
+//!
+//! [`Builder::start`] runs a node in a thread of this process (for tests and for programs that bring their own node);
+//! [`Builder::run`] runs it in the foreground, as `slashnet node` does. One thread, one epoll loop; nothing in it
+//! waits for anybody.
+//!
+//! In the node's directory are `node.sock`, which programs connect to, and `node.lock`, which keeps a second node out.
+//! In its state directory (mode 0700) are `node.key`, the private key, and `trust.toml`, the trusted nodes.
+
+mod builder;
+mod clock;
+mod crypto;
+mod descriptors;
+mod directories;
+mod event_loop;
+mod key_file;
+mod links;
+mod node_page;
+mod program_socket;
+mod signals;
+mod trust_store;
+
+pub use builder::{Builder, Host};
+pub use directories::{default_directory, default_state};
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Why a node did not start. The text says which file, link or address it is about, and what to do.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl StartError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn at(path: &Path, what: impl fmt::Display) -> Self {
+        Self(format!("{}: {what}", path.display()))
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Where a node with this directory and state directory keeps its list of trusted nodes.
+#[must_use]
+pub fn trust_file(state: &Path) -> PathBuf {
+    state.join(trust_store::FILE_NAME)
+}

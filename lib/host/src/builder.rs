@@ -1,0 +1,228 @@
+//! Setting a node up and running it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use abi::system::{NODE_PORT, SOCKET_NAME};
+use abi::{Incarnation, NodeName, Uid};
+use node::{Config, LinkConfig};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::crypto::NodeCrypto;
+use crate::event_loop::{EventLoop, Parts};
+use crate::{StartError, clock, directories, key_file, links, program_socket, signals, trust_store};
+
+const LOCK_NAME: &str = "node.lock";
+
+/// How a node shall be. Nothing happens before [`Builder::start`] or [`Builder::run`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    name: String,
+    directory: Option<PathBuf>,
+    state: Option<PathBuf>,
+    links: Vec<String>,
+    port: u16,
+}
+
+/// A node that runs in a thread of this process. Dropping it stops the node; programs that talk to each other go on.
+#[derive(Debug)]
+pub struct Host {
+    directory: PathBuf,
+    name: NodeName,
+    links: Vec<LinkConfig>,
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Builder {
+    /// A node of this name (1 to 63 letters, digits, `-` and `_`), with defaults for everything else.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), directory: None, state: None, links: Vec::new(), port: NODE_PORT }
+    }
+
+    /// Where its socket is. Default: [`crate::default_directory`].
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Where its key and its list of trusted nodes are. Default: [`crate::default_state`].
+    #[must_use]
+    pub fn state(mut self, state: impl Into<PathBuf>) -> Self {
+        self.state = Some(state.into());
+        self
+    }
+
+    /// Uses a link: an interface's name, or an address of this machine. May be said 16 times; if it is not said, every
+    /// interface that is up is used, but not the loopback.
+    #[must_use]
+    pub fn link(mut self, link: impl Into<String>) -> Self {
+        self.links.push(link.into());
+        self
+    }
+
+    /// UDP port of the node on every link. Default: 41000; 0 lets the kernel choose.
+    #[must_use]
+    pub const fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Starts the node in a thread. When this returns, programs can connect.
+    ///
+    /// # Errors
+    /// [`StartError`], with nothing left behind but directories and a key.
+    pub fn start(self) -> Result<Host, StartError> {
+        let failed = |error| StartError::new(format!("cannot start the node's thread: {error}"));
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|error| StartError::new(format!("cannot make an eventfd: {error}")))?;
+        let prepared = self.prepare(stop.try_clone().map_err(failed)?)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("node-{}", prepared.name))
+            .spawn(move || prepared.event_loop.run())
+            .map_err(failed)?;
+        Ok(Host {
+            directory: prepared.directory,
+            name: prepared.name,
+            links: prepared.links,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Runs the node here until it is told to stop: by SIGINT, SIGTERM, or `slashnet down`. Call it before other
+    /// threads are started, so that they leave these signals to it.
+    ///
+    /// # Errors
+    /// [`StartError`]. Once the node runs, there is none.
+    pub fn run(self) -> Result<(), StartError> {
+        let stop = signals::stop_descriptor()
+            .map_err(|error| StartError::new(format!("cannot wait for signals: {error}")))?;
+        let prepared = self.prepare(stop)?;
+        tracing::info!("{} is up in {}", prepared.name, prepared.directory.display());
+        for link in &prepared.links {
+            tracing::info!("link {}: {}", link.name, link.address);
+        }
+        prepared.event_loop.run();
+        Ok(())
+    }
+
+    fn prepare(self, stop: OwnedFd) -> Result<Prepared, StartError> {
+        let name = NodeName::parse(&self.name).map_err(|_| {
+            let text = format!("{:?} is no name for a node: expected 1 to 63 letters, digits, '-' and '_'", self.name);
+            StartError::new(text)
+        })?;
+        let directory = self.directory.unwrap_or_else(directories::default_directory);
+        let state = self.state.unwrap_or_else(|| directories::default_state(&directory));
+        directories::make_public(&directory)?;
+        let lock = lock(&directory)?;
+        directories::make_private(&state)?;
+        let (private, public) = key_file::load_or_make(&state)?;
+        let trust = trust_store::load(&state)?;
+        let links = links::open(&self.links, self.port)?;
+        let config = Config {
+            name,
+            owner: Uid(rustix::process::geteuid().as_raw()),
+            incarnation: Incarnation(clock::wall()),
+            boot: boot_id(),
+            links: links.iter().map(|link| link.config.clone()).collect(),
+            trust,
+            seed: seed()?,
+        };
+        let link_configs = config.links.clone();
+        let listener = program_socket::listen(&directory.join(SOCKET_NAME))?;
+        let crypto = Box::new(NodeCrypto::new(private, public));
+        let event_loop = EventLoop::new(Parts { config, crypto, links, listener, state, lock, stop })?;
+        Ok(Prepared { event_loop, directory, name, links: link_configs })
+    }
+}
+
+struct Prepared {
+    event_loop: EventLoop,
+    directory: PathBuf,
+    name: NodeName,
+    links: Vec<LinkConfig>,
+}
+
+impl Host {
+    /// Where programs find the node.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What the node is called.
+    #[must_use]
+    pub const fn name(&self) -> NodeName {
+        self.name
+    }
+
+    /// Its links, with the addresses that its sockets got.
+    #[must_use]
+    pub fn links(&self) -> &[LinkConfig] {
+        &self.links
+    }
+
+    /// Stops the node and waits until it has said goodbye, at most about 200 ms.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        #[expect(clippy::host_endian_bytes, reason = "the kernel reads an eventfd's number in host order")]
+        let one = 1_u64.to_ne_bytes();
+        // The write fails only if the counter is full, and then the node knows already.
+        let _ = rustix::io::write(self.stop.as_fd(), &one);
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Keeps a second node out of the directory for as long as the file is open.
+fn lock(directory: &Path) -> Result<File, StartError> {
+    let path = directory.join(LOCK_NAME);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o644);
+    let mut file = options.open(&path).map_err(|error| StartError::at(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            let _ = file.read_to_string(&mut owner);
+            let text = format!(
+                "another node runs in {} (process {}): stop it, or choose another --dir",
+                directory.display(),
+                owner.trim()
+            );
+            return Err(StartError::new(text));
+        }
+        Err(TryLockError::Error(error)) => return Err(StartError::at(&path, error)),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|error| StartError::at(&path, error))?;
+    Ok(file)
+}
+
+/// The first bytes of the machine's boot id: another one means that every process is another one.
+fn boot_id() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).unwrap_or(0)
+}
+
+fn seed() -> Result<u64, StartError> {
+    getrandom::u64().map_err(|error| StartError::new(format!("the kernel gives no random numbers: {error}")))
+}

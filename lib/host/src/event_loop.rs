@@ -1,0 +1,338 @@
+//! The daemon's only loop: one input into the node, everything the node wants done, and again.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use abi::system::PACKET_MAX;
+use abi::{Instant, LinkAddress};
+use node::{Attached, Config, Input, Level, Node, Output, ProgramKey};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::Timespec;
+
+use crate::descriptors::Held;
+use crate::links::OpenLink;
+use crate::node_page::NodePage;
+use crate::program_socket::{ProgramSocket, Received};
+use crate::{StartError, clock, trust_store};
+
+/// What an event is about, in the top byte of its number; the rest is a program's key or a link's index.
+const LISTENER: u64 = 0;
+const STOP: u64 = 1;
+const LINK: u64 = 2;
+const PROGRAM: u64 = 3;
+const PROCESS: u64 = 4;
+const KIND_SHIFT: u32 = 56;
+
+/// Events taken at once.
+const EVENTS_MAX: usize = 64;
+/// Packets taken from one socket before the others have their turn.
+const BURST: usize = 32;
+/// How often the node page shows that the node lives, while somebody may look.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long no connections are taken after descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything the loop needs.
+pub(crate) struct EventLoop {
+    node: Node,
+    epoll: OwnedFd,
+    listener: OwnedFd,
+    sockets: Vec<UdpSocket>,
+    programs: BTreeMap<ProgramKey, ProgramSocket>,
+    held: Held,
+    page: NodePage,
+    state: PathBuf,
+    /// Kept open and locked for as long as the node runs.
+    _lock: std::fs::File,
+    stop: OwnedFd,
+    last_program: u64,
+    next_beat: Option<Instant>,
+    accept_again: Option<Instant>,
+    wait: Option<Instant>,
+    stopped: bool,
+}
+
+/// What [`EventLoop::new`] is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) crypto: Box<dyn node::Crypto>,
+    pub(crate) links: Vec<OpenLink>,
+    pub(crate) listener: OwnedFd,
+    pub(crate) state: PathBuf,
+    pub(crate) lock: std::fs::File,
+    /// Becomes readable when the node shall stop.
+    pub(crate) stop: OwnedFd,
+}
+
+impl EventLoop {
+    pub(crate) fn new(parts: Parts) -> Result<Self, StartError> {
+        let failed = |error: rustix::io::Errno| StartError::new(format!("cannot set up the event loop: {error}"));
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
+        let add = |descriptor: rustix::fd::BorrowedFd<'_>, number: u64| {
+            epoll::add(&epoll, descriptor, EventData::new_u64(number), EventFlags::IN).map_err(failed)
+        };
+        add(parts.listener.as_fd(), LISTENER << KIND_SHIFT)?;
+        add(parts.stop.as_fd(), STOP << KIND_SHIFT)?;
+        let sockets: Vec<UdpSocket> = parts.links.into_iter().map(|link| link.socket).collect();
+        for (socket, index) in sockets.iter().zip(0..) {
+            add(socket.as_fd(), LINK << KIND_SHIFT | index)?;
+        }
+        let page = NodePage::new().map_err(failed)?;
+        Ok(Self {
+            node: Node::new(clock::now(), parts.config, parts.crypto),
+            epoll,
+            listener: parts.listener,
+            sockets,
+            programs: BTreeMap::new(),
+            held: Held::default(),
+            page,
+            state: parts.state,
+            _lock: parts.lock,
+            stop: parts.stop,
+            last_program: 0,
+            next_beat: None,
+            accept_again: None,
+            wait: None,
+            stopped: false,
+        })
+    }
+
+    /// Runs until the node is stopped.
+    pub(crate) fn run(mut self) {
+        let mut space = vec![0; PACKET_MAX + 1];
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        self.drain();
+        while !self.stopped {
+            events.clear();
+            let timeout = self.timeout();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    tracing::error!("the event loop cannot wait: {error}");
+                    return;
+                }
+            }
+            for event in &events {
+                self.event(event.data.u64(), event.flags, &mut space);
+            }
+            self.on_time();
+        }
+    }
+
+    fn timeout(&self) -> Option<Timespec> {
+        let next = [self.wait, self.next_beat, self.accept_again].into_iter().flatten().min()?;
+        let wait = next.saturating_since(clock::now());
+        Some(Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() })
+    }
+
+    fn on_time(&mut self) {
+        let now = clock::now();
+        if self.wait.is_some_and(|at| at <= now) {
+            self.input(Input::Timeout);
+        }
+        if self.next_beat.is_some_and(|at| at <= now) {
+            self.page.beat();
+            self.next_beat = if self.programs.is_empty() { None } else { now.checked_add(HEARTBEAT) };
+        }
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+            self.listen(EventFlags::IN);
+        }
+    }
+
+    fn event(&mut self, number: u64, flags: EventFlags, space: &mut [u8]) {
+        let rest = number & ((1 << KIND_SHIFT) - 1);
+        let key = ProgramKey(rest);
+        match number >> KIND_SHIFT {
+            LISTENER => self.accept(),
+            STOP => {
+                let _ = rustix::io::read(&self.stop, &mut [0_u8; 256]);
+                self.input(Input::Stop);
+            }
+            LINK => self.datagrams(rest as usize, space),
+            PROGRAM => {
+                if flags.contains(EventFlags::OUT) {
+                    self.flush(key);
+                }
+                if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+                    self.packets(key, space);
+                }
+            }
+            PROCESS => self.lost(key),
+            _ => {}
+        }
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..BURST {
+            match ProgramSocket::accept(&self.listener) {
+                Ok(Some((socket, caller))) => {
+                    self.last_program += 1;
+                    let program = ProgramKey(self.last_program);
+                    if self.watch(program, &socket).is_ok() {
+                        self.programs.insert(program, socket);
+                        self.page.beat();
+                        self.next_beat = self.next_beat.or_else(|| clock::now().checked_add(HEARTBEAT));
+                        self.input(Input::Connected { program, caller });
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!("cannot take a program's connection: {error}");
+                    self.listen(EventFlags::empty());
+                    self.accept_again = clock::now().checked_add(ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn listen(&self, flags: EventFlags) {
+        let number = EventData::new_u64(LISTENER << KIND_SHIFT);
+        if let Err(error) = epoll::modify(&self.epoll, &self.listener, number, flags) {
+            tracing::warn!("cannot change what is waited for: {error}");
+        }
+    }
+
+    fn watch(&self, program: ProgramKey, socket: &ProgramSocket) -> rustix::io::Result<()> {
+        let number = EventData::new_u64(PROGRAM << KIND_SHIFT | program.0);
+        epoll::add(&self.epoll, socket.descriptor(), number, EventFlags::IN)?;
+        if let Some(process) = &socket.process {
+            let number = EventData::new_u64(PROCESS << KIND_SHIFT | program.0);
+            epoll::add(&self.epoll, process, number, EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
+    fn packets(&mut self, program: ProgramKey, space: &mut [u8]) {
+        for _ in 0..BURST {
+            let Some(socket) = self.programs.get(&program) else { return };
+            match socket.receive(space) {
+                Received::Packet(bytes, descriptors) => {
+                    let descriptors = self.held.keep(descriptors);
+                    self.input(Input::Packet { program, bytes, descriptors });
+                }
+                Received::Nothing => return,
+                Received::End => return self.lost(program),
+            }
+        }
+    }
+
+    fn flush(&mut self, program: ProgramKey) {
+        let Some(socket) = self.programs.get_mut(&program) else { return };
+        let alive = socket.flush();
+        let behind = socket.is_behind();
+        if !alive {
+            self.lost(program);
+        } else if !behind {
+            self.wait_for(program, EventFlags::IN);
+        }
+    }
+
+    fn wait_for(&self, program: ProgramKey, flags: EventFlags) {
+        if let Some(socket) = self.programs.get(&program) {
+            let number = EventData::new_u64(PROGRAM << KIND_SHIFT | program.0);
+            if let Err(error) = epoll::modify(&self.epoll, socket.descriptor(), number, flags) {
+                tracing::warn!("cannot change what is waited for: {error}");
+            }
+        }
+    }
+
+    /// A program is gone. Its descriptors leave the epoll set by being closed.
+    fn lost(&mut self, program: ProgramKey) {
+        if self.forget(program) {
+            self.input(Input::Disconnected { program });
+        }
+    }
+
+    fn forget(&mut self, program: ProgramKey) -> bool {
+        let Some(socket) = self.programs.remove(&program) else { return false };
+        // A child of the process may still hold the socket: closing our end alone would leave it in the set.
+        let _ = epoll::delete(&self.epoll, socket.descriptor());
+        if let Some(process) = &socket.process {
+            let _ = epoll::delete(&self.epoll, process);
+        }
+        true
+    }
+
+    fn datagrams(&mut self, index: usize, space: &mut [u8]) {
+        for _ in 0..BURST {
+            let Some(socket) = self.sockets.get(index) else { return };
+            match socket.recv_from(space) {
+                Ok((len, from)) => {
+                    let bytes = space[..len].to_vec();
+                    self.input(Input::Datagram { link: index as u8, from: LinkAddress::from(from), bytes });
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                // Errors that other machines cause, such as "port unreachable", are no reason to stop reading.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.node.handle(clock::now(), input);
+        self.drain();
+    }
+
+    /// Does all that the node wants done.
+    fn drain(&mut self) {
+        loop {
+            match self.node.poll(clock::now()) {
+                Output::Wait(at) => {
+                    self.wait = at;
+                    return;
+                }
+                Output::Packet { program, bytes, descriptors } => self.send(program, bytes, descriptors),
+                Output::Discard(descriptors) => drop(self.held.take(descriptors)),
+                Output::Disconnect(program) => {
+                    self.forget(program);
+                }
+                Output::Datagram { link, to, bytes, segment } => self.transmit(link, &to, &bytes, segment),
+                Output::NamesChanged => self.page.names_changed(),
+                Output::SaveTrust(records) => {
+                    if let Err(error) = trust_store::save(&self.state, &records) {
+                        tracing::error!("cannot keep the list of trusted nodes in {}: {error}", self.state.display());
+                    }
+                }
+                Output::Log(level, text) => match level {
+                    Level::Debug => tracing::debug!("{text}"),
+                    Level::Info => tracing::info!("{text}"),
+                    Level::Warn => tracing::warn!("{text}"),
+                },
+                Output::Stopped => self.stopped = true,
+            }
+        }
+    }
+
+    fn send(&mut self, program: ProgramKey, bytes: Vec<u8>, descriptors: Attached) {
+        let descriptors = match descriptors {
+            Attached::Nothing => Vec::new(),
+            Attached::NodePage => self.page.descriptor().try_clone_to_owned().into_iter().collect(),
+            Attached::Passed(descriptors) => self.held.take(descriptors),
+        };
+        let Some(socket) = self.programs.get_mut(&program) else { return };
+        let was_behind = socket.is_behind();
+        let alive = socket.send(bytes, descriptors);
+        let behind = socket.is_behind();
+        if !alive {
+            // The loss is handled like any other, when the loop comes round: the node is in the middle of its outputs.
+            let _ = rustix::net::shutdown(socket.descriptor(), rustix::net::Shutdown::Both);
+        } else if behind && !was_behind {
+            self.wait_for(program, EventFlags::IN | EventFlags::OUT);
+        }
+    }
+
+    fn transmit(&self, link: u8, to: &LinkAddress, bytes: &[u8], segment: usize) {
+        let (Some(socket), Some(to)) = (self.sockets.get(usize::from(link)), to.socket_address()) else { return };
+        for packet in bytes.chunks(segment.max(1)) {
+            // A packet that the kernel does not take is a lost packet, which the transport makes good.
+            if let Err(error) = socket.send_to(packet, to) {
+                tracing::debug!("a packet over link {link} is lost here: {error}");
+            }
+        }
+    }
+}
