@@ -22,6 +22,7 @@ mod credit;
 pub mod event;
 pub mod frame;
 mod incoming;
+pub mod keys;
 mod lane;
 mod outflow;
 mod outgoing;

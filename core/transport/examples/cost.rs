@@ -1,0 +1,187 @@
+//! What the state machine itself costs: `cargo run --release -p slashnet-transport --example cost`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::panic)]
+
+use std::time::Instant as Clock;
+
+use abi::LinkAddress;
+use abi::ids::SessionId;
+use abi::time::Instant;
+use slashnet_transport::{
+    Buffer, Config, Event, Forged, LaneParams, LinkIndex, Memory, Meta, PacketCipher, Request,
+    Role, SessionKey, SessionParams, Transport,
+};
+
+struct Plain;
+
+impl PacketCipher for Plain {
+    fn overhead(&self) -> usize {
+        16
+    }
+    fn phase(&mut self) -> bool {
+        false
+    }
+    fn seal(&mut self, _: u8, _: u64, _: &[u8; 16], _: &mut [u8]) {}
+    fn open<'a>(
+        &mut self,
+        _: u8,
+        _: u64,
+        _: &[u8; 16],
+        body: &'a mut [u8],
+    ) -> Result<&'a mut [u8], Forged> {
+        let len = body.len() - 16;
+        Ok(&mut body[..len])
+    }
+}
+
+/// One block that all buffers share.
+struct Block(Vec<u8>);
+
+impl Memory for Block {
+    fn load(&mut self, _: Buffer, offset: u64, into: &mut [u8]) {
+        let at = offset as usize % (1 << 20);
+        into.copy_from_slice(&self.0[at..at + into.len()]);
+    }
+    fn store(&mut self, _: Buffer, offset: u64, bytes: &[u8]) {
+        let at = offset as usize % (1 << 20);
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+struct World {
+    now: u64,
+    client: (Transport, SessionKey, Block),
+    server: (Transport, SessionKey, Block),
+    space: Vec<u8>,
+}
+
+fn world(lane: &LaneParams) -> World {
+    let side = |role, local, peer| {
+        let mut params = SessionParams::new(SessionId(local), SessionId(peer), role);
+        params.lanes.push(lane.clone());
+        params.cipher = (!lane.reliable).then(|| Box::new(Plain) as _);
+        let mut transport = Transport::new(Config::default(), 1);
+        let key = transport.open(Instant::from_nanos(0), params).unwrap();
+        (transport, key, Block(vec![7; (1 << 20) + 65_536]))
+    };
+    let (client, server) = (side(Role::Client, 1, 2), side(Role::Server, 2, 1));
+    World {
+        now: 0,
+        client,
+        server,
+        space: vec![0; 70_000],
+    }
+}
+
+impl World {
+    /// Carries packets until nobody has any.
+    fn flush(&mut self) {
+        loop {
+            let mut moved = false;
+            self.now += 1_000;
+            for from_client in [true, false] {
+                let (from, to) = if from_client {
+                    (&mut self.client, &mut self.server)
+                } else {
+                    (&mut self.server, &mut self.client)
+                };
+                let now = Instant::from_nanos(self.now);
+                while let Some(link) = from.0.next_link(now) {
+                    let sent = from
+                        .0
+                        .transmit(now, link, &mut self.space, &mut from.2)
+                        .unwrap();
+                    for packet in self.space[..sent.len].chunks_mut(sent.segment) {
+                        to.0.receive(now, link, &LinkAddress::NONE, packet, &mut to.2);
+                    }
+                    moved = true;
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+
+    fn round_trip(&mut self) {
+        let now = Instant::from_nanos(self.now);
+        self.client
+            .0
+            .send(now, self.client.1, Request::new(Meta::EMPTY, 64, 64))
+            .unwrap();
+        self.flush();
+        while let Some(event) = self.server.0.event() {
+            if let Event::Request { incoming, .. } = event {
+                self.server
+                    .0
+                    .reply(Instant::from_nanos(self.now), incoming, 0, 64)
+                    .unwrap();
+            }
+        }
+        self.flush();
+        assert!(matches!(self.client.0.event(), Some(Event::Replied { .. })));
+    }
+
+    fn long_reply(&mut self, len: u64) {
+        let now = Instant::from_nanos(self.now);
+        self.client
+            .0
+            .send(now, self.client.1, Request::new(Meta::EMPTY, 64, len))
+            .unwrap();
+        self.flush();
+        while let Some(event) = self.server.0.event() {
+            if let Event::Request { incoming, .. } = event {
+                self.server
+                    .0
+                    .reply(Instant::from_nanos(self.now), incoming, 0, len)
+                    .unwrap();
+            }
+        }
+        loop {
+            self.flush();
+            match self.client.0.event() {
+                Some(Event::Replied { .. }) => return,
+                Some(event) => panic!("{event:?}"),
+                None => {
+                    let next = self
+                        .server
+                        .0
+                        .timeout()
+                        .into_iter()
+                        .chain(self.client.0.timeout());
+                    self.now = self.now.max(next.min().unwrap().as_nanos());
+                    self.client.0.handle_timeout(Instant::from_nanos(self.now));
+                    self.server.0.handle_timeout(Instant::from_nanos(self.now));
+                }
+            }
+        }
+    }
+}
+
+fn main() {
+    let none = LinkAddress::NONE;
+    let lanes = [
+        (
+            "reliable",
+            LaneParams::reliable(0, LinkIndex(0), none, 65_000),
+        ),
+        ("udp-like", LaneParams::new(0, LinkIndex(0), none, 1472)),
+    ];
+    for (name, lane) in lanes {
+        let mut world = world(&lane);
+        for _ in 0..10_000 {
+            world.round_trip();
+        }
+        let rounds = 500_000;
+        let clock = Clock::now();
+        for _ in 0..rounds {
+            world.round_trip();
+        }
+        let each = clock.elapsed().as_nanos() / rounds;
+        println!("{name}: 64 B request and reply, both ends: {each} ns");
+        world.long_reply(64 << 20);
+        let clock = Clock::now();
+        world.long_reply(1 << 30);
+        let rate = f64::from(1 << 30) / clock.elapsed().as_secs_f64() / 1e9;
+        println!("{name}: 1 GiB reply, both ends on one core: {rate:.2} GB/s");
+    }
+}
