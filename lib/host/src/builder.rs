@@ -14,7 +14,9 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::crypto::NodeCrypto;
 use crate::event_loop::{EventLoop, Parts};
-use crate::{StartError, clock, directories, key_file, links, program_socket, signals, trust_store};
+use crate::{
+    StartError, clock, directories, key_file, links, program_socket, signals, trust_store,
+};
 
 const LOCK_NAME: &str = "node.lock";
 
@@ -42,7 +44,13 @@ impl Builder {
     /// A node of this name (1 to 63 letters, digits, `-` and `_`), with defaults for everything else.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), directory: None, state: None, links: Vec::new(), port: NODE_PORT }
+        Self {
+            name: name.into(),
+            directory: None,
+            state: None,
+            links: Vec::new(),
+            port: NODE_PORT,
+        }
     }
 
     /// Where its socket is. Default: [`crate::default_directory`].
@@ -105,7 +113,11 @@ impl Builder {
         let stop = signals::stop_descriptor()
             .map_err(|error| StartError::new(format!("cannot wait for signals: {error}")))?;
         let prepared = self.prepare(stop)?;
-        tracing::info!("{} is up in {}", prepared.name, prepared.directory.display());
+        tracing::info!(
+            "{} is up in {}",
+            prepared.name,
+            prepared.directory.display()
+        );
         for link in &prepared.links {
             tracing::info!("link {}: {}", link.name, link.address);
         }
@@ -115,11 +127,18 @@ impl Builder {
 
     fn prepare(self, stop: OwnedFd) -> Result<Prepared, StartError> {
         let name = NodeName::parse(&self.name).map_err(|_| {
-            let text = format!("{:?} is no name for a node: expected 1 to 63 letters, digits, '-' and '_'", self.name);
+            let text = format!(
+                "{:?} is no name for a node: expected 1 to 63 letters, digits, '-' and '_'",
+                self.name
+            );
             StartError::new(text)
         })?;
-        let directory = self.directory.unwrap_or_else(directories::default_directory);
-        let state = self.state.unwrap_or_else(|| directories::default_state(&directory));
+        let directory = self
+            .directory
+            .unwrap_or_else(directories::default_directory);
+        let state = self
+            .state
+            .unwrap_or_else(|| directories::default_state(&directory));
         directories::make_public(&directory)?;
         let lock = lock(&directory)?;
         directories::make_private(&state)?;
@@ -138,8 +157,21 @@ impl Builder {
         let link_configs = config.links.clone();
         let listener = program_socket::listen(&directory.join(SOCKET_NAME))?;
         let crypto = Box::new(NodeCrypto::new(private, public));
-        let event_loop = EventLoop::new(Parts { config, crypto, links, listener, state, lock, stop })?;
-        Ok(Prepared { event_loop, directory, name, links: link_configs })
+        let event_loop = EventLoop::new(Parts {
+            config,
+            crypto,
+            links,
+            listener,
+            state,
+            lock,
+            stop,
+        })?;
+        Ok(Prepared {
+            event_loop,
+            directory,
+            name,
+            links: link_configs,
+        })
     }
 }
 
@@ -175,8 +207,13 @@ impl Host {
     }
 
     fn end(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        #[expect(clippy::host_endian_bytes, reason = "the kernel reads an eventfd's number in host order")]
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        #[expect(
+            clippy::host_endian_bytes,
+            reason = "the kernel reads an eventfd's number in host order"
+        )]
         let one = 1_u64.to_ne_bytes();
         // The write fails only if the counter is full, and then the node knows already.
         let _ = rustix::io::write(self.stop.as_fd(), &one);
@@ -194,8 +231,15 @@ impl Drop for Host {
 fn lock(directory: &Path) -> Result<File, StartError> {
     let path = directory.join(LOCK_NAME);
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o644);
-    let mut file = options.open(&path).map_err(|error| StartError::at(&path, error))?;
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644);
+    let mut file = options
+        .open(&path)
+        .map_err(|error| StartError::at(&path, error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -219,10 +263,15 @@ fn lock(directory: &Path) -> Result<File, StartError> {
 /// The first bytes of the machine's boot id: another one means that every process is another one.
 fn boot_id() -> u64 {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let digits: String = text
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(16)
+        .collect();
     u64::from_str_radix(&digits, 16).unwrap_or(0)
 }
 
 fn seed() -> Result<u64, StartError> {
-    getrandom::u64().map_err(|error| StartError::new(format!("the kernel gives no random numbers: {error}")))
+    getrandom::u64()
+        .map_err(|error| StartError::new(format!("the kernel gives no random numbers: {error}")))
 }

@@ -9,11 +9,17 @@ use rustix::time::{ClockId, clock_gettime};
 pub(crate) fn now() -> Instant {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Instant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64))
+    Instant::from_nanos(
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.tv_nsec as u64),
+    )
 }
 
 /// Nanoseconds since the Unix epoch.
 pub(crate) fn wall() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

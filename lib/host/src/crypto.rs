@@ -26,13 +26,19 @@ pub(crate) struct NodeCrypto {
 
 impl NodeCrypto {
     pub(crate) fn new(private: Secret, public: PublicKey) -> Self {
-        Self { private, public, last_time: 0 }
+        Self {
+            private,
+            public,
+            last_time: 0,
+        }
     }
 }
 
 /// A new private key and its public one.
 pub(crate) fn generate() -> Option<(Secret, PublicKey)> {
-    let mut pair = snow::Builder::new(parameters(Pattern::Node)?).generate_keypair().ok()?;
+    let mut pair = snow::Builder::new(parameters(Pattern::Node)?)
+        .generate_keypair()
+        .ok()?;
     let private = Secret(pair.private.as_slice().try_into().ok()?);
     let public = PublicKey(pair.public.as_slice().try_into().ok()?);
     zeroize::Zeroize::zeroize(&mut pair.private);
@@ -91,10 +97,15 @@ impl Responder for Heard {
         payload: &[u8],
     ) -> Result<(Vec<u8>, HandshakeKeys), NotAuthentic> {
         if self.pattern == Pattern::Node {
-            self.state.set_psk(psk_place(Pattern::Node).into(), &secret.0).map_err(no)?;
+            self.state
+                .set_psk(psk_place(Pattern::Node).into(), &secret.0)
+                .map_err(no)?;
         }
         let mut message = vec![0; MESSAGE_MAX];
-        let len = self.state.write_message(payload, &mut message).map_err(no)?;
+        let len = self
+            .state
+            .write_message(payload, &mut message)
+            .map_err(no)?;
         message.truncate(len);
         let keys = keys(&mut self.state)?;
         Ok((message, keys))
@@ -104,7 +115,11 @@ impl Responder for Heard {
 fn keys(state: &mut snow::HandshakeState) -> Result<HandshakeKeys, NotAuthentic> {
     let hash = state.get_handshake_hash().try_into().map_err(no)?;
     let (initiator_to_responder, responder_to_initiator) = state.dangerously_get_raw_split();
-    Ok(HandshakeKeys { hash, initiator_to_responder, responder_to_initiator })
+    Ok(HandshakeKeys {
+        hash,
+        initiator_to_responder,
+        responder_to_initiator,
+    })
 }
 
 impl Crypto for NodeCrypto {
@@ -155,8 +170,16 @@ impl Crypto for NodeCrypto {
         let mut payload = vec![0; MESSAGE_MAX];
         let len = state.read_message(message, &mut payload).map_err(no)?;
         payload.truncate(len);
-        let peer = state.get_remote_static().and_then(|key| key.try_into().ok()).ok_or(NotAuthentic)?;
-        Ok(Box::new(Heard { state, pattern, peer: PublicKey(peer), payload }))
+        let peer = state
+            .get_remote_static()
+            .and_then(|key| key.try_into().ok())
+            .ok_or(NotAuthentic)?;
+        Ok(Box::new(Heard {
+            state,
+            pattern,
+            peer: PublicKey(peer),
+            payload,
+        }))
     }
 
     fn mac(&self, key: &[u8; 32], message: &[u8]) -> [u8; 16] {
@@ -167,7 +190,12 @@ impl Crypto for NodeCrypto {
 
     fn hash(&self, label: &[u8], message: &[u8]) -> [u8; 32] {
         // Labels end in a zero byte, so that no label and message read like another pair.
-        Blake2s256::new().chain_update(label).chain_update([0]).chain_update(message).finalize().into()
+        Blake2s256::new()
+            .chain_update(label)
+            .chain_update([0])
+            .chain_update(message)
+            .finalize()
+            .into()
     }
 
     fn extract(&self, salt: &[u8; 32], input: &[u8]) -> Secret {
@@ -186,9 +214,17 @@ impl Crypto for NodeCrypto {
         bound: &[u8],
         cookie: &[u8; 16],
     ) -> [u8; 32] {
-        let sealed = XChaCha20Poly1305::new(key.into())
-            .encrypt(XNonce::from_slice(nonce), Payload { msg: cookie, aad: bound });
-        sealed.ok().and_then(|sealed| sealed.try_into().ok()).unwrap_or([0; 32])
+        let sealed = XChaCha20Poly1305::new(key.into()).encrypt(
+            XNonce::from_slice(nonce),
+            Payload {
+                msg: cookie,
+                aad: bound,
+            },
+        );
+        sealed
+            .ok()
+            .and_then(|sealed| sealed.try_into().ok())
+            .unwrap_or([0; 32])
     }
 
     fn open_cookie(
@@ -199,7 +235,13 @@ impl Crypto for NodeCrypto {
         sealed: &[u8; 32],
     ) -> Result<[u8; 16], NotAuthentic> {
         let opened = XChaCha20Poly1305::new(key.into())
-            .decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: bound })
+            .decrypt(
+                XNonce::from_slice(nonce),
+                Payload {
+                    msg: sealed,
+                    aad: bound,
+                },
+            )
             .map_err(no)?;
         opened.try_into().map_err(no)
     }
@@ -235,9 +277,14 @@ mod tests {
         for pattern in [Pattern::Node, Pattern::Join] {
             let (mut lab1, mut lab2) = (crypto(), crypto());
             let secret = Secret([7; 32]);
-            let (mut started, first) = lab1.initiate(pattern, &lab2.public_key(), &secret, b"one").unwrap();
+            let (mut started, first) = lab1
+                .initiate(pattern, &lab2.public_key(), &secret, b"one")
+                .unwrap();
             let heard = lab2.respond(pattern, &secret, &first).unwrap();
-            assert_eq!((heard.peer(), heard.payload()), (lab1.public_key(), &b"one"[..]));
+            assert_eq!(
+                (heard.peer(), heard.payload()),
+                (lab1.public_key(), &b"one"[..])
+            );
             let (second, theirs) = heard.answer(&secret, b"two").unwrap();
             let mut forged = second.clone();
             forged[3] ^= 1;
@@ -254,15 +301,21 @@ mod tests {
     fn without_the_code_not_even_the_first_message_of_joining_is_understood() {
         let (mut lab1, mut lab2) = (crypto(), crypto());
         let wrong = Secret([1; 32]);
-        let (_, first) = lab1.initiate(Pattern::Join, &lab2.public_key(), &wrong, b"let me in").unwrap();
-        assert!(lab2.respond(Pattern::Join, &Secret([2; 32]), &first).is_err());
+        let (_, first) = lab1
+            .initiate(Pattern::Join, &lab2.public_key(), &wrong, b"let me in")
+            .unwrap();
+        assert!(
+            lab2.respond(Pattern::Join, &Secret([2; 32]), &first)
+                .is_err()
+        );
     }
 
     #[test]
     fn a_different_shared_secret_breaks_the_answer() {
         let (mut lab1, mut lab2) = (crypto(), crypto());
-        let (mut started, first) =
-            lab1.initiate(Pattern::Node, &lab2.public_key(), &Secret([1; 32]), b"").unwrap();
+        let (mut started, first) = lab1
+            .initiate(Pattern::Node, &lab2.public_key(), &Secret([1; 32]), b"")
+            .unwrap();
         let heard = lab2.respond(Pattern::Node, &Secret::ZERO, &first).unwrap();
         let (second, _) = heard.answer(&Secret([2; 32]), b"").unwrap();
         assert!(started.finish(&second).is_err());
@@ -272,9 +325,18 @@ mod tests {
     fn cookies_are_bound_to_what_they_answer() {
         let lab1 = crypto();
         let sealed = lab1.seal_cookie(&[1; 32], &[2; 24], b"mac1", &[3; 16]);
-        assert_eq!(lab1.open_cookie(&[1; 32], &[2; 24], b"mac1", &sealed), Ok([3; 16]));
-        assert!(lab1.open_cookie(&[1; 32], &[2; 24], b"mac2", &sealed).is_err());
-        assert!(lab1.open_cookie(&[9; 32], &[2; 24], b"mac1", &sealed).is_err());
+        assert_eq!(
+            lab1.open_cookie(&[1; 32], &[2; 24], b"mac1", &sealed),
+            Ok([3; 16])
+        );
+        assert!(
+            lab1.open_cookie(&[1; 32], &[2; 24], b"mac2", &sealed)
+                .is_err()
+        );
+        assert!(
+            lab1.open_cookie(&[9; 32], &[2; 24], b"mac1", &sealed)
+                .is_err()
+        );
     }
 
     #[test]

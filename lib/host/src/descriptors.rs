@@ -20,7 +20,10 @@ impl Held {
         self.last += 1;
         let count = u8::try_from(descriptors.len()).unwrap_or(u8::MAX);
         self.sets.insert(self.last, descriptors);
-        Some(Descriptors { key: self.last, count })
+        Some(Descriptors {
+            key: self.last,
+            count,
+        })
     }
 
     pub(crate) fn take(&mut self, descriptors: Descriptors) -> Vec<OwnedFd> {

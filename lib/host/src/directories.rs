@@ -23,7 +23,11 @@ pub fn default_state(directory: &Path) -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/slashnet");
     }
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     variable("XDG_STATE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
         .unwrap_or_else(|| directory.join("state"))
@@ -33,8 +37,13 @@ pub fn default_state(directory: &Path) -> PathBuf {
 /// Makes the directory that programs look into.
 pub(crate) fn make_public(directory: &Path) -> Result<(), StartError> {
     make(directory, 0o755)?;
-    let metadata = std::fs::metadata(directory).map_err(|error| StartError::at(directory, error))?;
-    if metadata.is_dir() { Ok(()) } else { Err(StartError::at(directory, "is not a directory")) }
+    let metadata =
+        std::fs::metadata(directory).map_err(|error| StartError::at(directory, error))?;
+    if metadata.is_dir() {
+        Ok(())
+    } else {
+        Err(StartError::at(directory, "is not a directory"))
+    }
 }
 
 /// Makes the directory for secrets, and takes others' rights away if it had been there.

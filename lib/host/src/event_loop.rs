@@ -9,8 +9,8 @@ use std::time::Duration;
 use abi::system::PACKET_MAX;
 use abi::{Instant, LinkAddress};
 use node::{Attached, Config, Input, Level, Node, Output, ProgramKey};
-use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::descriptors::Held;
 use crate::links::OpenLink;
@@ -69,10 +69,18 @@ pub(crate) struct Parts {
 
 impl EventLoop {
     pub(crate) fn new(parts: Parts) -> Result<Self, StartError> {
-        let failed = |error: rustix::io::Errno| StartError::new(format!("cannot set up the event loop: {error}"));
+        let failed = |error: rustix::io::Errno| {
+            StartError::new(format!("cannot set up the event loop: {error}"))
+        };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
         let add = |descriptor: rustix::fd::BorrowedFd<'_>, number: u64| {
-            epoll::add(&epoll, descriptor, EventData::new_u64(number), EventFlags::IN).map_err(failed)
+            epoll::add(
+                &epoll,
+                descriptor,
+                EventData::new_u64(number),
+                EventFlags::IN,
+            )
+            .map_err(failed)
         };
         add(parts.listener.as_fd(), LISTENER << KIND_SHIFT)?;
         add(parts.stop.as_fd(), STOP << KIND_SHIFT)?;
@@ -108,7 +116,11 @@ impl EventLoop {
         while !self.stopped {
             events.clear();
             let timeout = self.timeout();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     tracing::error!("the event loop cannot wait: {error}");
@@ -123,9 +135,15 @@ impl EventLoop {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        let next = [self.wait, self.next_beat, self.accept_again].into_iter().flatten().min()?;
+        let next = [self.wait, self.next_beat, self.accept_again]
+            .into_iter()
+            .flatten()
+            .min()?;
         let wait = next.saturating_since(clock::now());
-        Some(Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() })
+        Some(Timespec {
+            tv_sec: wait.as_secs().cast_signed(),
+            tv_nsec: wait.subsec_nanos().into(),
+        })
     }
 
     fn on_time(&mut self) {
@@ -135,7 +153,11 @@ impl EventLoop {
         }
         if self.next_beat.is_some_and(|at| at <= now) {
             self.page.beat();
-            self.next_beat = if self.programs.is_empty() { None } else { now.checked_add(HEARTBEAT) };
+            self.next_beat = if self.programs.is_empty() {
+                None
+            } else {
+                now.checked_add(HEARTBEAT)
+            };
         }
         if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
@@ -175,7 +197,9 @@ impl EventLoop {
                     if self.watch(program, &socket).is_ok() {
                         self.programs.insert(program, socket);
                         self.page.beat();
-                        self.next_beat = self.next_beat.or_else(|| clock::now().checked_add(HEARTBEAT));
+                        self.next_beat = self
+                            .next_beat
+                            .or_else(|| clock::now().checked_add(HEARTBEAT));
                         self.input(Input::Connected { program, caller });
                     }
                 }
@@ -209,11 +233,17 @@ impl EventLoop {
 
     fn packets(&mut self, program: ProgramKey, space: &mut [u8]) {
         for _ in 0..BURST {
-            let Some(socket) = self.programs.get(&program) else { return };
+            let Some(socket) = self.programs.get(&program) else {
+                return;
+            };
             match socket.receive(space) {
                 Received::Packet(bytes, descriptors) => {
                     let descriptors = self.held.keep(descriptors);
-                    self.input(Input::Packet { program, bytes, descriptors });
+                    self.input(Input::Packet {
+                        program,
+                        bytes,
+                        descriptors,
+                    });
                 }
                 Received::Nothing => return,
                 Received::End => return self.lost(program),
@@ -222,7 +252,9 @@ impl EventLoop {
     }
 
     fn flush(&mut self, program: ProgramKey) {
-        let Some(socket) = self.programs.get_mut(&program) else { return };
+        let Some(socket) = self.programs.get_mut(&program) else {
+            return;
+        };
         let alive = socket.flush();
         let behind = socket.is_behind();
         if !alive {
@@ -249,7 +281,9 @@ impl EventLoop {
     }
 
     fn forget(&mut self, program: ProgramKey) -> bool {
-        let Some(socket) = self.programs.remove(&program) else { return false };
+        let Some(socket) = self.programs.remove(&program) else {
+            return false;
+        };
         // A child of the process may still hold the socket: closing our end alone would leave it in the set.
         let _ = epoll::delete(&self.epoll, socket.descriptor());
         if let Some(process) = &socket.process {
@@ -260,11 +294,17 @@ impl EventLoop {
 
     fn datagrams(&mut self, index: usize, space: &mut [u8]) {
         for _ in 0..BURST {
-            let Some(socket) = self.sockets.get(index) else { return };
+            let Some(socket) = self.sockets.get(index) else {
+                return;
+            };
             match socket.recv_from(space) {
                 Ok((len, from)) => {
                     let bytes = space[..len].to_vec();
-                    self.input(Input::Datagram { link: index as u8, from: LinkAddress::from(from), bytes });
+                    self.input(Input::Datagram {
+                        link: index as u8,
+                        from: LinkAddress::from(from),
+                        bytes,
+                    });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 // Errors that other machines cause, such as "port unreachable", are no reason to stop reading.
@@ -286,16 +326,28 @@ impl EventLoop {
                     self.wait = at;
                     return;
                 }
-                Output::Packet { program, bytes, descriptors } => self.send(program, bytes, descriptors),
+                Output::Packet {
+                    program,
+                    bytes,
+                    descriptors,
+                } => self.send(program, bytes, descriptors),
                 Output::Discard(descriptors) => drop(self.held.take(descriptors)),
                 Output::Disconnect(program) => {
                     self.forget(program);
                 }
-                Output::Datagram { link, to, bytes, segment } => self.transmit(link, &to, &bytes, segment),
+                Output::Datagram {
+                    link,
+                    to,
+                    bytes,
+                    segment,
+                } => self.transmit(link, &to, &bytes, segment),
                 Output::NamesChanged => self.page.names_changed(),
                 Output::SaveTrust(records) => {
                     if let Err(error) = trust_store::save(&self.state, &records) {
-                        tracing::error!("cannot keep the list of trusted nodes in {}: {error}", self.state.display());
+                        tracing::error!(
+                            "cannot keep the list of trusted nodes in {}: {error}",
+                            self.state.display()
+                        );
                     }
                 }
                 Output::Log(level, text) => match level {
@@ -311,10 +363,17 @@ impl EventLoop {
     fn send(&mut self, program: ProgramKey, bytes: Vec<u8>, descriptors: Attached) {
         let descriptors = match descriptors {
             Attached::Nothing => Vec::new(),
-            Attached::NodePage => self.page.descriptor().try_clone_to_owned().into_iter().collect(),
+            Attached::NodePage => self
+                .page
+                .descriptor()
+                .try_clone_to_owned()
+                .into_iter()
+                .collect(),
             Attached::Passed(descriptors) => self.held.take(descriptors),
         };
-        let Some(socket) = self.programs.get_mut(&program) else { return };
+        let Some(socket) = self.programs.get_mut(&program) else {
+            return;
+        };
         let was_behind = socket.is_behind();
         let alive = socket.send(bytes, descriptors);
         let behind = socket.is_behind();
@@ -327,7 +386,10 @@ impl EventLoop {
     }
 
     fn transmit(&self, link: u8, to: &LinkAddress, bytes: &[u8], segment: usize) {
-        let (Some(socket), Some(to)) = (self.sockets.get(usize::from(link)), to.socket_address()) else { return };
+        let (Some(socket), Some(to)) = (self.sockets.get(usize::from(link)), to.socket_address())
+        else {
+            return;
+        };
         for packet in bytes.chunks(segment.max(1)) {
             // A packet that the kernel does not take is a lost packet, which the transport makes good.
             if let Err(error) = socket.send_to(packet, to) {

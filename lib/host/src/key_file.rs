@@ -25,7 +25,9 @@ pub(crate) fn load_or_make(state: &Path) -> Result<(Secret, PublicKey), StartErr
 }
 
 fn read(path: &Path, mut file: File) -> Result<(Secret, PublicKey), StartError> {
-    let metadata = file.metadata().map_err(|error| StartError::at(path, error))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| StartError::at(path, error))?;
     if metadata.mode() & 0o077 != 0 {
         let text = format!(
             "others may read the private key (mode {:o}): run `chmod 600` on it, and make a new one if it may have \
@@ -35,7 +37,8 @@ fn read(path: &Path, mut file: File) -> Result<(Secret, PublicKey), StartError> 
         return Err(StartError::at(path, text));
     }
     let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(|error| StartError::at(path, error))?;
+    file.read_to_string(&mut text)
+        .map_err(|error| StartError::at(path, error))?;
     let keys: Vec<[u8; 32]> = text.lines().filter_map(from_hex).collect();
     let &[private, public] = keys.as_slice() else {
         let text = format!(
@@ -55,7 +58,9 @@ fn make(path: &Path) -> Result<(Secret, PublicKey), StartError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
     Ok((private, public))
 }
 
@@ -96,7 +101,10 @@ mod tests {
         let (again, same) = load_or_make(state.path()).unwrap();
         assert!(private == again && public == same);
         let path = state.path().join(FILE_NAME);
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]

@@ -49,8 +49,11 @@ pub(crate) fn open(wanted: &[String], port: u16) -> Result<Vec<OpenLink>, StartE
         chosen.push(found);
     }
     if wanted.is_empty() {
-        let names: BTreeSet<&str> =
-            known.iter().filter(|i| i.up && !i.loopback).map(|i| i.name.as_str()).collect();
+        let names: BTreeSet<&str> = known
+            .iter()
+            .filter(|i| i.up && !i.loopback)
+            .map(|i| i.name.as_str())
+            .collect();
         for name in names {
             if let Ok(address) = address_of(&known, name) {
                 chosen.push((name.to_owned(), address, name.to_owned()));
@@ -58,10 +61,16 @@ pub(crate) fn open(wanted: &[String], port: u16) -> Result<Vec<OpenLink>, StartE
         }
     }
     if chosen.len() > LINKS_MAX {
-        let text = format!("{} links are too many: a node can use {LINKS_MAX}; name them with --link", chosen.len());
+        let text = format!(
+            "{} links are too many: a node can use {LINKS_MAX}; name them with --link",
+            chosen.len()
+        );
         return Err(StartError::new(text));
     }
-    chosen.into_iter().map(|(name, address, device)| open_one(&known, name, address, device, port)).collect()
+    chosen
+        .into_iter()
+        .map(|(name, address, device)| open_one(&known, name, address, device, port))
+        .collect()
 }
 
 fn open_one(
@@ -73,18 +82,34 @@ fn open_one(
 ) -> Result<OpenLink, StartError> {
     let failed = |error: std::io::Error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => ": another node uses it; give this one another --port or --link",
-            std::io::ErrorKind::AddrNotAvailable => ": no interface of this machine has that address",
+            std::io::ErrorKind::AddrInUse => {
+                ": another node uses it; give this one another --port or --link"
+            }
+            std::io::ErrorKind::AddrNotAvailable => {
+                ": no interface of this machine has that address"
+            }
             _ => "",
         };
-        StartError::new(format!("link {name}: cannot use {address} port {port}: {error}{hint}"))
+        StartError::new(format!(
+            "link {name}: cannot use {address} port {port}: {error}{hint}"
+        ))
     };
     let socket = UdpSocket::bind(SocketAddr::new(address, port)).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
-    let headers = if address.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
-    let owner = known.iter().find(|i| i.address == address).or_else(|| known.iter().find(|i| i.covers(address)));
-    let mtu = owner.and_then(|interface| interface_mtu(&interface.name)).unwrap_or(MTU_MIN).max(MTU_MIN);
+    let headers = if address.is_ipv4() {
+        HEADERS_V4
+    } else {
+        HEADERS_V6
+    };
+    let owner = known
+        .iter()
+        .find(|i| i.address == address)
+        .or_else(|| known.iter().find(|i| i.covers(address)));
+    let mtu = owner
+        .and_then(|interface| interface_mtu(&interface.name))
+        .unwrap_or(MTU_MIN)
+        .max(MTU_MIN);
     let mtu = (mtu - headers).min(PACKET_MAX);
     let config = LinkConfig {
         name,
@@ -97,20 +122,30 @@ fn open_one(
 
 /// An interface's address: IPv4 if it has one, else a global IPv6 one.
 fn address_of(known: &[Interface], name: &str) -> Result<IpAddr, StartError> {
-    let of_name: Vec<&Interface> = known.iter().filter(|interface| interface.name == name).collect();
+    let of_name: Vec<&Interface> = known
+        .iter()
+        .filter(|interface| interface.name == name)
+        .collect();
     let usable = |interface: &&&Interface| match interface.address {
         IpAddr::V4(_) => true,
         IpAddr::V6(address) => !address.is_unicast_link_local(),
     };
-    let best = of_name.iter().filter(usable).min_by_key(|interface| interface.address.is_ipv6());
+    let best = of_name
+        .iter()
+        .filter(usable)
+        .min_by_key(|interface| interface.address.is_ipv6());
     if let Some(interface) = best {
         return Ok(interface.address);
     }
     if !of_name.is_empty() || interface_mtu(name).is_some() {
-        let text = format!("link {name}: the interface has no address; give it one, or name another link");
+        let text =
+            format!("link {name}: the interface has no address; give it one, or name another link");
         return Err(StartError::new(text));
     }
-    let names: BTreeSet<&str> = known.iter().map(|interface| interface.name.as_str()).collect();
+    let names: BTreeSet<&str> = known
+        .iter()
+        .map(|interface| interface.name.as_str())
+        .collect();
     let names: Vec<&str> = names.into_iter().collect();
     let text = format!(
         "link {name}: expected an address or an interface of this machine ({}), found neither",
@@ -120,7 +155,11 @@ fn address_of(known: &[Interface], name: &str) -> Result<IpAddr, StartError> {
 }
 
 fn interface_mtu(name: &str) -> Option<u32> {
-    std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim().parse().ok()
+    std::fs::read_to_string(format!("/sys/class/net/{name}/mtu"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 impl Interface {
@@ -143,7 +182,9 @@ fn interfaces() -> Result<Vec<Interface>, StartError> {
     // SAFETY: on success the list is valid until it is freed below.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
         let error = std::io::Error::last_os_error();
-        return Err(StartError::new(format!("cannot list the network interfaces: {error}")));
+        return Err(StartError::new(format!(
+            "cannot list the network interfaces: {error}"
+        )));
     }
     let mut found = Vec::new();
     let mut next = list;
@@ -152,7 +193,12 @@ fn interfaces() -> Result<Vec<Interface>, StartError> {
         let entry = unsafe { &*next };
         next = entry.ifa_next;
         // SAFETY: the pointers of an entry are null or valid as long as the list.
-        let addresses = unsafe { (read_address(entry.ifa_addr), read_address(entry.ifa_netmask)) };
+        let addresses = unsafe {
+            (
+                read_address(entry.ifa_addr),
+                read_address(entry.ifa_netmask),
+            )
+        };
         let Some(address) = addresses.0 else { continue };
         // SAFETY: the name is a zero-terminated string that lives as long as the list.
         let name = unsafe { CStr::from_ptr(entry.ifa_name) };
@@ -204,9 +250,14 @@ mod tests {
     #[test]
     fn a_link_can_be_an_address_of_the_loopback_and_has_its_mtu() {
         let links = open(&["127.0.77.1".to_owned()], 0).unwrap();
-        let [link] = links.as_slice() else { panic!("one link") };
+        let [link] = links.as_slice() else {
+            panic!("one link")
+        };
         assert_eq!(link.config.name, "127.0.77.1");
-        assert_eq!(link.config.address.socket_address().unwrap().ip(), IpAddr::from([127, 0, 77, 1]));
+        assert_eq!(
+            link.config.address.socket_address().unwrap().ip(),
+            IpAddr::from([127, 0, 77, 1])
+        );
         let expected = interface_mtu("lo").unwrap() - HEADERS_V4;
         assert_eq!(u32::from(link.config.mtu), expected.min(PACKET_MAX));
     }
@@ -214,7 +265,10 @@ mod tests {
     #[test]
     fn an_interface_is_found_by_its_name() {
         let links = open(&["lo".to_owned()], 0).unwrap();
-        assert_eq!(links[0].config.address.socket_address().unwrap().ip(), IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(
+            links[0].config.address.socket_address().unwrap().ip(),
+            IpAddr::from([127, 0, 0, 1])
+        );
         assert_eq!(links[0].config.device, "lo");
     }
 
@@ -222,7 +276,13 @@ mod tests {
     fn what_is_no_link_is_refused_with_what_there_is() {
         let text = open(&["nosuch0".to_owned()], 0).err().unwrap().to_string();
         assert!(text.contains("nosuch0") && text.contains("lo"), "{text}");
-        let text = open(&["192.0.2.77".to_owned()], 0).err().unwrap().to_string();
-        assert!(text.contains("192.0.2.77") && text.contains("no interface"), "{text}");
+        let text = open(&["192.0.2.77".to_owned()], 0)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            text.contains("192.0.2.77") && text.contains("no interface"),
+            "{text}"
+        );
     }
 }

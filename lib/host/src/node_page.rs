@@ -25,18 +25,30 @@ unsafe impl Send for NodePage {}
 impl NodePage {
     /// A page whose generation no earlier node of this machine has shown: it begins with the calendar.
     pub(crate) fn new() -> rustix::io::Result<Self> {
-        let file = memfd_create("slashnet-node", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let file = memfd_create(
+            "slashnet-node",
+            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+        )?;
         ftruncate(&file, NODE_PAGE_LEN as u64)?;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let address =
-            unsafe { mmap(std::ptr::null_mut(), NODE_PAGE_LEN, access, MapFlags::SHARED, &file, 0) }?;
+        let address = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                NODE_PAGE_LEN,
+                access,
+                MapFlags::SHARED,
+                &file,
+                0,
+            )
+        }?;
         let address = NonNull::new(address).ok_or(rustix::io::Errno::NOMEM)?;
         let page = Self { file, address };
         // From here on nobody else can write to it or change its size, whoever gets the descriptor.
         let seals = SealFlags::GROW | SealFlags::SHRINK | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
         fcntl_add_seals(&page.file, seals)?;
-        page.word(GENERATION_OFFSET).store(clock::wall(), Ordering::Release);
+        page.word(GENERATION_OFFSET)
+            .store(clock::wall(), Ordering::Release);
         page.beat();
         Ok(page)
     }
@@ -48,7 +60,8 @@ impl NodePage {
 
     /// The node is alive.
     pub(crate) fn beat(&self) {
-        self.word(HEARTBEAT_OFFSET).store(clock::now().as_nanos(), Ordering::Release);
+        self.word(HEARTBEAT_OFFSET)
+            .store(clock::now().as_nanos(), Ordering::Release);
     }
 
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
@@ -58,7 +71,14 @@ impl NodePage {
     fn word(&self, offset: usize) -> &AtomicU64 {
         debug_assert!(offset.is_multiple_of(8) && offset + 8 <= NODE_PAGE_LEN);
         // SAFETY: an aligned word within the mapping, which lives as long as `self`; others only read it.
-        unsafe { &*self.address.as_ptr().cast::<u8>().add(offset).cast::<AtomicU64>() }
+        unsafe {
+            &*self
+                .address
+                .as_ptr()
+                .cast::<u8>()
+                .add(offset)
+                .cast::<AtomicU64>()
+        }
     }
 }
 
@@ -75,7 +95,16 @@ mod tests {
 
     fn map(page: &NodePage, access: ProtFlags) -> rustix::io::Result<*mut c_void> {
         // SAFETY: a new mapping at an address of the kernel's choice.
-        unsafe { mmap(std::ptr::null_mut(), NODE_PAGE_LEN, access, MapFlags::SHARED, page.descriptor(), 0) }
+        unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                NODE_PAGE_LEN,
+                access,
+                MapFlags::SHARED,
+                page.descriptor(),
+                0,
+            )
+        }
     }
 
     #[test]
@@ -86,7 +115,12 @@ mod tests {
         assert!(ftruncate(page.descriptor(), 0).is_err());
         let address = map(&page, ProtFlags::READ).unwrap();
         // SAFETY: an aligned word of the mapping made above.
-        let word = unsafe { &*address.cast::<u8>().add(GENERATION_OFFSET).cast::<AtomicU64>() };
+        let word = unsafe {
+            &*address
+                .cast::<u8>()
+                .add(GENERATION_OFFSET)
+                .cast::<AtomicU64>()
+        };
         let before = word.load(Ordering::Acquire);
         page.names_changed();
         assert_eq!(word.load(Ordering::Acquire), before + 1);

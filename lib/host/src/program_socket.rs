@@ -26,10 +26,15 @@ const BACKLOG: i32 = 128;
 pub(crate) fn listen(path: &Path) -> Result<OwnedFd, StartError> {
     let failed = |error: rustix::io::Errno| StartError::at(path, format!("cannot listen: {error}"));
     let address = SocketAddrUnix::new(path).map_err(|_| {
-        StartError::at(path, "the name is too long for a socket (107 bytes): choose a shorter --dir")
+        StartError::at(
+            path,
+            "the name is too long for a socket (107 bytes): choose a shorter --dir",
+        )
     })?;
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StartError::at(path, error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StartError::at(path, error));
+        }
         _ => {}
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -65,7 +70,9 @@ impl ProgramSocket {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = match rustix::net::accept_with(listener, flags) {
             Ok(socket) => socket,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => return Ok(None),
+            Err(
+                rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED,
+            ) => return Ok(None),
             Err(error) => return Err(error),
         };
         let credentials = rustix::net::sockopt::socket_peercred(&socket)?;
@@ -80,7 +87,14 @@ impl ProgramSocket {
             gid: Gid(credentials.gid.as_raw()),
             groups: peer_groups(&socket),
         };
-        Ok(Some((Self { socket, process, waiting: VecDeque::new() }, caller)))
+        Ok(Some((
+            Self {
+                socket,
+                process,
+                waiting: VecDeque::new(),
+            },
+            caller,
+        )))
     }
 
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
@@ -94,7 +108,8 @@ impl ProgramSocket {
 
     pub(crate) fn receive(&self, space: &mut [u8]) -> Received {
         debug_assert!(space.len() > PACKET_MAX);
-        let mut ancillary = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut ancillary =
+            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut ancillary);
         let mut parts = [IoSliceMut::new(space)];
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
@@ -154,7 +169,9 @@ impl ProgramSocket {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         match rustix::net::sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut control, flags) {
             Ok(_) => Ok(true),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => Ok(false),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => {
+                Ok(false)
+            }
             Err(_) => Err(()),
         }
     }
@@ -214,7 +231,11 @@ fn started(pid: i32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The second field is a name in parentheses that may hold anything; the start time is the 20th after it.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    after_name.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
+    after_name
+        .split_ascii_whitespace()
+        .nth(19)
+        .and_then(|field| field.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -230,7 +251,10 @@ mod tests {
 
     #[test]
     fn a_path_too_long_for_a_socket_is_refused_with_advice() {
-        let text = listen(Path::new(&format!("/tmp/{}", "x".repeat(120)))).err().unwrap().to_string();
+        let text = listen(Path::new(&format!("/tmp/{}", "x".repeat(120))))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(text.contains("shorter --dir"), "{text}");
     }
 }

@@ -82,14 +82,17 @@ pub(crate) fn load(state: &Path) -> Result<Vec<TrustRecord>, StartError> {
     let document: Document = toml::from_str(&text).map_err(|error| StartError::at(&path, error))?;
     let mut records = Vec::new();
     for entry in &document.node {
-        let record = entry.record().map_err(|what| {
-            StartError::at(&path, format!("node {:?}: {what}", entry.name))
-        })?;
+        let record = entry
+            .record()
+            .map_err(|what| StartError::at(&path, format!("node {:?}: {what}", entry.name)))?;
         let clash = |other: &&TrustRecord| {
             other.name == record.name || other.number == record.number || other.key == record.key
         };
         if let Some(other) = records.iter().find(clash) {
-            let text = format!("node {:?} has the same name, number or key as {}", entry.name, other.name);
+            let text = format!(
+                "node {:?} has the same name, number or key as {}",
+                entry.name, other.name
+            );
             return Err(StartError::at(&path, text));
         }
         records.push(record);
@@ -99,7 +102,9 @@ pub(crate) fn load(state: &Path) -> Result<Vec<TrustRecord>, StartError> {
 
 /// Replaces the list. A crash leaves the old or the new one, never half of one.
 pub(crate) fn save(state: &Path, records: &[TrustRecord]) -> std::io::Result<()> {
-    let document = Document { node: records.iter().map(Entry::from).collect() };
+    let document = Document {
+        node: records.iter().map(Entry::from).collect(),
+    };
     let body = toml::to_string(&document).map_err(std::io::Error::other)?;
     let text = Zeroizing::new(format!("{HEADING}{}", *Zeroizing::new(body)));
     let new = state.join("trust.toml.new");
@@ -125,21 +130,34 @@ impl Entry {
         let key = from_hex(&self.key).ok_or("key: expected 64 hexadecimal digits")?;
         let secret = match &self.secret {
             None => None,
-            Some(hidden) => Some(Secret(from_hex(&hidden.0).ok_or("secret: expected 64 hexadecimal digits")?)),
+            Some(hidden) => Some(Secret(
+                from_hex(&hidden.0).ok_or("secret: expected 64 hexadecimal digits")?,
+            )),
         };
-        let ranges = |list: &Vec<(u32, u32)>| list.iter().map(|&(first, last)| Range { first, last }).collect();
+        let ranges = |list: &Vec<(u32, u32)>| {
+            list.iter()
+                .map(|&(first, last)| Range { first, last })
+                .collect()
+        };
         Ok(TrustRecord {
             name,
             number: self.number,
             key: PublicKey(key),
             secret,
-            addresses: self.addresses.iter().map(|&address| LinkAddress::from(address)).collect(),
+            addresses: self
+                .addresses
+                .iter()
+                .map(|&address| LinkAddress::from(address))
+                .collect(),
             identities: IdentityMap {
                 trust_root: self.root == Root::Root,
                 all: self.everybody,
                 users: self.users.clone(),
                 groups: self.groups.clone(),
-                may_assert: self.may_assert.as_ref().map_or(MayAssert::Anybody, |l| MayAssert::Only(ranges(l))),
+                may_assert: self
+                    .may_assert
+                    .as_ref()
+                    .map_or(MayAssert::Anybody, |l| MayAssert::Only(ranges(l))),
             },
         })
     }
@@ -152,15 +170,31 @@ impl From<&TrustRecord> for Entry {
             name: record.name.as_str().to_owned(),
             number: record.number,
             key: to_hex(&record.key.0).to_string(),
-            secret: record.secret.as_ref().map(|secret| Hidden(to_hex(&secret.0))),
-            addresses: record.addresses.iter().filter_map(LinkAddress::socket_address).collect(),
-            root: if map.trust_root { Root::Root } else { Root::Nobody },
+            secret: record
+                .secret
+                .as_ref()
+                .map(|secret| Hidden(to_hex(&secret.0))),
+            addresses: record
+                .addresses
+                .iter()
+                .filter_map(LinkAddress::socket_address)
+                .collect(),
+            root: if map.trust_root {
+                Root::Root
+            } else {
+                Root::Nobody
+            },
             everybody: map.all,
             users: map.users.clone(),
             groups: map.groups.clone(),
             may_assert: match &map.may_assert {
                 MayAssert::Anybody => None,
-                MayAssert::Only(ranges) => Some(ranges.iter().map(|range| (range.first, range.last)).collect()),
+                MayAssert::Only(ranges) => Some(
+                    ranges
+                        .iter()
+                        .map(|range| (range.first, range.last))
+                        .collect(),
+                ),
             },
         }
     }
@@ -180,7 +214,10 @@ mod tests {
             addresses: vec![LinkAddress::ipv4([10, 0, 0, 2], 41_000)],
             identities: IdentityMap {
                 users: vec![(1000, 1001)],
-                may_assert: MayAssert::Only(vec![Range { first: 1000, last: 1999 }]),
+                may_assert: MayAssert::Only(vec![Range {
+                    first: 1000,
+                    last: 1999,
+                }]),
                 ..IdentityMap::default()
             },
         }
@@ -203,15 +240,30 @@ mod tests {
         let key = "ab".repeat(32);
         let rows = [
             ("[[node]]\nname = 1\n".to_owned(), "line 2"),
-            (format!("[[node]]\nname = \"lab2\"\nnumber = 1\nkey = \"{key}\"\ncolour = 3\n"), "colour"),
-            ("[[node]]\nname = \"lab2\"\nnumber = 1\nkey = \"xyz\"\n".to_owned(), "64 hexadecimal digits"),
-            (format!("[[node]]\nname = \"lab2\"\nnumber = 0\nkey = \"{key}\"\n"), "1 to 65535"),
-            (format!("[[node]]\nname = \"a b\"\nnumber = 1\nkey = \"{key}\"\n"), "1 to 63"),
+            (
+                format!("[[node]]\nname = \"lab2\"\nnumber = 1\nkey = \"{key}\"\ncolour = 3\n"),
+                "colour",
+            ),
+            (
+                "[[node]]\nname = \"lab2\"\nnumber = 1\nkey = \"xyz\"\n".to_owned(),
+                "64 hexadecimal digits",
+            ),
+            (
+                format!("[[node]]\nname = \"lab2\"\nnumber = 0\nkey = \"{key}\"\n"),
+                "1 to 65535",
+            ),
+            (
+                format!("[[node]]\nname = \"a b\"\nnumber = 1\nkey = \"{key}\"\n"),
+                "1 to 63",
+            ),
         ];
         for (text, expected) in rows {
             std::fs::write(state.path().join(FILE_NAME), text).unwrap();
             let refused = load(state.path()).err().unwrap().to_string();
-            assert!(refused.contains(expected) && refused.contains("trust.toml"), "{refused}");
+            assert!(
+                refused.contains(expected) && refused.contains("trust.toml"),
+                "{refused}"
+            );
         }
     }
 }
