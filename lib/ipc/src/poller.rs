@@ -348,6 +348,13 @@ impl Shared {
             for event in &events[..n] {
                 self.happened(&mut state, now, event.data.u64());
             }
+            // A thread that took the role meanwhile may sleep for what was taken in here.
+            if sleeper == Sleeper::Helper && state.polling.holder == Holder::Thread {
+                state.polling.nudge = true;
+                if state.polling.sleeping_until.take().is_some() {
+                    ring(&self.poller.kick);
+                }
+            }
         }
         state
     }
