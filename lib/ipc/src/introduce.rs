@@ -8,7 +8,7 @@ use abi::system::{
     SocketOnLink, Ticket,
 };
 use abi::{Duration, Errno, Instant, Nd, Result, SessionId};
-use drivers::{MemoryDriver, MemoryParts, PacketDriver};
+use drivers::{MemoryDriver, MemoryParts};
 use transport::{Cause, LaneParams, Role, SessionKey, SessionParams};
 
 use crate::cipher::AeadCipher;
@@ -26,7 +26,7 @@ impl Shared {
         if nd.is_local() {
             let (driver, parts) = MemoryDriver::create().map_err(|_| Errno::ENFILE)?;
             descriptors = [parts.memfd, parts.fd_b, parts.fd_a].map(Arc::new).into();
-            memory = Some(Arc::new(driver) as Arc<dyn PacketDriver>);
+            memory = Some(Arc::new(driver));
         } else {
             let mut state = self.enter()?;
             open.sockets = state.own_sockets()?;
@@ -128,7 +128,7 @@ impl Shared {
                 <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| Errno::EPROTO)?;
             let parts = MemoryParts { memfd, fd_a: other, fd_b: own };
             let driver = MemoryDriver::attach(parts).map_err(|_| Errno::EPROTO)?;
-            memory = Some(Arc::new(driver) as Arc<dyn PacketDriver>);
+            memory = Some(Arc::new(driver));
         }
         let mut params = SessionParams::new(local, peer, Role::Server);
         params.slots = SLOTS;

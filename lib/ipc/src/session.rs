@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use abi::system::Identity;
 use abi::{ChannelId, ConnectionId, Credentials, Errno, Incarnation, Instant, Nd, Pid, Result, SenderId, SessionId};
-use drivers::PacketDriver;
+use drivers::{MemoryDriver, PacketDriver};
 use rustix::event::epoll;
 use transport::{Cause, LaneParams, LinkIndex, Role, SessionKey, SessionParams};
 
@@ -114,7 +114,7 @@ enum Peering {
 pub(crate) struct NewSession {
     pub(crate) params: SessionParams,
     /// The session's own link; the lane is made for it.
-    pub(crate) memory: Option<Arc<dyn PacketDriver>>,
+    pub(crate) memory: Option<Arc<MemoryDriver>>,
     pub(crate) lifeline: Option<OwnedFd>,
     pub(crate) nd: Nd,
     pub(crate) pid: Pid,
@@ -256,8 +256,10 @@ impl State {
         if let Some(driver) = new.memory {
             let mtu = u32::try_from(driver.properties().max_frame).unwrap_or(u32::MAX);
             let mtu = mtu.min(transport::config::MTU_MAX);
-            let address = driver.local_address();
+            let address = driver.peer_address();
             let link = self.links.add(epoll, driver)?;
+            // A sleeping poller has not armed the new link.
+            self.polling.nudge = true;
             params.lanes = vec![LaneParams::reliable(0, link, address, mtu)];
             memory = Some(link);
         }
