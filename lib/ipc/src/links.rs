@@ -207,6 +207,8 @@ impl Links {
             entry.backlog = Some(Backlog { to: transmit.to, segment: transmit.segment, bytes: rest });
             entry.watch(epoll, link, true);
             self.blocked.push(link);
+            // Room may have come up already: the next arming looks.
+            self.rang(link);
             transport.link_full(now, link);
         }
         None
