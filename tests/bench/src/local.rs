@@ -28,6 +28,12 @@ pub(crate) fn groups(nodes: &Nodes) -> Vec<Group> {
                 );
                 group = group.subject(spin);
             }
+            group = group.subject(echo(
+                "slashnet, no daemon",
+                Kind::DirectEcho,
+                size,
+                placement,
+            ));
             let slashnet = slashnet_echo(nodes, size, placement);
             groups.push(group.subject(match (size, placement) {
                 (64, Placement::Same) => slashnet.target(Target::RatioAtMost(0.9)),

@@ -17,7 +17,8 @@ pub(crate) fn groups(lab: &Lab, nodes: &Nodes) -> Vec<Group> {
         let small = |kind| slashnet(nodes, "slashnet", kind, 64, placement);
         let mut group = Group::new("remote 64 B round trip", "us")
             .placed(placement)
-            .subject(lab.round_trip("raw UDP", Kind::UdpEcho, 64, placement));
+            .subject(lab.round_trip("raw UDP", Kind::UdpEcho, 64, placement))
+            .subject(lab.round_trip(NO_DAEMON, Kind::DirectEcho, 64, placement));
         if placement == Placement::Same {
             group = group
                 .subject(small(Kind::SlashnetEcho).target(Target::RatioAtMost(1.4)))
@@ -30,6 +31,7 @@ pub(crate) fn groups(lab: &Lab, nodes: &Nodes) -> Vec<Group> {
             Group::new("remote 64 KiB round trip", "us")
                 .placed(placement)
                 .subject(lab.round_trip("UDP with GSO", Kind::GsoEcho, 64 * KIB, placement))
+                .subject(lab.round_trip(NO_DAEMON, Kind::DirectEcho, 64 * KIB, placement))
                 .subject(
                     slashnet(nodes, "slashnet", Kind::SlashnetEcho, 64 * KIB, placement)
                         .target(Target::RatioAtMost(3.0)),
@@ -40,6 +42,7 @@ pub(crate) fn groups(lab: &Lab, nodes: &Nodes) -> Vec<Group> {
                 .placed(placement)
                 .subject(lab.stream("one TCP stream", Kind::TcpStream, KIB * KIB, placement))
                 .subject(lab.stream("quinn", Kind::QuinnStream, KIB * KIB, placement))
+                .subject(lab.stream(NO_DAEMON, Kind::DirectBulk, KIB * KIB, placement))
                 .subject(
                     slashnet(nodes, "slashnet", Kind::SlashnetBulk, KIB * KIB, placement)
                         .target(Target::RatioAtLeast(0.5))
@@ -186,5 +189,6 @@ pub(crate) fn enable_offload(socket: BorrowedFd<'_>, segment: usize) -> Outcome<
     Ok(())
 }
 
+const NO_DAEMON: &str = "slashnet, no daemon";
 const PORT: u16 = 7713;
 const KIB: usize = 1024;

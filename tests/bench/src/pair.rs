@@ -61,6 +61,9 @@ pub(crate) enum Kind {
     SlashnetBulk,
     SlashnetSessions,
     SlashnetOpen,
+    /// As the two above, but without daemons.
+    DirectEcho,
+    DirectBulk,
 }
 
 /// A client and a server, still to be started.
@@ -284,9 +287,12 @@ fn child_work(options: &ChildOptions) -> Outcome<Option<Figures>> {
         Kind::TcpStream => stream::run(options, stdin.as_fd()),
         Kind::FileWrite | Kind::FileRead => files::run(options).map(Some),
         Kind::QuinnStream => Err(stream::become_quinn(options)?),
-        Kind::SlashnetEcho | Kind::SlashnetBulk | Kind::SlashnetSessions | Kind::SlashnetOpen => {
-            slashnet::run(options, stdin.as_fd())
-        }
+        Kind::SlashnetEcho
+        | Kind::SlashnetBulk
+        | Kind::SlashnetSessions
+        | Kind::SlashnetOpen
+        | Kind::DirectEcho
+        | Kind::DirectBulk => slashnet::run(options, stdin.as_fd()),
         _ => echo::run(options, stdin.as_fd()),
     }
 }

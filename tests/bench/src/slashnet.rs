@@ -1,5 +1,7 @@
 //! What the children do when Slashnet is measured.
 
+mod direct;
+
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,15 +24,15 @@ pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Opt
     if options.kind == Kind::SlashnetOpen {
         return open(options).map(Some);
     }
-    let directory = options.at.as_deref().ok_or("the directory of a node")?;
     if options.side == Side::Server {
-        return serve(options, Path::new(directory), socket).map(|()| None);
+        return serve(options, socket).map(|()| None);
     }
+    let direct = direct::client(options, socket)?;
     let (text, _) = hear(socket)?;
-    let server = Server::parse(&text)?;
+    let server = Server::parse(&text, direct)?;
     match options.kind {
-        Kind::SlashnetEcho => echo(options, &server),
-        Kind::SlashnetBulk => bulk(options, &server),
+        Kind::SlashnetEcho | Kind::DirectEcho => echo(options, &server),
+        Kind::SlashnetBulk | Kind::DirectBulk => bulk(options, &server),
         Kind::SlashnetSessions => sessions(options, &server, socket),
         other => Err(format!("{other:?} is not for Slashnet").into()),
     }
@@ -41,18 +43,24 @@ pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Opt
 struct Server {
     pid: Pid,
     channel: ChannelId,
+    /// The way to it that no daemon has made.
+    direct: Option<(Endpoint, Nd)>,
 }
 
 impl Server {
-    fn parse(text: &str) -> Outcome<Self> {
+    fn parse(text: &str, direct: Option<(Endpoint, Nd)>) -> Outcome<Self> {
         let (pid, channel) = text.split_once(' ').ok_or("pid and channel")?;
         Ok(Self {
             pid: Pid(pid.parse()?),
             channel: ChannelId(channel.parse()?),
+            direct,
         })
     }
 
     fn attach(&self, options: &ChildOptions) -> Outcome<Connection> {
+        if let Some((endpoint, nd)) = &self.direct {
+            return Ok(Connection::attach(endpoint, *nd, self.pid, self.channel)?);
+        }
         let directory = options.at.as_deref().ok_or("the directory of a node")?;
         let endpoint = Endpoint::connect(Path::new(directory))?;
         let nd = match &options.to {
@@ -75,8 +83,14 @@ fn node(endpoint: &Endpoint, name: &str) -> Outcome<Nd> {
     }
 }
 
-fn serve(options: &ChildOptions, directory: &Path, socket: BorrowedFd<'_>) -> Outcome<()> {
-    let endpoint = Endpoint::connect(directory)?;
+fn serve(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<()> {
+    let endpoint = match direct::server(options, socket)? {
+        Some(endpoint) => endpoint,
+        None => {
+            let directory = options.at.as_deref().ok_or("the directory of a node")?;
+            Endpoint::connect(Path::new(directory))?
+        }
+    };
     let channel = Channel::create(&endpoint, ChannelFlags::empty())?;
     tell(
         socket,
@@ -86,14 +100,11 @@ fn serve(options: &ChildOptions, directory: &Path, socket: BorrowedFd<'_>) -> Ou
     if options.kind == Kind::SlashnetSessions {
         return serve_sessions(&channel, socket);
     }
-    let threads = if options.kind == Kind::SlashnetBulk {
-        DEPTH
-    } else {
-        1
-    };
+    let bulk = matches!(options.kind, Kind::SlashnetBulk | Kind::DirectBulk);
+    let threads = if bulk { DEPTH } else { 1 };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| answer_all(&channel, options.size, options.kind)))
+            .map(|_| scope.spawn(|| answer_all(&channel, options.size, !bulk)))
             .collect();
         for worker in workers {
             worker.join().map_err(|_panic| "a server thread ended")??;
@@ -103,18 +114,14 @@ fn serve(options: &ChildOptions, directory: &Path, socket: BorrowedFd<'_>) -> Ou
 }
 
 /// Answers each message when it is here whole: with itself, or with nothing for bulk.
-fn answer_all(channel: &Channel, size: usize, kind: Kind) -> Outcome<()> {
+fn answer_all(channel: &Channel, size: usize, echo: bool) -> Outcome<()> {
     let mut bytes = vec![0; size];
     loop {
         let Received::Message(message) = channel.receive(&mut bytes)? else {
             continue;
         };
         let len = take_rest(&message, &mut bytes)?;
-        let reply = if kind == Kind::SlashnetEcho {
-            &bytes[..len]
-        } else {
-            &[]
-        };
+        let reply = if echo { &bytes[..len] } else { &[] };
         message.reply(i64::try_from(len)?, reply)?;
     }
 }
@@ -218,7 +225,7 @@ fn sessions(options: &ChildOptions, server: &Server, socket: BorrowedFd<'_>) -> 
 
 fn serve_sessions(channel: &Channel, socket: BorrowedFd<'_>) -> Outcome<()> {
     std::thread::scope(|scope| {
-        scope.spawn(|| answer_all(channel, 64, Kind::SlashnetEcho));
+        scope.spawn(|| answer_all(channel, 64, true));
         hear(socket)?;
         let before = resident_bytes("self")?;
         tell(socket, "begun", &[])?;
