@@ -19,6 +19,10 @@ use crate::{
 };
 
 const LOCK_NAME: &str = "node.lock";
+/// Written to the stop descriptor: say goodbye and stop.
+const STOP: u64 = 1;
+/// Written to the stop descriptor: stop without a word.
+pub(crate) const KILL: u64 = 1 << 32;
 
 /// How a node shall be. Nothing happens before [`Builder::start`] or [`Builder::run`].
 #[derive(Clone, Debug)]
@@ -206,7 +210,16 @@ impl Host {
         self.end();
     }
 
+    /// Ends the node as SIGKILL would: it says goodbye to nobody. For tests.
+    pub fn kill(mut self) {
+        self.tell(KILL);
+    }
+
     fn end(&mut self) {
+        self.tell(STOP);
+    }
+
+    fn tell(&mut self, what: u64) {
         let Some(thread) = self.thread.take() else {
             return;
         };
@@ -214,9 +227,9 @@ impl Host {
             clippy::host_endian_bytes,
             reason = "the kernel reads an eventfd's number in host order"
         )]
-        let one = 1_u64.to_ne_bytes();
+        let what = what.to_ne_bytes();
         // The write fails only if the counter is full, and then the node knows already.
-        let _ = rustix::io::write(self.stop.as_fd(), &one);
+        let _ = rustix::io::write(self.stop.as_fd(), &what);
         let _ = thread.join();
     }
 }

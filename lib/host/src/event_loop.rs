@@ -12,6 +12,7 @@ use node::{Attached, Config, Input, Level, Node, Output, ProgramKey};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
+use crate::builder::KILL;
 use crate::descriptors::Held;
 use crate::links::OpenLink;
 use crate::node_page::NodePage;
@@ -170,10 +171,7 @@ impl EventLoop {
         let key = ProgramKey(rest);
         match number >> KIND_SHIFT {
             LISTENER => self.accept(),
-            STOP => {
-                let _ = rustix::io::read(&self.stop, &mut [0_u8; 256]);
-                self.input(Input::Stop);
-            }
+            STOP => self.stop(),
             LINK => self.datagrams(rest as usize, space),
             PROGRAM => {
                 if flags.contains(EventFlags::OUT) {
@@ -185,6 +183,23 @@ impl EventLoop {
             }
             PROCESS => self.lost(key),
             _ => {}
+        }
+    }
+
+    fn stop(&mut self) {
+        // From a signal this is a record of 128 bytes, which begins with the signal's small number.
+        let mut record = [0; 128];
+        let _ = rustix::io::read(&self.stop, &mut record);
+        let word = record.first_chunk().copied().unwrap_or_default();
+        #[expect(
+            clippy::host_endian_bytes,
+            reason = "the kernel gives an eventfd's number in host order"
+        )]
+        let word = u64::from_ne_bytes(word);
+        if word == KILL {
+            self.stopped = true;
+        } else {
+            self.input(Input::Stop);
         }
     }
 
