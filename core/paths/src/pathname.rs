@@ -172,7 +172,6 @@ pub fn below(path: &[u8], prefix_len: u16) -> Option<&[u8]> {
     match rest.first() {
         None => Some(rest),
         Some(b'/') => Some(&rest[1..]),
-        Some(_) if prefix_len == 0 => Some(rest),
         Some(_) => None,
     }
 }
@@ -270,6 +269,7 @@ mod tests {
         assert_eq!(Pathname::parse(&path).unwrap().as_bytes().len(), 4094);
         path.push(b'a');
         assert_eq!(Pathname::parse(&path), Err(Errno::ENAMETOOLONG));
+        assert_eq!(Pathname::parse(&b"/".repeat(4096)), Err(Errno::ENAMETOOLONG));
         let directory = b"/d".repeat(2000);
         let relative = b"r/".repeat(100);
         assert_eq!(

@@ -356,11 +356,7 @@ impl Walk {
         };
         let error = frame.saved.unwrap_or(Errno::ENOENT);
         if !self.frames.is_empty() {
-            if frame.saved.is_none() && self.found > 0 {
-                self.advance();
-            } else {
-                self.fail(error);
-            }
+            self.fail(error);
         } else if self.found > 0 {
             self.outcome = Some(Ok(()));
         } else if self.must_restart(error) {

@@ -162,7 +162,6 @@ impl Frame {
 
     /// The next candidate's turn.
     pub(super) fn advance(&mut self) {
-        self.probing = None;
         self.retyped = false;
         match &mut self.work {
             Work::List { next, .. } => *next += 1,

@@ -254,6 +254,14 @@ fn unlinking_says_what_is_in_the_way() {
     }
 }
 
+// qnx: P46, P15
+#[test]
+fn a_server_of_the_root_alone_is_no_directory_but_the_root_is() {
+    let mut tree = tree(&[("/", 5, NONE)]);
+    assert_eq!(answer(&tree, "/", &CLIENT), "5: own:");
+    assert_eq!(tree.unlink(b"/", Registrar::Privileged), Err(Errno::ENOSYS));
+}
+
 // qnx: P46
 #[test]
 fn nothing_is_made_in_the_tree_itself() {

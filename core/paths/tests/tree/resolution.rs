@@ -96,6 +96,11 @@ fn types_decide_who_is_offered() {
     attach(6, FileType::SEM, AttachFlags::FTYPEONLY);
     attach(7, FileType::ANY, AttachFlags::FTYPEALL);
     attach(8, FileType::FILE, NONE);
+    attach(
+        9,
+        FileType::TYMEM,
+        AttachFlags::FTYPEONLY | AttachFlags::FTYPEALL,
+    );
     let wants = |file_type| {
         answer(
             &tree,
@@ -106,10 +111,10 @@ fn types_decide_who_is_offered() {
             },
         )
     };
-    assert_eq!(wants(FileType::ANY), "8:q 7:q");
-    assert_eq!(wants(FileType::FILE), "8:q 7:q");
-    assert_eq!(wants(FileType::MQUEUE), "8:q 7:q 5:q");
-    assert_eq!(wants(FileType::SEM), "8:q 7:q 6:q");
+    assert_eq!(wants(FileType::ANY), "9:q 8:q 7:q");
+    assert_eq!(wants(FileType::FILE), "9:q 8:q 7:q");
+    assert_eq!(wants(FileType::MQUEUE), "9:q 8:q 7:q 5:q");
+    assert_eq!(wants(FileType::SEM), "9:q 8:q 7:q 6:q");
 }
 
 // qnx: P45
@@ -276,6 +281,7 @@ fn a_spliced_path_may_be_too_long() {
     let target = b"/y".repeat(600);
     assert_eq!(splice(&path, 2, &target), Err(Errno::ENAMETOOLONG));
     assert!(splice(&path, 2, &target[..1000]).is_ok());
+    assert_eq!(splice(&path, 2, b""), Err(Errno::ENOENT));
     assert_eq!(splice(&path, 9000, b"x"), Err(Errno::EBADMSG));
     assert_eq!(splice(&path, 1, b"x"), Err(Errno::EBADMSG));
 }
@@ -302,6 +308,9 @@ fn a_symlink_itself_can_be_meant() {
         kind: EntryKind::Symlink(b"/target".to_vec()),
     };
     assert_eq!(tree.list(b"/", b"", 9), Ok(vec![entry]));
+    tree.attach(b"/l/below", server(5, NONE), Registrar::Privileged)
+        .unwrap();
+    assert_eq!(answer(&tree, "/l", &itself), "own:");
 }
 
 // qnx: P62, P65

@@ -188,6 +188,31 @@ fn a_server_that_changes_the_type_for_ever_is_passed_over() {
 
 // qnx: P35
 #[test]
+fn each_server_of_a_union_may_change_the_type_once() {
+    let mut world = World::new();
+    let asks_for = |wanted: u32| {
+        move |request: &super::world::Request<'_>| match request.file_type {
+            FileType(given) if given == wanted => Answer::Failed(Errno::ENOENT),
+            _ => Answer::FileType(FileType(wanted)),
+        }
+    };
+    world.serve((0, "/q"), 30, AttachFlags::BEFORE, asks_for(6));
+    world.serve((0, "/q"), 31, AttachFlags::BEFORE, asks_for(8));
+    let report = world.open("/q");
+    let first: Vec<_> = report.trace.iter().take(5).skip(1).collect();
+    assert_eq!(
+        first,
+        [
+            "0.30 connect  as /q",
+            "0.30 connect  as /q",
+            "0.31 connect  as /q",
+            "0.31 connect  as /q"
+        ]
+    );
+}
+
+// qnx: P35
+#[test]
 fn after_a_matched_type_errors_do_not_fall_through() {
     let mut world = World::new();
     world.always(
@@ -310,6 +335,11 @@ fn a_second_path_at_another_server_is_another_device() {
     assert_eq!(report.outcome, Err(Errno::EXDEV));
     assert_eq!(report.trace, ["0 resolve /b/new"]);
     assert_eq!(world.walk("/", rename(30)).outcome, Err(Errno::EXDEV));
+    world.always((2, "/a"), 30, AttachFlags::DIR, Answer::Done);
+    assert_eq!(
+        world.walk("/net/lab2/a/new", rename(30)).outcome,
+        Err(Errno::EXDEV)
+    );
 }
 
 // qnx: P38

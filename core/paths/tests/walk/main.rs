@@ -1,5 +1,5 @@
 //! The client's walk against small worlds of nodes and servers, row by row.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 extern crate slashnet_paths as paths;
 

@@ -2,7 +2,7 @@ use abi::connect::{Redirect, SymlinkReply};
 use abi::{AttachFlags, Candidate, ChannelId, Errno, Handle, Nd, PathFlags, Pid};
 use paths::{Answer, WalkOptions};
 
-use super::world::{World, to_server};
+use super::world::{World, to_process_manager, to_server};
 
 const NONE: AttachFlags = AttachFlags::empty();
 const DIR: AttachFlags = AttachFlags::DIR;
@@ -229,6 +229,97 @@ fn a_symlink_is_tried_after_the_servers_of_longer_prefixes() {
             "0.31 connect b/c as /target/b/c",
         ]
     );
+}
+
+// qnx: P65
+#[test]
+fn a_symlink_that_was_replaced_meanwhile_is_passed_over() {
+    let link = Candidate {
+        prefix_len: 2,
+        handle: paths::resolve::HANDLE_SYMLINK,
+        ..MANAGER
+    };
+    let own = Candidate {
+        prefix_len: 4,
+        ..MANAGER
+    };
+    let resolved = |path: &[u8], candidates| Answer::Resolved {
+        path: path.to_vec(),
+        path_flags: PathFlags::empty(),
+        candidates,
+    };
+    let mut walk = paths::Walk::new(b"/a/b", WalkOptions::default());
+    walk.answered(resolved(b"/a/b", vec![link, own]));
+    walk.answered(resolved(
+        b"/a",
+        vec![Candidate {
+            pid: Pid(30),
+            ..own
+        }],
+    ));
+    let paths::Step::Own { path, .. } = walk.next() else {
+        panic!("the next candidate")
+    };
+    assert_eq!(path, b"/a/b");
+}
+
+const MANAGER: Candidate = Candidate {
+    nd: Nd::LOCAL,
+    pid: Pid::PROCESS_MANAGER,
+    chid: ChannelId::PROCESS_MANAGER,
+    handle: Handle(0),
+    file_type: abi::FileType::ANY,
+    flags: NONE,
+    prefix_len: 0,
+};
+
+// qnx: P65
+#[test]
+fn a_directory_stays_one_behind_a_symlink() {
+    let mut world = World::new();
+    world.always((0, "/a/b"), 30, DIR, Answer::Failed(Errno::ENOENT));
+    world.link(0, "/a", "/target");
+    let report = world.open("/a/b/c/");
+    assert_eq!(report.trace.last().unwrap(), "0 resolve /target/b/c/");
+}
+
+// qnx: P32
+#[test]
+fn a_redirect_may_rewrite_the_path_below_its_prefix() {
+    let mut world = World::new();
+    world.always(
+        (2, "/hub"),
+        30,
+        DIR,
+        Answer::Redirect(to_server(31, "/port7/x", 6)),
+    );
+    world.always((2, "/hidden"), 31, DIR, Answer::Done);
+    let report = world.open("/net/lab2/hub/seven/x");
+    assert_eq!(report.outcome, Ok(()));
+    assert_eq!(
+        report.trace.last().unwrap(),
+        "2.31 connect x as /net/lab2/hub/port7/x"
+    );
+}
+
+// qnx: P32, P36
+#[test]
+fn a_server_that_redirects_to_its_own_process_manager_is_a_loop() {
+    let mut world = World::new();
+    let back = to_process_manager(Nd::LOCAL, b"a/x");
+    world.always((0, "/a"), 30, DIR, Answer::Redirect(back));
+    let report = world.open("/a/x");
+    assert_eq!(report.outcome, Err(Errno::ELOOP));
+    assert_eq!(report.trace.len(), 32);
+}
+
+#[test]
+fn a_manager_has_no_other_channels() {
+    let mut world = World::new();
+    let mut redirect = to_server(1, "x", 0);
+    redirect.candidates[0].chid = ChannelId(7);
+    world.always((2, "/hub"), 30, DIR, Answer::Redirect(redirect));
+    assert_eq!(world.open("/net/lab2/hub/x").outcome, Err(Errno::EBADMSG));
 }
 
 // qnx: P32
