@@ -1,16 +1,14 @@
 //! Packet protection by AES-256-GCM or ChaCha20-Poly1305, with keys that move on by themselves.
 //!
-//! Each direction has a chain of secrets: `key` and `iv` are expanded from the present one, and the next secret,
-//! too, so that an old one cannot be computed from a later one. A sender moves on long before the limit of
-//! its algorithm; the phase bit of the header tells, and the receiver follows when a packet proves it.
+//! The schedule of keys is the transport's. A sender moves on to the next key long before the limit of its
+//! algorithm; the phase bit of the header tells, and the receiver follows when a packet proves it.
 
 use std::sync::Arc;
 
 use ring::aead::{AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
-use ring::hkdf::{HKDF_SHA256, KeyType, Prk};
 use transport::cipher::HEADER_LEN;
+use transport::keys::{self, Secret};
 use transport::{Forged, PacketCipher, Role};
-use zeroize::Zeroizing;
 
 use crate::fork_guard::ForkGuard;
 
@@ -40,12 +38,12 @@ pub(crate) struct AeadCipher {
     guard: Arc<ForkGuard>,
 }
 
-/// One link of a direction's chain of keys.
+/// One key of a direction, ready for use.
 struct Chain {
     algorithm: &'static Algorithm,
-    secret: Zeroizing<[u8; 32]>,
+    secrets: keys::Chain,
     key: LessSafeKey,
-    iv: Zeroizing<[u8; IV_LEN]>,
+    iv: [u8; 12],
 }
 
 struct Sending {
@@ -84,8 +82,9 @@ impl AeadCipher {
             Suite::Aes256Gcm => &AES_256_GCM,
             Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
         };
-        let to_server = Chain::new(algorithm, expand(secret, b"c2s"));
-        let to_client = Chain::new(algorithm, expand(secret, b"s2c"));
+        let secret = Secret(*secret);
+        let to_server = Chain::new(algorithm, keys::Chain::new(&secret, Role::Client));
+        let to_client = Chain::new(algorithm, keys::Chain::new(&secret, Role::Server));
         let (sending, receiving) = match role {
             Role::Client => (to_server, to_client),
             Role::Server => (to_client, to_server),
@@ -181,28 +180,19 @@ impl PacketCipher for AeadCipher {
 }
 
 impl Chain {
-    fn new(algorithm: &'static Algorithm, secret: Zeroizing<[u8; 32]>) -> Self {
-        let key = expand::<32>(&secret, b"key");
-        let iv = expand(&secret, b"iv");
-        let key = UnboundKey::new(algorithm, &key[..]).expect("both algorithms take 32 bytes");
-        Self { algorithm, secret, key: LessSafeKey::new(key), iv }
+    fn new(algorithm: &'static Algorithm, secrets: keys::Chain) -> Self {
+        let key = UnboundKey::new(algorithm, &secrets.key().0);
+        let key = LessSafeKey::new(key.expect("both algorithms take 32 bytes"));
+        let iv = secrets.iv();
+        Self { algorithm, secrets, key, iv }
     }
 
     fn next(&self) -> Self {
-        Self::new(self.algorithm, expand(&self.secret, b"ku"))
+        Self::new(self.algorithm, self.secrets.next())
     }
 
-    /// Unique for each packet under one key: the lane and the packet number, hidden by the iv.
     fn nonce(&self, lane: u8, pn: u64) -> Nonce {
-        let mut nonce = [0; IV_LEN];
-        nonce[3] = lane;
-        for (at, byte) in nonce[4..].iter_mut().enumerate() {
-            *byte = (pn >> (56 - 8 * at)) as u8;
-        }
-        for (byte, iv) in nonce.iter_mut().zip(self.iv.iter()) {
-            *byte ^= iv;
-        }
-        Nonce::assume_unique_for_key(nonce)
+        Nonce::assume_unique_for_key(keys::nonce(&self.iv, lane, pn))
     }
 
     fn open<'a>(
@@ -228,24 +218,6 @@ impl std::fmt::Debug for AeadCipher {
     }
 }
 
-struct Len(usize);
-
-impl KeyType for Len {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
-
-fn expand<const N: usize>(secret: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; N]> {
-    let mut out = Zeroizing::new([0; N]);
-    Prk::new_less_safe(HKDF_SHA256, secret)
-        .expand(&[label], Len(N))
-        .and_then(|okm| okm.fill(&mut out[..]))
-        .expect("far below the longest output of HKDF");
-    out
-}
-
-const IV_LEN: usize = 12;
 const TAG_LEN: usize = 16;
 const LANES: usize = 16;
 /// Packets sealed with one key: half of what AES-GCM allows with the usual margin (RFC 9001).

@@ -68,6 +68,14 @@ impl Endpoint {
         self.shared().request(request)
     }
 
+    /// As [`request`](Self::request), but a refusal comes as [`Reply::Error`] with its text for people.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` no answer; `ENOTCONN` this endpoint has no daemon; `EBADF` in a forked child.
+    pub fn ask(&self, request: &Request) -> Result<Reply> {
+        self.shared().request_with(request, Vec::new())
+    }
+
     /// What this endpoint is called on its node. May change when the daemon is restarted.
     #[must_use]
     pub fn pid(&self) -> Pid {

@@ -32,7 +32,11 @@ impl Shared {
             open.sockets = state.own_sockets()?;
         }
         let reply = self.request_with(&Request::OpenSession(open), descriptors)?;
-        let Reply::Ticket(ticket) = reply else { return Err(Errno::EPROTO) };
+        let ticket = match reply {
+            Reply::Ticket(ticket) => ticket,
+            Reply::Error(refusal) => return Err(refusal.errno),
+            _ => return Err(Errno::EPROTO),
+        };
         let mut state = self.enter()?;
         let Ticket { local, peer: remote, incarnation, secret, lanes, slots, unscheduled, .. } = ticket;
         let mut params = SessionParams::new(local, remote, Role::Client);

@@ -162,11 +162,15 @@ impl Shared {
         }
     }
 
+    /// Asks the daemon; a refusal is an error.
     pub(crate) fn request(&self, request: &Request) -> Result<Reply> {
-        self.request_with(request, Vec::new())
+        match self.request_with(request, Vec::new())? {
+            Reply::Error(refusal) => Err(refusal.errno),
+            reply => Ok(reply),
+        }
     }
 
-    /// Asks the daemon, with descriptors. A refusal is an error.
+    /// Asks the daemon, with descriptors; a refusal is an answer.
     pub(crate) fn request_with(
         &self,
         request: &Request,
@@ -192,7 +196,6 @@ impl Shared {
         self.settle(state);
         match (outcome, reply) {
             (None, _) => Err(Errno::ETIMEDOUT),
-            (Some(_), Some(Reply::Error(refusal))) => Err(refusal.errno),
             (Some(_), Some(reply)) => Ok(reply),
             (Some(_), None) => Err(Errno::EBADF),
         }
