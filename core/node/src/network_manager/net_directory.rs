@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use abi::system::peer::Whose;
-use abi::system::{LinkRow, NodeRow, NodeState, SocketOnLink};
+use abi::system::{Lane, LinkRow, NodeRow, NodeState, SocketOnLink};
 use abi::{Errno, Incarnation, LinkAddress, Nd, NodeName};
 use paths::{LinkPolicy, NodeComponent};
 
@@ -100,6 +100,17 @@ impl NetworkManager {
             ));
         }
         Ok(sockets)
+    }
+
+    /// Puts the lane of a preferred link first; the lanes' numbers stay.
+    pub(crate) fn prefer(&self, nd: Nd, lanes: &mut [Lane]) {
+        if let Some(LinkPolicy::Preferred(name)) = self.policies.get(usize::from(nd.qos())) {
+            let named = |lane: &Lane| {
+                let link = self.links.get(usize::from(lane.link));
+                link.is_some_and(|link| link.name.as_bytes() == name)
+            };
+            lanes.sort_by_key(|lane| !named(lane));
+        }
     }
 
     pub(crate) fn number_of_name(&self, name: &NodeName) -> Option<u16> {

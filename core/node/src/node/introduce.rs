@@ -574,6 +574,8 @@ impl Node {
             );
         };
         self.processes.sessions.insert(entry);
+        let mut lanes = accepted.lanes.clone();
+        self.network.prefer(nd, &mut lanes);
         let ticket = Ticket {
             local: introduce.client,
             peer: accepted.server,
@@ -581,7 +583,7 @@ impl Node {
             pid: introduce.target,
             incarnation: accepted.incarnation,
             secret: Some(secret),
-            lanes: accepted.lanes.clone(),
+            lanes,
             slots: accepted.slots,
             unscheduled: accepted.unscheduled,
         };
