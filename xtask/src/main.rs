@@ -9,6 +9,7 @@ mod ci;
 mod command;
 mod lab;
 mod packages;
+mod sanitizer;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,8 @@ enum Verb {
     Lab(lab::Verb),
     /// Tests of core/ on a big-endian machine (s390x) under emulation
     BigEndian,
+    /// Tests of the crates with unsafe code under the address sanitizer
+    Sanitizer,
     /// The simulated world: many seeds, or one again
     Sim {
         /// Options for the simulator, as `cargo xtask sim --help-sim` prints them
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Tidy => tidy::run(),
         Verb::Lab(verb) => lab::run(&verb),
         Verb::BigEndian => big_endian::run(),
+        Verb::Sanitizer => sanitizer::run(),
         Verb::Sim { arguments } => run_release("slashnet-sim", "slashnet-sim", &arguments),
         Verb::Bench { arguments } => bench(&arguments),
         Verb::Man => man(),
