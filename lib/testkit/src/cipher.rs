@@ -19,7 +19,9 @@ impl NonceLog {
     fn note(&mut self, key: u64, lane: u8, pn: u64) {
         let last = self.last.insert((key, lane), pn);
         if last.is_some_and(|last| pn <= last) {
-            self.repeated.push(format!("key {key:016x} lane {lane} packet {pn} after {last:?}"));
+            self.repeated.push(format!(
+                "key {key:016x} lane {lane} packet {pn} after {last:?}"
+            ));
         }
     }
 
@@ -100,7 +102,10 @@ impl PacketCipher for WorldCipher {
     }
 
     fn seal(&mut self, lane: u8, pn: u64, header: &[u8; 16], body: &mut [u8]) {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).note(self.send_key, lane, pn);
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(self.send_key, lane, pn);
         let (text, tag) = body.split_at_mut(body.len() - TAG);
         // Plaintext must not be readable on the way, so that nothing depends on it by accident.
         for byte in text.iter_mut() {

@@ -53,7 +53,10 @@ impl Networks {
 
     /// From here on nothing goes wrong.
     pub fn heal(&mut self) {
-        self.faults = Faults { delay: self.faults.delay, ..Faults::default() };
+        self.faults = Faults {
+            delay: self.faults.delay,
+            ..Faults::default()
+        };
         self.cut.clear();
         self.captured.clear();
     }
@@ -76,7 +79,9 @@ impl Networks {
     /// Whether the ring of a perfect link is full.
     #[must_use]
     pub fn is_full(&self, link: u32, from: usize) -> bool {
-        self.ring.get(&(link, from)).is_some_and(|packets| *packets >= RING)
+        self.ring
+            .get(&(link, from))
+            .is_some_and(|packets| *packets >= RING)
     }
 
     /// The receiver has taken a packet from a ring.
@@ -140,7 +145,12 @@ impl Networks {
         if self.faults.rate == 0 {
             return Some(now);
         }
-        let busy = self.busy_until.get(&direction).copied().unwrap_or(now).max(now);
+        let busy = self
+            .busy_until
+            .get(&direction)
+            .copied()
+            .unwrap_or(now)
+            .max(now);
         if busy.saturating_since(now) > QUEUE_MAX {
             return None;
         }

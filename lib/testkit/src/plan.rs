@@ -82,7 +82,13 @@ impl Plan {
 impl Faults {
     /// Swarm: each run has only some kinds of faults, so that none hides the others.
     fn choose(r: &mut Random) -> Self {
-        let some = |r: &mut Random, from, to| if r.chance(400) { r.between(from, to) } else { 0 };
+        let some = |r: &mut Random, from, to| {
+            if r.chance(400) {
+                r.between(from, to)
+            } else {
+                0
+            }
+        };
         Self {
             loss: some(r, 1, 300),
             double: some(r, 1, 200),

@@ -10,7 +10,9 @@ impl Random {
     /// The stream of `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { state: seed ^ 0x5851_f42d_4c95_7f2d }
+        Self {
+            state: seed ^ 0x5851_f42d_4c95_7f2d,
+        }
     }
 
     /// The next number.
