@@ -80,12 +80,21 @@ pub struct Reference {
     operations: BTreeMap<u64, Operation>,
     open: usize,
     /// A one-way request may end while it is still in a perfect link.
-    pub ends_in_link: bool,
+    ends_in_link: bool,
 }
 
 type Checked = Result<(), Finding>;
 
 impl Reference {
+    /// No operations yet. `ends_in_link`: some links are perfect.
+    #[must_use]
+    pub fn new(ends_in_link: bool) -> Self {
+        Self {
+            ends_in_link,
+            ..Self::default()
+        }
+    }
+
     /// A client asked for an operation; answers its number.
     pub fn asked(&mut self, client: usize, len: u64, reply_max: u64, one_way: bool) -> u64 {
         let id = self.operations.len() as u64 + 1;

@@ -147,10 +147,7 @@ impl World {
             processes,
             programs: (0..count).map(program).collect(),
             pairs: Vec::new(),
-            reference: Reference {
-                ends_in_link: plan.reliable > 0,
-                ..Reference::default()
-            },
+            reference: Reference::new(plan.reliable > 0),
             log: Arc::new(Mutex::new(NonceLog::default())),
             agenda: BTreeMap::new(),
             serial: 0,
