@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use abi::{AttachFlags, ChannelFlags, Errno, FileType, Handle, Pulse, Result};
+use abi::{AttachFlags, ChannelFlags, ChannelId, Errno, FileType, Handle, Pulse, Result};
 use ipc::{Channel, Endpoint, Received, Registration};
 
 use crate::attributes::Attributes;
@@ -104,7 +104,7 @@ impl Server {
     /// # Errors
     /// As [`attach`](Self::attach); EINVAL for flags beyond [`AttachFlags::ATTACHABLE`].
     pub fn attach_with(
-        mut self,
+        self,
         path: &str,
         flags: AttachFlags,
         file_type: FileType,
@@ -114,17 +114,36 @@ impl Server {
         if !AttachFlags::ATTACHABLE.contains(flags) {
             return Err(Errno::EINVAL);
         }
+        let (mut server, handle) = self.attach_local(attributes, resource);
+        let (path, channel) = (path.as_bytes(), server.channel());
+        let registration = server
+            .endpoint
+            .attach_prefix(path, flags, file_type, channel, handle)?;
+        server.registrations.push(registration);
+        Ok(server)
+    }
+
+    /// Serves `resource` without a pathname: for clients that are told channel and handle by other
+    /// means (`R10`).
+    #[doc(alias = "_RESMGR_FLAG_ATTACH_LOCAL")]
+    #[must_use]
+    pub fn attach_local(
+        mut self,
+        attributes: Attributes,
+        resource: impl Resource,
+    ) -> (Self, Handle) {
         let handle = Handle(self.next_handle);
         self.next_handle += 1;
         self.core
             .attachments
             .insert(handle, Attachment::new(attributes, resource));
-        let chid = self.shared.channel.id();
-        let registration =
-            self.endpoint
-                .attach_prefix(path.as_bytes(), flags, file_type, chid, handle)?;
-        self.registrations.push(registration);
-        Ok(self)
+        (self, handle)
+    }
+
+    /// The channel on which the server receives.
+    #[must_use]
+    pub fn channel(&self) -> ChannelId {
+        self.shared.channel.id()
     }
 
     /// Serves on the calling thread and those it needs, until the channel is destroyed.
