@@ -18,6 +18,10 @@ fn lab2() -> NodeName {
 }
 
 fn requests() -> Vec<Request> {
+    [requests_about_names(), requests_about_sessions()].concat()
+}
+
+fn requests_about_names() -> Vec<Request> {
     vec![
         Request::Hello(Hello {
             version: VERSION,
@@ -65,6 +69,11 @@ fn requests() -> Vec<Request> {
             nd: Nd::LOCAL,
             path: b"/".to_vec(),
         }),
+    ]
+}
+
+fn requests_about_sessions() -> Vec<Request> {
+    vec![
         Request::OpenSession(OpenSession {
             nd: Nd(1),
             pid: Pid(77),
@@ -310,10 +319,7 @@ fn peers_name_nodes_by_part_or_key_and_never_by_descriptor() {
         path_flags: PathFlags::empty(),
         candidates: node
             .iter()
-            .map(|&node| PeerCandidate {
-                node,
-                candidate: candidate.clone(),
-            })
+            .map(|&node| PeerCandidate { node, candidate })
             .collect(),
     });
     let bytes = resolved.to_bytes().unwrap();
