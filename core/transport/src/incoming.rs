@@ -431,6 +431,7 @@ impl Session {
                             reason,
                         });
                     }
+                    Phase::Done => self.queue.control(Control::OpStat(op, OpState::Gone)),
                     _ => self.repeat_answer(now, op),
                 }
             }

@@ -11,6 +11,7 @@ pub(crate) struct Outflow {
     next: u64,
     need_head: bool,
     head_acked: bool,
+    aborted: bool,
     resend: RangeSet,
     acked: RangeSet,
     /// A queue of the session holds this message.
@@ -33,15 +34,17 @@ impl Outflow {
         self.next = 0;
         self.need_head = true;
         self.head_acked = false;
+        self.aborted = false;
         self.resend.clear();
         self.acked.clear();
     }
 
-    /// Forgets what is still to be sent; what was sent stays known.
+    /// Forgets what is still to be sent: the message will never be complete.
     pub(crate) fn abort(&mut self) {
         self.need_head = false;
         self.resend.clear();
         self.end = self.next;
+        self.aborted = true;
     }
 
     pub(crate) fn pending(&self) -> bool {
@@ -60,7 +63,7 @@ impl Outflow {
 
     /// Whether every byte was sent at least once.
     pub(crate) const fn all_sent(&self) -> bool {
-        self.started() && self.next == self.end
+        self.started() && self.next == self.end && !self.aborted
     }
 
     /// Whether the next piece is the head.
@@ -133,7 +136,7 @@ impl Outflow {
     }
 
     pub(crate) fn complete(&self) -> bool {
-        self.head_acked && self.acked.contains(0, self.end)
+        !self.aborted && self.head_acked && self.acked.contains(0, self.end)
     }
 
     /// Everything sent so far that the peer is not known to have is to be sent again.

@@ -280,7 +280,8 @@ impl Session {
         if !call.flow.acked(offset, u64::from(len)) {
             return;
         }
-        if call.one_way {
+        // A cancelled request may have been withdrawn before its last fragment came.
+        if call.one_way && call.cancel.is_none() {
             self.finish(op);
             events.push_back(Event::Replied {
                 op: self.op_key(op),
@@ -394,6 +395,14 @@ impl Session {
                 } else {
                     self.queue.control(Control::Cancel(op));
                 }
+            }
+            OpState::Gone if call.one_way => {
+                self.finish(op);
+                events.push_back(Event::Replied {
+                    op: self.op_key(op),
+                    status: 0,
+                    len: 0,
+                });
             }
             OpState::Gone => {
                 let cause = call.cancel.map_or(Cause::Link, |cancel| cancel.cause);

@@ -239,7 +239,11 @@ impl Server {
             Event::Transferred { transfer } => {
                 let job = self.jobs.iter().find(|(_, job)| job.waits_for(transfer));
                 let Some(incoming) = job.map(|(incoming, _)| *incoming) else {
-                    return Err(Finding::new(Kind::Wrong, format!("stray {transfer:?}")));
+                    // The operation was answered meanwhile.
+                    return match process.memory.take(Buffer::Transfer(transfer)) {
+                        Some(_) => Ok(Vec::new()),
+                        None => Err(Finding::new(Kind::Wrong, format!("stray {transfer:?}"))),
+                    };
                 };
                 self.transferred(incoming, transfer, process, reference)?;
                 self.work(now, incoming, process, reference, random)
