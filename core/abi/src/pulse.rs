@@ -22,7 +22,8 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// A blocked client wants to leave; `value` is the message's id (I40).
+    /// A blocked client wants to leave; `value` is the message's id, `subtype` the number of the
+    /// error it would leave with: `EINTR` or `ETIMEDOUT` (I40).
     #[doc(alias = "_PULSE_CODE_UNBLOCK")]
     pub const UNBLOCK: i8 = -32;
     /// The last connection of a client is gone; `sender` says whose.

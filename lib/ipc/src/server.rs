@@ -385,7 +385,7 @@ impl State {
                     if !std::mem::replace(&mut self.channels.by_index(index).unblock, true) {
                         let sender = self.channels.by_index(index).sender;
                         let pulse =
-                            Pulse { code: Pulse::UNBLOCK, subtype: 0, value: id.0, sender, priority };
+                            Pulse { code: Pulse::UNBLOCK, subtype: errno.number(), value: id.0, sender, priority };
                         self.post(channel, pulse, Place::Last);
                     }
                 } else {
