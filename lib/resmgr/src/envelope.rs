@@ -218,6 +218,11 @@ impl Envelope {
         self.carrier().is_unblock_requested()
     }
 
+    /// Whether the client is not blocked on the message any more (`I27`).
+    pub(crate) fn is_gone(&self) -> bool {
+        self.carrier().read_at(0, &mut []).is_err()
+    }
+
     /// Bytes the client has room for.
     pub(crate) fn reply_max(&self) -> usize {
         let room = usize::try_from(self.carrier().reply_max()).unwrap_or(usize::MAX);

@@ -351,7 +351,11 @@ impl Core {
         match pulse.code {
             // qnx: R15
             Pulse::UNBLOCK => {
-                if !self.hub.parked.interrupt(pulse.value) {
+                let errno = match pulse.subtype {
+                    0 => Errno::EINTR,
+                    number => Errno::from_wire(number),
+                };
+                if !self.hub.parked.interrupt(pulse.value, errno) {
                     for attachment in self.attachments.values() {
                         attachment.resource.unblock(pulse.value);
                     }

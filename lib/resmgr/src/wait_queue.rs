@@ -2,7 +2,8 @@
 //!
 //! A manager parks what it cannot answer yet and takes it out again when there is something to
 //! say. Unblocks and disconnects are handled here once, so no manager has to: a client that gives
-//! up gets EINTR (`I40`, `R15`), a client that is gone is forgotten (`R14`).
+//! up gets EINTR, or ETIMEDOUT if its time is over (`I40`, `R15`), a client that is gone is
+//! forgotten (`R14`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -44,8 +45,7 @@ impl<R: Request> WaitQueue<R> {
     /// Leaves `request` waiting at the end of the queue.
     ///
     /// Answers EAGAIN at once when it is a read or write of a non-blocking file, or the queue is
-    /// full, and EINTR when
-    /// the client has given up already. May be called while the manager holds its own locks.
+    /// full, and EINTR when the client has given up already. May be called while the manager holds its own locks.
     pub fn park(&self, request: R) -> Answer {
         self.enter(request, VecDeque::push_back)
     }
@@ -73,8 +73,9 @@ impl<R: Request> WaitQueue<R> {
             parked.register(id, request.place(), queue);
             insert(&mut requests, request);
         }
-        // The unblock pulse may have come between receive and park; then nobody else will look.
-        self.waiting.interrupt_if_asked(id, &parked);
+        // The unblock or disconnect pulse may have come between receive and park; then nobody else
+        // will look.
+        self.waiting.end_if_abandoned(id, &parked);
         Answer::given()
     }
 
@@ -144,12 +145,12 @@ impl<R: Request> Waiting<R> {
         requests.remove(index)
     }
 
-    fn interrupt_if_asked(&self, id: u64, parked: &Parked) {
+    fn end_if_abandoned(&self, id: u64, parked: &Parked) {
         let mut requests = lock(&self.requests);
         let Some(index) = requests.iter().position(|request| request.ticket() == id) else {
             return;
         };
-        if !requests[index].is_unblock_requested() {
+        if !requests[index].is_abandoned() {
             return;
         }
         let request = requests.remove(index);
@@ -163,14 +164,14 @@ impl<R: Request> Waiting<R> {
 
 /// What the server does to a parked request without knowing its kind.
 trait Withdraw: Send + Sync {
-    fn interrupt(&self, id: u64);
+    fn interrupt(&self, id: u64, errno: Errno);
     fn forget(&self, id: u64);
 }
 
 impl<R: Request> Withdraw for Waiting<R> {
-    fn interrupt(&self, id: u64) {
+    fn interrupt(&self, id: u64, errno: Errno) {
         if let Some(request) = self.remove(id) {
-            let _ = request.refuse(Errno::EINTR);
+            let _ = request.refuse(errno);
         }
     }
 
@@ -203,13 +204,14 @@ impl Parked {
         lock(&self.entries).remove(&id);
     }
 
-    /// The client of request `id` wants to go on; false if that request is not parked.
-    pub(crate) fn interrupt(&self, id: u64) -> bool {
+    /// The client of request `id` wants to go on with this error; false if that request is not
+    /// parked.
+    pub(crate) fn interrupt(&self, id: u64, errno: Errno) -> bool {
         let entry = lock(&self.entries).remove(&id);
         let Some(queue) = entry.and_then(|(_, queue)| queue.upgrade()) else {
             return false;
         };
-        queue.interrupt(id);
+        queue.interrupt(id, errno);
         true
     }
 

@@ -63,7 +63,8 @@ pub(crate) mod sealed {
         /// Gives back what a waiting request does not need.
         fn prepare_to_wait(&mut self);
         fn is_nonblocking(&self) -> bool;
-        fn is_unblock_requested(&self) -> bool;
+        /// Whether nobody waits for the answer any longer, or soon will not.
+        fn is_abandoned(&self) -> bool;
         fn ticket(&self) -> u64;
         fn place(&self) -> Place;
         fn parked(&self) -> &Arc<Parked>;
@@ -135,8 +136,8 @@ macro_rules! request_type {
                 $nonblocking && file.is_some_and(|opened| opened.file.is_nonblocking())
             }
 
-            fn is_unblock_requested(&self) -> bool {
-                self.envelope.is_unblock_requested()
+            fn is_abandoned(&self) -> bool {
+                self.envelope.is_unblock_requested() || self.envelope.is_gone()
             }
 
             fn ticket(&self) -> u64 {
