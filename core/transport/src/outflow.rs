@@ -10,6 +10,7 @@ pub(crate) struct Outflow {
     end: u64,
     next: u64,
     need_head: bool,
+    started: bool,
     head_acked: bool,
     aborted: bool,
     resend: RangeSet,
@@ -33,6 +34,7 @@ impl Outflow {
         self.end = end;
         self.next = 0;
         self.need_head = true;
+        self.started = false;
         self.head_acked = false;
         self.aborted = false;
         self.resend.clear();
@@ -58,12 +60,12 @@ impl Outflow {
 
     /// Whether the head was sent at least once.
     pub(crate) const fn started(&self) -> bool {
-        !self.need_head || self.next > 0
+        self.started
     }
 
     /// Whether every byte was sent at least once.
     pub(crate) const fn all_sent(&self) -> bool {
-        self.started() && self.next == self.end && !self.aborted
+        self.started && self.next == self.end && !self.aborted
     }
 
     /// Whether the next piece is the head.
@@ -73,7 +75,7 @@ impl Outflow {
 
     /// Whether one piece of `room` bytes would carry the whole message, for the first time.
     pub(crate) const fn fits_whole(&self, room: u64) -> bool {
-        self.need_head && self.next == 0 && self.end <= room
+        !self.started && self.end <= room
     }
 
     /// Offset of the next piece.
@@ -87,6 +89,7 @@ impl Outflow {
 
     /// Takes the next piece of at most `room` bytes. Call only if [`Self::pending`].
     pub(crate) fn take(&mut self, room: u64) -> Piece {
+        self.started = true;
         let (offset, len) = if self.need_head {
             self.need_head = false;
             if self.next == 0 {
