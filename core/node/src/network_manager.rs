@@ -18,6 +18,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use abi::system::Joined;
 use abi::system::peer::{PeerReply, PeerRequest};
@@ -40,6 +41,11 @@ pub(crate) struct Tag(pub(crate) u64);
 
 /// Questions that the network manager asks for itself have this bit.
 const OWN_TAG: u64 = 1 << 63;
+
+/// Room for one batch of packets.
+const SPACE: usize = 65_536;
+/// How old the newest sign of life may be before a table is made without asking the node again.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// What the rest of the node has to know.
 #[derive(Debug)]
@@ -65,8 +71,10 @@ pub(crate) enum NetworkEvent {
     },
     /// Another node cannot be reached any more.
     Silent { peer: u16 },
-    /// The list of trusted nodes has changed.
+    /// Another node is trusted now.
     Trusted { peer: u16 },
+    /// Another node was reached at a new address.
+    Moved,
     /// Joining has come to an end.
     Joined {
         program: ProgramKey,
@@ -100,6 +108,7 @@ pub(crate) struct NetworkManager {
     packets: VecDeque<(u8, LinkAddress, Vec<u8>)>,
     random: u64,
     last_own: u64,
+    space: Vec<u8>,
 }
 
 impl NetworkManager {
@@ -126,6 +135,7 @@ impl NetworkManager {
             packets: VecDeque::new(),
             random: mix(config.seed ^ 2),
             last_own: 0,
+            space: Vec::new(),
         };
         manager.index_policies();
         for record in config.trust.iter().cloned() {
@@ -183,18 +193,16 @@ impl NetworkManager {
         // Every link that offers itself and then has nothing to send would offer itself again.
         for _ in 0..self.links.len() {
             let link = self.transport.next_link(now)?;
-            let mut space = alloc::vec![0; 65_536];
-            if let Some(sent) = self
-                .transport
-                .transmit(now, link, &mut space, &mut self.letters)
-            {
-                space.truncate(sent.len);
+            self.space.resize(SPACE, 0);
+            let sent = self.transport.transmit(now, link, &mut self.space, &mut self.letters);
+            if let Some(sent) = sent {
+                let bytes = self.space[..sent.len].to_vec();
                 let index = link.0 as u8;
                 self.count_sent(index, sent.len.div_ceil(sent.segment.max(1)) as u64);
                 return Some(Output::Datagram {
                     link: index,
                     to: sent.to,
-                    bytes: space,
+                    bytes,
                     segment: sent.segment,
                 });
             }
@@ -245,6 +253,7 @@ impl NetworkManager {
                 continue;
             }
             if peer.usable(now).is_some() {
+                peer.retry = None;
                 let due = *peer.next_ping.get_or_insert(now);
                 if due <= now {
                     peer.next_ping = now.checked_add(crate::limits::PING_EVERY);
@@ -258,6 +267,17 @@ impl NetworkManager {
             }
         }
         self.transport_events(now);
+    }
+
+    /// Somebody looks at the table of nodes: nodes that have not been heard of lately are asked whether they live, so
+    /// that the next look tells.
+    pub(crate) fn refresh(&mut self, now: Instant) {
+        let old = |peer: &Peer| peer.heard.is_none_or(|at| now.saturating_since(at) > FRESH);
+        let numbers: Vec<u16> =
+            self.peers.iter().filter(|(_, p)| old(p) && p.attempt.is_none()).map(|(&n, _)| n).collect();
+        for number in numbers {
+            self.ping(now, number);
+        }
     }
 
     /// Somebody says that a node may be silent.
@@ -338,7 +358,7 @@ impl NetworkManager {
         if let Some(peer) = self.peers.get_mut(&number) {
             peer.standing = Standing::Down;
             peer.retry = now.checked_add(peer.pause);
-            let closes = now.checked_add(core::time::Duration::from_millis(200));
+            let closes = now.checked_add(Duration::from_millis(200));
             for channel in &mut peer.channels {
                 channel.closes = closes;
             }

@@ -197,6 +197,10 @@ impl Node {
                 } => self.peer_up(now, peer, another_run, rebooted),
                 NetworkEvent::Silent { peer } => self.peer_silent(peer),
                 NetworkEvent::Trusted { peer } => self.trusted(peer),
+                NetworkEvent::Moved => {
+                    let records = self.network.trust_records();
+                    self.outputs.push_back(Output::SaveTrust(records));
+                }
                 NetworkEvent::Joined {
                     program,
                     serial,

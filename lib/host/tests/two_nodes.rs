@@ -386,7 +386,11 @@ fn strangers_get_silence() {
     let to = lab1.links()[0].address.socket_address().unwrap();
     let stranger = UdpSocket::bind("127.0.67.9:0").unwrap();
     let (mut program, _) = Program::connect(lab1.directory());
-    let links = Request::Query(Query { what: QueryKind::Links, nd: Nd::LOCAL, from: 0 });
+    let links = Request::Query(Query {
+        what: QueryKind::Links,
+        nd: Nd::LOCAL,
+        from: 0,
+    });
     let mut thrown = 0;
     for len in (0..300_usize).chain([1200, 1200, 9000]) {
         for kind in [1_u8, 2, 3, 5, 8, 9, 31] {
@@ -399,8 +403,12 @@ fn strangers_get_silence() {
         }
         // No more at once than the socket's buffer surely holds.
         until("the node has read the packets", || {
-            let Reply::Table(table) = program.ask(&links) else { panic!() };
-            let Rows::Links(rows) = table.rows else { panic!() };
+            let Reply::Table(table) = program.ask(&links) else {
+                panic!()
+            };
+            let Rows::Links(rows) = table.rows else {
+                panic!()
+            };
             assert_eq!(rows[0].sent, 0, "nothing is answered");
             (rows[0].received == thrown).then_some(())
         });

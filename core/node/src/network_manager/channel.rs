@@ -314,7 +314,7 @@ impl NetworkManager {
         let Some(peer) = self.peers.get(&number) else {
             return;
         };
-        let heard_since = |at: Instant| peer.heard.is_some_and(|heard| heard >= at);
+        let heard_since = |at: Instant| peer.heard.is_some_and(|heard| heard > at);
         let mut late = Vec::new();
         let mut silent = false;
         for (&tag, question) in &peer.questions {

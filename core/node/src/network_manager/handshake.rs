@@ -64,6 +64,7 @@ impl NetworkManager {
             return self.attempt_failed(now, number);
         };
         let packet = wire::build_hello(&*self.crypto, Pattern::Node, index, [0; 8], &noise, &key);
+        peer.retry = None;
         peer.attempt = Some(Attempt {
             index,
             initiator,
@@ -400,8 +401,7 @@ impl NetworkManager {
         let was_up = core::mem::replace(&mut peer.standing, Standing::Up) == Standing::Up;
         (peer.retry, peer.pause, peer.heard) = (None, RECONNECT_MIN, Some(now));
         if peer.reached_at(address) {
-            self.events
-                .push_back(NetworkEvent::Trusted { peer: number });
+            self.events.push_back(NetworkEvent::Moved);
         }
         if !was_up || another_run {
             self.events.push_back(NetworkEvent::Up {

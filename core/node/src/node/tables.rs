@@ -85,6 +85,7 @@ impl Node {
         let from = query.from;
         let table = match query.what {
             QueryKind::Nodes => {
+                self.network.refresh(now);
                 let sessions = |peer| self.processes.sessions.with_node(peer).count() as u32;
                 page(
                     self.network.node_rows(&self.config, sessions),

@@ -64,6 +64,10 @@ impl Names {
         attach: &Attach,
         by: Registrar,
     ) -> Result<(u32, bool)> {
+        if below_net(&attach.path)?.is_some_and(|rest| !rest.is_empty()) {
+            // P53: the network manager owns what is in /net.
+            return Err(Errno::EPERM);
+        }
         let &Attach {
             flags,
             file_type,

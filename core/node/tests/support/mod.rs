@@ -1,0 +1,491 @@
+//! Nodes joined by a wire made of vectors, in virtual time, with toy cryptography.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+
+pub mod crypto;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use abi::system::{self, FromNode, Hello, LiveSession, Notice, Reply, Request, Welcome};
+use abi::{Gid, Incarnation, Instant, LinkAddress, NodeName, Pid, Uid};
+use crypto::Toy;
+use slashnet_node::{
+    Attached, Caller, Config, Descriptors, IdentityMap, Input, LinkConfig, Node, Output,
+    ProgramKey, PublicKey, TrustRecord,
+};
+
+/// More steps than any test needs: a node that goes round in circles fails instead of hanging.
+const STEPS_MAX: usize = 200_000;
+
+/// One datagram under way.
+#[derive(Clone, Debug)]
+pub struct Datagram {
+    pub arrives: Instant,
+    pub from: LinkAddress,
+    pub to: LinkAddress,
+    pub bytes: Vec<u8>,
+}
+
+/// What happens to a datagram: arrivals after now. None is loss, two is doubling.
+pub type Fate = Box<dyn FnMut(&Datagram) -> Vec<Duration>>;
+
+pub struct Lab {
+    pub now: Instant,
+    nodes: Vec<Place>,
+    wire: Vec<Datagram>,
+    fate: Fate,
+    sent: u64,
+    serial: u32,
+    runs: u64,
+}
+
+struct Place {
+    name: &'static str,
+    node: Option<Node>,
+    deadline: Option<Instant>,
+    links: Vec<LinkAddress>,
+    trust: Vec<TrustRecord>,
+    boot: u64,
+    inbox: BTreeMap<ProgramKey, Vec<(u32, FromNode, Attached)>>,
+    closed: Vec<ProgramKey>,
+    discarded: Vec<Descriptors>,
+    names_changed: u64,
+    programs: u64,
+}
+
+/// A program on one of the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    pub node: usize,
+    pub key: ProgramKey,
+}
+
+pub fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+pub fn name(name: &str) -> NodeName {
+    NodeName::parse(name).unwrap()
+}
+
+/// Node `number`'s address on a link.
+pub fn address(number: usize, link: usize) -> LinkAddress {
+    LinkAddress::ipv4([10, 0, link as u8, number as u8 + 1], 41_000)
+}
+
+impl Lab {
+    /// Nodes lab1, lab2, ... with two links each, which trust each other.
+    pub fn new(count: usize) -> Self {
+        let mut lab = Self::strangers(count);
+        for at in 0..count {
+            lab.nodes[at].trust = (0..count)
+                .filter(|other| *other != at)
+                .map(|other| record(other))
+                .collect();
+        }
+        lab.start_all();
+        lab
+    }
+
+    /// The same, but they do not know each other.
+    pub fn strangers(count: usize) -> Self {
+        let names = ["lab1", "lab2", "lab3", "lab4"];
+        let place = |at: usize| Place {
+            name: names[at],
+            node: None,
+            deadline: None,
+            links: vec![address(at, 0), address(at, 1)],
+            trust: vec![],
+            boot: 100 + at as u64,
+            inbox: BTreeMap::new(),
+            closed: vec![],
+            discarded: vec![],
+            names_changed: 0,
+            programs: 0,
+        };
+        Self {
+            now: Instant::from_nanos(1_000_000_000),
+            nodes: (0..count).map(place).collect(),
+            wire: vec![],
+            fate: Box::new(|_| vec![ms(1)]),
+            sent: 0,
+            serial: 0,
+            runs: 0,
+        }
+    }
+
+    pub fn start_all(&mut self) {
+        for at in 0..self.nodes.len() {
+            self.start(at);
+        }
+    }
+
+    pub fn start(&mut self, at: usize) {
+        self.runs += 1;
+        let place = &mut self.nodes[at];
+        let links = place
+            .links
+            .iter()
+            .zip(0..)
+            .map(|(&address, index)| LinkConfig {
+                name: format!("en{index}"),
+                address,
+                mtu: 1472,
+                device: String::new(),
+            });
+        let config = Config {
+            name: name(place.name),
+            owner: Uid(1000),
+            incarnation: Incarnation(self.runs),
+            boot: place.boot,
+            links: links.collect(),
+            trust: place.trust.clone(),
+            seed: self.runs * 7919,
+        };
+        let crypto = Box::new(Toy::new(at as u8, self.runs, self.now));
+        place.node = Some(Node::new(self.now, config, crypto));
+        self.drain(at);
+    }
+
+    /// As SIGKILL of a daemon: programs lose their connections, nobody is told.
+    pub fn kill(&mut self, at: usize) {
+        let place = &mut self.nodes[at];
+        (place.node, place.deadline) = (None, None);
+        place.inbox.clear();
+    }
+
+    /// The machine is started anew.
+    pub fn reboot(&mut self, at: usize) {
+        self.kill(at);
+        self.nodes[at].boot += 1000;
+        self.start(at);
+    }
+
+    /// Decides what happens to every datagram from now on.
+    pub fn wire(&mut self, fate: impl FnMut(&Datagram) -> Vec<Duration> + 'static) {
+        self.fate = Box::new(fate);
+    }
+
+    /// Puts a datagram on the wire by hand.
+    pub fn throw(&mut self, from: LinkAddress, to: LinkAddress, bytes: Vec<u8>) {
+        self.wire.push(Datagram {
+            arrives: self.now,
+            from,
+            to,
+            bytes,
+        });
+    }
+
+    /// How many datagrams the nodes have sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub fn input(&mut self, at: usize, input: Input) {
+        if let Some(node) = &mut self.nodes[at].node {
+            node.handle(self.now, input);
+            self.drain(at);
+        }
+    }
+
+    fn drain(&mut self, at: usize) {
+        for _ in 0..STEPS_MAX {
+            let place = &mut self.nodes[at];
+            let Some(node) = &mut place.node else { return };
+            match node.poll(self.now) {
+                Output::Wait(deadline) => {
+                    place.deadline = deadline;
+                    return;
+                }
+                Output::Packet {
+                    program,
+                    bytes,
+                    descriptors,
+                } => {
+                    let (serial, message) = system::unpack::<FromNode>(&bytes).unwrap();
+                    place.inbox.entry(program).or_default().push((
+                        serial,
+                        message.unwrap(),
+                        descriptors,
+                    ));
+                }
+                Output::Datagram {
+                    link,
+                    to,
+                    bytes,
+                    segment,
+                } => {
+                    let from = place.links[usize::from(link)];
+                    for packet in bytes.chunks(segment) {
+                        assert!(packet.len() <= 1472, "larger than the link carries");
+                        self.sent += 1;
+                        let datagram = Datagram {
+                            arrives: self.now,
+                            from,
+                            to,
+                            bytes: packet.to_vec(),
+                        };
+                        for delay in (self.fate)(&datagram) {
+                            let arrives = self.now.checked_add(delay).unwrap();
+                            self.wire.push(Datagram {
+                                arrives,
+                                ..datagram.clone()
+                            });
+                        }
+                    }
+                }
+                Output::Disconnect(program) => place.closed.push(program),
+                Output::Discard(descriptors) => place.discarded.push(descriptors),
+                Output::NamesChanged => place.names_changed += 1,
+                Output::SaveTrust(records) => place.trust = records,
+                Output::Log(..) => {}
+                Output::Stopped => {
+                    place.node = None;
+                    place.deadline = None;
+                    return;
+                }
+            }
+        }
+        panic!("{} never comes to rest", self.nodes[at].name);
+    }
+
+    /// One event: the next datagram or deadline. `false` if nothing will ever happen, or not before `until`.
+    fn step(&mut self, until: Instant) -> bool {
+        let packet = self
+            .wire
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, d)| d.arrives)
+            .map(|(at, d)| (d.arrives, at));
+        let deadlines = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(at, place)| Some((place.deadline?, at)));
+        let timer = deadlines.min();
+        let next = packet
+            .map(|(at, _)| at)
+            .into_iter()
+            .chain(timer.map(|(at, _)| at))
+            .min();
+        let Some(next) = next.filter(|next| *next <= until) else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        if let Some((_, at)) = packet.filter(|(arrives, _)| *arrives <= next) {
+            let datagram = self.wire.remove(at);
+            for at in 0..self.nodes.len() {
+                let link = self.nodes[at]
+                    .links
+                    .iter()
+                    .position(|own| *own == datagram.to);
+                if let Some(link) = link {
+                    let (from, bytes) = (datagram.from, datagram.bytes.clone());
+                    self.input(
+                        at,
+                        Input::Datagram {
+                            link: link as u8,
+                            from,
+                            bytes,
+                        },
+                    );
+                }
+            }
+        } else if let Some((_, at)) = timer {
+            self.input(at, Input::Timeout);
+        }
+        true
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, time: Duration) {
+        let until = self.now.checked_add(time).unwrap();
+        for _ in 0..STEPS_MAX {
+            if !self.step(until) {
+                self.now = until;
+                return;
+            }
+        }
+        panic!("the nodes go round in circles");
+    }
+
+    pub fn program(&mut self, node: usize) -> (Program, Welcome) {
+        self.program_of(node, 1000, Pid(0), vec![])
+    }
+
+    /// A program of a user, perhaps one that was here before.
+    pub fn program_of(
+        &mut self,
+        node: usize,
+        uid: u32,
+        previous: Pid,
+        sessions: Vec<LiveSession>,
+    ) -> (Program, Welcome) {
+        self.nodes[node].programs += 1;
+        let key = ProgramKey(self.nodes[node].programs);
+        let pid = if previous.0 == 0 {
+            Pid(500 + key.0 as u32)
+        } else {
+            previous
+        };
+        let caller = Caller {
+            pid,
+            started: 1,
+            uid: Uid(uid),
+            gid: Gid(uid),
+            groups: vec![Gid(0), Gid(27)],
+        };
+        self.input(
+            node,
+            Input::Connected {
+                program: key,
+                caller,
+            },
+        );
+        let program = Program { node, key };
+        let hello = Hello {
+            version: system::VERSION,
+            program: b"test".to_vec(),
+            previous,
+            sessions,
+        };
+        match self.ask(program, &Request::Hello(hello)) {
+            Reply::Welcome(welcome) => (program, welcome),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn send(
+        &mut self,
+        program: Program,
+        serial: u32,
+        request: &Request,
+        descriptors: Option<Descriptors>,
+    ) {
+        let bytes = system::packet(serial, request).unwrap();
+        self.input(
+            program.node,
+            Input::Packet {
+                program: program.key,
+                bytes,
+                descriptors,
+            },
+        );
+    }
+
+    /// Asks and lets time pass until the answer is there.
+    pub fn ask(&mut self, program: Program, request: &Request) -> Reply {
+        self.serial += 1;
+        let serial = self.serial;
+        self.send(program, serial, request, None);
+        self.answer(program, serial)
+    }
+
+    pub fn answer(&mut self, program: Program, serial: u32) -> Reply {
+        let limit = self.now.checked_add(Duration::from_secs(30)).unwrap();
+        for _ in 0..STEPS_MAX {
+            let inbox = self.nodes[program.node]
+                .inbox
+                .entry(program.key)
+                .or_default();
+            let place = inbox
+                .iter()
+                .position(|(s, m, _)| *s == serial && matches!(m, FromNode::Reply(_)));
+            if let Some(place) = place {
+                let (_, FromNode::Reply(reply), _) = inbox.remove(place) else {
+                    unreachable!()
+                };
+                return reply;
+            }
+            assert!(self.step(limit), "no answer within 30 s");
+        }
+        panic!("the nodes go round in circles");
+    }
+
+    pub fn refusal(&mut self, program: Program, request: &Request) -> abi::Errno {
+        match self.ask(program, request) {
+            Reply::Error(refusal) => refusal.errno,
+            other => panic!("granted: {other:?}"),
+        }
+    }
+
+    /// Notices that have come, with their serials.
+    pub fn notices(&mut self, program: Program) -> Vec<(u32, Notice, Attached)> {
+        let inbox = self.nodes[program.node]
+            .inbox
+            .remove(&program.key)
+            .unwrap_or_default();
+        let notice = |(serial, message, attached)| match message {
+            FromNode::Notice(notice) => Some((serial, notice, attached)),
+            FromNode::Reply(_) => None,
+        };
+        inbox.into_iter().filter_map(notice).collect()
+    }
+
+    /// Lets time pass until the node says something unasked.
+    pub fn notice(&mut self, program: Program) -> (u32, Notice) {
+        let limit = self.now.checked_add(Duration::from_secs(30)).unwrap();
+        for _ in 0..STEPS_MAX {
+            let inbox = self.nodes[program.node]
+                .inbox
+                .entry(program.key)
+                .or_default();
+            if let Some(place) = inbox
+                .iter()
+                .position(|(_, m, _)| matches!(m, FromNode::Notice(_)))
+            {
+                let (serial, FromNode::Notice(notice), _) = inbox.remove(place) else {
+                    unreachable!()
+                };
+                return (serial, notice);
+            }
+            assert!(self.step(limit), "no notice within 30 s");
+        }
+        panic!("the nodes go round in circles");
+    }
+
+    pub fn leave(&mut self, program: Program) {
+        self.input(
+            program.node,
+            Input::Disconnected {
+                program: program.key,
+            },
+        );
+    }
+
+    pub fn is_closed(&self, program: Program) -> bool {
+        self.nodes[program.node].closed.contains(&program.key)
+    }
+
+    pub fn discarded(&self, node: usize) -> &[Descriptors] {
+        &self.nodes[node].discarded
+    }
+
+    pub fn names_changed(&self, node: usize) -> u64 {
+        self.nodes[node].names_changed
+    }
+
+    pub fn trust(&mut self, node: usize) -> &mut Vec<TrustRecord> {
+        &mut self.nodes[node].trust
+    }
+
+    pub fn key(at: usize) -> PublicKey {
+        Toy::key(at as u8)
+    }
+}
+
+fn record(other: usize) -> TrustRecord {
+    TrustRecord {
+        name: name(["lab1", "lab2", "lab3", "lab4"][other]),
+        // Numbers differ from node to node, as they do in life.
+        number: 10 + other as u16,
+        key: Lab::key(other),
+        secret: None,
+        addresses: vec![address(other, 0), address(other, 1)],
+        identities: IdentityMap::default(),
+    }
+}
