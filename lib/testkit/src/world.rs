@@ -1,12 +1,14 @@
 //! One run: processes, programs, networks and faults on one clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use abi::LinkAddress;
 use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
-use transport::{Cause, Event, LaneParams, LinkIndex, Role, SessionKey, SessionParams};
+use transport::{
+    Cause, Delivery, Event, Failure, LaneParams, LinkIndex, Role, SessionKey, SessionParams,
+};
 
 use crate::checkers::{self, Finding, Kind};
 use crate::cipher::{NonceLog, SharedLog, WorldCipher};
@@ -34,6 +36,8 @@ pub struct Outcome {
     pub finding: Option<Finding>,
     /// The last events, oldest first.
     pub strip: Vec<String>,
+    /// Names of the kinds of events that programs have seen.
+    pub seen: BTreeSet<&'static str>,
     /// Packets delivered.
     pub packets: u64,
     /// Operations asked for.
@@ -82,6 +86,53 @@ enum Action {
     VerifyAll,
 }
 
+/// What is shown of a moment.
+#[derive(Clone, Debug)]
+enum Note {
+    Text(String),
+    Event(usize, Event),
+}
+
+fn line(at: Instant, note: &Note) -> String {
+    let seconds = at.as_nanos() as f64 / 1e9 - 1.0;
+    match note {
+        Note::Text(text) => format!("{seconds:10.6}s {text}"),
+        Note::Event(process, event) => format!("{seconds:10.6}s {process}: {event:?}"),
+    }
+}
+
+const fn name_of(event: &Event) -> &'static str {
+    match event {
+        Event::Request { one_way: false, .. } => "request",
+        Event::Request { one_way: true, .. } => "one-way request",
+        Event::Replied { .. } => "reply",
+        Event::Refused { .. } => "refusal",
+        Event::Failed {
+            failure:
+                Failure {
+                    delivery: Delivery::NotDone,
+                    ..
+                },
+            ..
+        } => "not done",
+        Event::Failed { .. } => "unknown",
+        Event::Transferred { .. } => "transfer",
+        Event::TransferFailed { .. } => "failed transfer",
+        Event::Unblock { .. } => "unblock",
+        Event::Withdrawn { .. } => "withdrawal",
+        Event::Released { .. } => "release",
+        Event::Closed {
+            cause: Cause::Server,
+            ..
+        } => "end by the peer",
+        Event::Closed {
+            cause: Cause::Link, ..
+        } => "end by silence",
+        Event::Closed { .. } => "end",
+        Event::Suspect { .. } => "suspicion",
+    }
+}
+
 /// A client, a server, and the session between them.
 #[derive(Debug)]
 struct Pair {
@@ -114,7 +165,9 @@ pub struct World {
     log: SharedLog,
     agenda: BTreeMap<(Instant, u64), Action>,
     serial: u64,
-    strip: VecDeque<String>,
+    strip: VecDeque<(Instant, Note)>,
+    seen: BTreeSet<&'static str>,
+    space: Vec<u8>,
     packets: u64,
     healed: bool,
     /// Print every event.
@@ -152,6 +205,8 @@ impl World {
             agenda: BTreeMap::new(),
             serial: 0,
             strip: VecDeque::new(),
+            seen: BTreeSet::new(),
+            space: vec![0; 65_536],
             packets: 0,
             healed: false,
             trace: false,
@@ -166,7 +221,12 @@ impl World {
         let finding = self.play().err();
         Outcome {
             finding,
-            strip: self.strip.into(),
+            strip: self
+                .strip
+                .iter()
+                .map(|(at, note)| line(*at, note))
+                .collect(),
+            seen: self.seen,
             packets: self.packets,
             operations: self.reference.next_id() - 1,
             time: self.now.saturating_since(start),
@@ -425,16 +485,18 @@ impl World {
         Ok(true)
     }
 
-    fn note(&mut self, text: impl FnOnce() -> String) {
-        let seconds = self.now.as_nanos() as f64 / 1e9 - 1.0;
-        let line = format!("{seconds:10.6}s {}", text());
+    fn note(&mut self, text: String) {
+        self.write_down(Note::Text(text));
+    }
+
+    fn write_down(&mut self, note: Note) {
         if self.trace {
-            eprintln!("{line}");
+            eprintln!("{}", line(self.now, &note));
         }
         if self.strip.len() == STRIP {
             self.strip.pop_front();
         }
-        self.strip.push_back(line);
+        self.strip.push_back((self.now, note));
     }
 
     fn act(&mut self, action: Action) -> Checked {
@@ -447,7 +509,7 @@ impl World {
                 to,
                 reported,
             } => {
-                self.note(|| format!("network {link} cut from {from} to {to}"));
+                self.note(format!("network {link} cut from {from} to {to}"));
                 self.networks.cut(link, from, to);
                 if reported {
                     self.processes[from]
@@ -462,7 +524,7 @@ impl World {
                 to,
                 reported,
             } => {
-                self.note(|| format!("network {link} mended from {from} to {to}"));
+                self.note(format!("network {link} mended from {from} to {to}"));
                 if !self.healed {
                     self.networks.mend(link, from, to);
                 }
@@ -475,7 +537,7 @@ impl World {
             }
             Action::Stall { process, time } => {
                 if self.processes[process].is_running() {
-                    self.note(|| format!("{process} stalls for {time:?}"));
+                    self.note(format!("{process} stalls for {time:?}"));
                     self.processes[process].stalled_until = Some(self.now + time);
                     self.at(self.now + time, Action::Wake { process });
                 }
@@ -492,7 +554,7 @@ impl World {
             }
             Action::Reopen { pair } => return self.reopen(pair),
             Action::Heal => {
-                self.note(|| "all faults end".into());
+                self.note("all faults end".into());
                 self.healed = true;
                 self.networks.heal();
             }
@@ -535,7 +597,7 @@ impl World {
         if !self.processes[process].alive {
             return Ok(());
         }
-        self.note(|| format!("{process} goes on"));
+        self.note(format!("{process} goes on"));
         while let Some(packet) = self.processes[process].inbox.pop_front() {
             self.arrive(packet)?;
         }
@@ -556,7 +618,7 @@ impl World {
         if !self.processes[process].alive || self.healed {
             return;
         }
-        self.note(|| format!("{process} dies"));
+        self.note(format!("{process} dies"));
         self.processes[process].alive = false;
         self.processes[process].inbox.clear();
         self.reference.forget(process);
@@ -606,7 +668,9 @@ impl World {
             self.at(self.now + Duration::from_millis(10), again);
             return Ok(());
         }
-        self.note(|| format!("{process} is told: session {index}.{serial} is over"));
+        self.note(format!(
+            "{process} is told: session {index}.{serial} is over"
+        ));
         self.processes[process]
             .transport
             .abandon(self.now, key, cause);
@@ -624,7 +688,7 @@ impl World {
         } = self.pairs[index];
         let alive = self.processes[client].alive && self.processes[server].alive;
         if alive && client_key.is_none() && server_key.is_none() {
-            self.note(|| format!("session {index}.{} opens", serial + 1));
+            self.note(format!("session {index}.{} opens", serial + 1));
             self.open(index);
             self.program(client, Later::Tick)?;
         }
@@ -728,7 +792,7 @@ impl World {
     }
 
     fn send(&mut self, n: usize) {
-        let mut space = [0; 65_536];
+        let space = &mut self.space;
         let Process {
             transport,
             memory,
@@ -740,7 +804,7 @@ impl World {
                 transport.link_full(self.now, link);
                 continue;
             }
-            let Some(transmit) = transport.transmit(self.now, link, &mut space, memory) else {
+            let Some(transmit) = transport.transmit(self.now, link, space, memory) else {
                 continue;
             };
             let to = usize::from(transmit.to.as_bytes()[0]);
@@ -762,7 +826,8 @@ impl World {
     }
 
     fn event(&mut self, n: usize, event: Event) -> Checked {
-        self.note(|| format!("{n}: {event:?}"));
+        self.write_down(Note::Event(n, event));
+        self.seen.insert(name_of(&event));
         if let Event::Closed { session, .. } = event {
             self.closed(n, session);
         }

@@ -98,6 +98,7 @@ fn play(seed: u64, trace: bool) -> Outcome {
     catch_unwind(run).unwrap_or_else(|_| Outcome {
         finding: Some(Finding::new(Kind::Crash, "the program panicked".into())),
         strip: Vec::new(),
+        seen: Default::default(),
         packets: 0,
         operations: 0,
         time: Duration::ZERO,
