@@ -17,7 +17,7 @@ use rustix::fs::{
 };
 
 use crate::authority::Authority;
-use crate::permission::{self, READ, WRITE};
+use crate::permission::{self, READ, SEARCH, WRITE};
 use crate::tree::{errno, own_link, statx, statx_entry};
 
 /// An open descriptor in the tree, and what may be done with it.
@@ -237,13 +237,19 @@ impl Node {
     }
 
     /// Adds the entries from the request's cookie on; false if they did not all fit.
-    pub(crate) fn list(&self, read: &mut ReadDirectoryRequest) -> Result<bool> {
+    pub(crate) fn list(
+        &self,
+        authority: &Authority,
+        read: &mut ReadDirectoryRequest,
+    ) -> Result<bool> {
         if self.kind != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }
         if self.names_only {
             return Err(Errno::EBADF);
         }
+        let with_stat =
+            read.wants_stat() && self.permit(authority, read.credentials(), SEARCH).is_ok();
         let _listing = self
             .listing
             .lock()
@@ -259,8 +265,7 @@ impl Node {
             if name == b"." || name == b".." {
                 continue;
             }
-            let stat = read
-                .wants_stat()
+            let stat = with_stat
                 .then(|| statx_entry(&self.fd, name))
                 .and_then(Result::ok);
             let described = Entry {

@@ -416,8 +416,8 @@ impl Resource for Export {
     fn read_directory(&self, file: &OpenFile, mut read: ReadDirectoryRequest) -> Answer {
         let listed = node_of(file).and_then(|node| {
             // Attributes of entries are looked up, which the caller must be allowed to do.
-            let _authority = Authority::assume(read.credentials())?;
-            node.list(&mut read)
+            let authority = Authority::assume(read.credentials())?;
+            node.list(&authority, &mut read)
         });
         read.finish(listed)
     }
