@@ -1,5 +1,10 @@
 //! What the state machine itself costs: `cargo run --release -p slashnet-transport --example cost`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    clippy::excessive_nesting
+)]
 
 use std::time::Instant as Clock;
 

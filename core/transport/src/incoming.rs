@@ -82,6 +82,23 @@ enum Age {
     New,
 }
 
+impl Incoming {
+    /// The head of the reply's next fragment.
+    pub(crate) fn reply_head(&self, now: Instant, reply: ReplyHead) -> Head {
+        if !self.flow.at_head() {
+            return Head::None;
+        }
+        let ReplyHead { total, status, .. } = reply;
+        let worked = now.saturating_since(self.whole_at).as_micros();
+        let worked = u32::try_from(worked).unwrap_or(u32::MAX);
+        Head::Reply {
+            total,
+            status,
+            worked,
+        }
+    }
+}
+
 impl Served {
     pub(crate) const fn new(limit: u16, unscheduled: u32, credit: u64) -> Self {
         Self {

@@ -19,6 +19,7 @@ pub mod cipher;
 pub mod config;
 mod congestion;
 mod credit;
+mod draft;
 pub mod event;
 pub mod frame;
 mod incoming;

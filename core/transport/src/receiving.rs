@@ -87,7 +87,7 @@ impl Session {
                 Ok(Urgency::Hold)
             }
             Frame::Pong { time, .. } => {
-                self.take_pong(index, time, shell);
+                self.take_pong(index, time, shell.now);
                 Ok(Urgency::Never)
             }
             Frame::Close { .. } => {
@@ -229,12 +229,11 @@ impl Session {
         Ok(Urgency::Never)
     }
 
-    fn take_pong(&mut self, index: usize, time: u64, shell: &mut Shell<'_>) {
+    fn take_pong(&mut self, index: usize, time: u64, now: Instant) {
         let lane = &mut self.lanes[index];
         let sent = Instant::from_nanos(time);
-        if sent <= shell.now && !lane.reliable {
-            lane.rtt
-                .sample(shell.now.saturating_since(sent), Duration::ZERO);
+        if sent <= now && !lane.reliable {
+            lane.rtt.sample(now.saturating_since(sent), Duration::ZERO);
         }
         if lane.state == LaneState::Suspect {
             lane.revive();

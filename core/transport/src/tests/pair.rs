@@ -183,39 +183,43 @@ impl Pair {
 
     /// Puts what both sides have to send on the wire, and collects their events.
     pub(crate) fn flush(&mut self) {
-        for to_server in [true, false] {
-            let side = if to_server {
-                &mut self.client
-            } else {
-                &mut self.server
+        self.flush_side(true);
+        self.flush_side(false);
+    }
+
+    fn flush_side(&mut self, to_server: bool) {
+        let side = if to_server {
+            &mut self.client
+        } else {
+            &mut self.server
+        };
+        let mut space = vec![0; 70_000];
+        while let Some(link) = side.transport.next_link(self.now) {
+            let sent = side
+                .transport
+                .transmit(self.now, link, &mut space, &mut side.memory);
+            let Some(transmit) = sent else {
+                continue;
             };
-            let mut space = vec![0; 70_000];
-            while let Some(link) = side.transport.next_link(self.now) {
-                let Some(transmit) =
-                    side.transport
-                        .transmit(self.now, link, &mut space, &mut side.memory)
-                else {
-                    continue;
-                };
-                for packet in space[..transmit.len].chunks(transmit.segment) {
-                    side.sent += 1;
-                    if (self.fate)(side.sent, to_server, link, packet.len()) {
-                        let at = self.now + self.delay;
-                        self.wire.push_back(Packet {
-                            at,
-                            to_server,
-                            link,
-                            bytes: packet.to_vec(),
-                        });
-                    }
+            for packet in space[..transmit.len].chunks(transmit.segment) {
+                side.sent += 1;
+                if (self.fate)(side.sent, to_server, link, packet.len()) {
+                    let at = self.now + self.delay;
+                    let bytes = packet.to_vec();
+                    self.wire.push_back(Packet {
+                        at,
+                        to_server,
+                        link,
+                        bytes,
+                    });
                 }
             }
-            while let Some(event) = side.transport.event() {
-                if let Event::Suspect { .. } = event {
-                    side.suspects += 1;
-                } else {
-                    side.events.push_back(event);
-                }
+        }
+        while let Some(event) = side.transport.event() {
+            if let Event::Suspect { .. } = event {
+                side.suspects += 1;
+            } else {
+                side.events.push_back(event);
             }
         }
     }
