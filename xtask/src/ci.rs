@@ -45,6 +45,10 @@ const STAGES: &[Stage] = &[
         run: test,
     },
     Stage {
+        name: "sanitizer",
+        run: sanitizer::run,
+    },
+    Stage {
         name: "demo",
         run: demo,
     },

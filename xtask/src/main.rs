@@ -52,7 +52,7 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Man pages and shell completion into target/man
+    /// Man pages of all verbs into docs/man
     Man,
 }
 
@@ -102,9 +102,7 @@ fn bench(arguments: &[String]) -> Outcome {
 }
 
 fn man() -> Outcome {
-    let directory = command::root().join("target/man");
-    std::fs::create_dir_all(&directory)
-        .map_err(|error| format!("{}: {error}", directory.display()))?;
+    let directory = command::root().join("docs/man");
     command::cargo([
         "run",
         "--release",

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+/// In seconds: longer than any step of a story, so that one that hangs is named.
+const COMMAND_MAX: &str = "30";
 /// The namespace that holds the bridges.
 const SWITCH: &str = "switch";
 /// What a fresh machine has of its own.
@@ -176,9 +178,14 @@ impl Host {
             .env("PATH", search)
     }
 
-    /// What a command printed on this host.
+    /// What a command printed on this host; it is ended after [`COMMAND_MAX`].
     pub(crate) fn output(&self, command: &[&str]) -> Outcome<String> {
-        self.command(command)
+        let bounded: Vec<&str> = ["timeout", COMMAND_MAX]
+            .iter()
+            .chain(command)
+            .copied()
+            .collect();
+        self.command(&bounded)
             .input_from_nowhere()
             .output()
             .map_err(|error| format!("on {}: {error}", self.name))
