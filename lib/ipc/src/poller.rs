@@ -277,7 +277,8 @@ impl Shared {
             state.pump(now);
             return state;
         }
-        if sleeper == Sleeper::Thread && deadline.is_none_or(|deadline| deadline > now) {
+        let may_spin = sleeper == Sleeper::Thread && state.polling.rounds < ROUNDS_MAX;
+        if may_spin && deadline.is_none_or(|deadline| deadline > now) {
             let (spun, found) = self.spin(state, now);
             state = spun;
             if found || state.polling.nudge {
