@@ -27,8 +27,9 @@ mod names;
 mod namespace;
 mod request;
 mod resolver;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -12,7 +12,7 @@ fn file(data: &[u8]) -> Node {
 }
 
 fn namespace(world: &Arc<World>) -> Namespace {
-    Namespace::over(Arc::new(Arc::clone(world)))
+    world.namespace()
 }
 
 /// A serial port and a tree of files on the other node.

@@ -10,6 +10,7 @@ use super::reply::{self, Answer};
 use super::request::{self, Header, Operation};
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{debug, error, warn};
@@ -261,7 +262,14 @@ impl<H: Handler> Session<H> {
         token: &H::Token,
         transfer: &mut Vec<u8>,
     ) {
-        let answer = self.handler.handle(header, operation, token, transfer);
+        // A request that is never answered cannot even be killed, so a bug becomes an error of this one request.
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            self.handler.handle(header, operation, token, transfer)
+        }))
+        .unwrap_or_else(|_| {
+            error!(opcode = header.opcode, "a request ended in a panic");
+            Err(rustix::io::Errno::IO.raw_os_error())
+        });
         self.in_work.leave(header.unique);
         self.finish(header.unique, answer, transfer);
     }
