@@ -5,7 +5,7 @@ use abi::flags::mode;
 use abi::io::{Chmod, Chown, Request, SetTime, Stat, Statvfs, Truncate, Utime, Xattr, XattrFlags};
 use abi::system::{Reply as NodeReply, Request as NodeRequest, Stat as NodeStat, Unlink};
 use abi::{Candidate, Decode, Encode, Errno, Gid, Nd, OpenFlags, Result, Uid};
-use paths::WalkOptions;
+use paths::{Pathname, WalkOptions};
 
 use crate::request::{Deed, Doer};
 use crate::{File, Namespace};
@@ -39,7 +39,7 @@ impl Namespace {
             ..Deed::default()
         };
         let mut file = None;
-        self.perform(path.as_ref(), &deed, &mut |doer| {
+        self.create(path.as_ref(), &deed, &mut |doer| {
             let Doer::Server {
                 line,
                 candidate,
@@ -75,7 +75,7 @@ impl Namespace {
             ..Deed::default()
         };
         let mut result = None;
-        self.perform(path.as_ref(), &deed, &mut |doer| {
+        self.create(path.as_ref(), &deed, &mut |doer| {
             let Doer::Server {
                 line,
                 candidate,
@@ -276,11 +276,31 @@ impl Namespace {
 
     /// A deed that only a server can do.
     fn make(&self, path: &[u8], deed: &Deed<'_>) -> Result {
-        self.perform(path, deed, &mut |doer| match doer {
+        self.create(path, deed, &mut |doer| match doer {
             Doer::Server { .. } => Ok(()),
             // A directory of a manager's tree is there already.
             Doer::Manager { .. } => Err(Errno::EEXIST),
         })
+    }
+
+    /// A deed that may make a name. Where only a manager's tree is, nothing can be made (P53), and saying that the
+    /// name does not exist would mislead.
+    fn create(
+        &self,
+        path: &[u8],
+        deed: &Deed<'_>,
+        accept: &mut dyn FnMut(Doer) -> Result,
+    ) -> Result {
+        let outcome = self.perform(path, deed, accept);
+        let makes = !deed.subtype.opens() || deed.flags.contains(OpenFlags::CREATE);
+        if outcome != Err(Errno::ENOENT) || !makes {
+            return outcome;
+        }
+        let parent = Pathname::parse(path)?.parent();
+        let in_tree = self
+            .stat(parent.as_bytes())
+            .is_ok_and(|stat| stat.dev == TREE_DEVICE);
+        if in_tree { Err(Errno::EROFS) } else { outcome }
     }
 
     /// Changes the permission bits.

@@ -187,6 +187,19 @@ fn directories_of_the_process_manager_are_listed_and_described() {
     assert_eq!(namespace.mkdir("/net/lab2/dev", 0o755), Err(Errno::EEXIST));
 }
 
+// qnx: P53
+#[test]
+fn nothing_can_be_made_in_a_managers_tree() {
+    let (_, namespace) = lab2();
+    assert_eq!(namespace.mkdir("/net/new", 0o755), Err(Errno::EROFS));
+    let made = namespace.open("/net/lab2/new", OpenFlags::WRITE | OpenFlags::CREATE);
+    assert_eq!(made.map(drop), Err(Errno::EROFS));
+    assert_eq!(
+        namespace.stat("/net/lab2/new").map(drop),
+        Err(Errno::ENOENT)
+    );
+}
+
 // qnx: P62, P63
 #[test]
 fn symlinks_of_servers_and_managers_are_followed_and_read() {
