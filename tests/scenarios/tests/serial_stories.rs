@@ -1,0 +1,270 @@
+//! A serial port of one node, used from another; the test is the device on the line.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use abi::devctl::{
+    CHR_DRAIN, CHR_INPUT_COUNT, CHR_SEND_BREAK, CHR_TCGETATTR, CHR_TCSETATTR, SetTermios, When,
+};
+use abi::io::Events;
+use abi::{Errno, OpenFlags};
+use client::{File, Namespace};
+use ipc::{Interrupt, SendOptions};
+use rustix::pty::OpenptFlags;
+use serial_manager::Serving;
+use tempfile::TempDir;
+use testkit::Cluster;
+
+const BOTH: OpenFlags = OpenFlags::READ_WRITE;
+const PORT: &str = "/net/lab2/dev/ser1";
+
+/// lab2 offers a serial port as `/dev/ser1`; `far` is a program on lab1.
+struct Lab {
+    place: TempDir,
+    device: Option<fs::File>,
+    far: Namespace,
+    serving: Serving,
+    cluster: Cluster,
+}
+
+fn lab() -> Lab {
+    let cluster = Cluster::start(["lab1", "lab2"]);
+    let place = tempfile::tempdir().unwrap();
+    let device = plug_in(place.path());
+    let port = format!(
+        "{}=/dev/ser1,115200,8n1,mode=666",
+        place.path().join("tty").display()
+    );
+    let endpoint = cluster["lab2"].endpoint();
+    let serving = serial_manager::serve(&endpoint, &[port.parse().unwrap()]).unwrap();
+    let far = Namespace::of(&cluster["lab1"].endpoint());
+    Lab {
+        place,
+        device: Some(device),
+        far,
+        serving,
+        cluster,
+    }
+}
+
+/// A new pty; its terminal is `tty` in `place`.
+fn plug_in(place: &Path) -> fs::File {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let device = rustix::pty::openpt(flags).unwrap();
+    rustix::pty::grantpt(&device).unwrap();
+    rustix::pty::unlockpt(&device).unwrap();
+    let name = rustix::pty::ptsname(&device, Vec::new()).unwrap();
+    symlink(name.to_str().unwrap(), place.join("tty")).unwrap();
+    device.into()
+}
+
+impl Lab {
+    fn open(&self) -> File {
+        self.far.open(PORT, BOTH).unwrap()
+    }
+
+    fn device(&self) -> &fs::File {
+        self.device.as_ref().unwrap()
+    }
+
+    /// The device answers so many bytes with the same bytes.
+    fn echo(&self, count: usize) {
+        let mut bytes = vec![0; count];
+        self.device().read_exact(&mut bytes).unwrap();
+        self.device().write_all(&bytes).unwrap();
+    }
+}
+
+fn read_exactly(file: &File, count: usize) -> Vec<u8> {
+    let mut all = vec![0; count];
+    let mut have = 0;
+    while have < count {
+        have += file.read(&mut all[have..]).unwrap();
+    }
+    all
+}
+
+/// Waits for what another thread is about to do; the bound only ends a broken test.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < end, "did not happen: {what}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_remote_port_is_written_read_set_and_drained() {
+    let lab = lab();
+    let port = lab.open();
+    assert!(port.opened().direct);
+    assert_eq!(port.write(b"ATZ\r"), Ok(4));
+    port.devctl(CHR_DRAIN, ()).unwrap();
+    lab.echo(4);
+    assert_eq!(read_exactly(&port, 4), b"ATZ\r");
+    let mut termios = port.devctl(CHR_TCGETATTR, ()).unwrap();
+    assert_eq!(termios.output_speed, 115_200);
+    (termios.input_speed, termios.output_speed) = (9600, 9600);
+    port.devctl(
+        CHR_TCSETATTR,
+        SetTermios {
+            when: When::Drain,
+            termios,
+        },
+    )
+    .unwrap();
+    assert_eq!(port.devctl(CHR_TCGETATTR, ()), Ok(termios));
+    port.devctl(CHR_SEND_BREAK, 1).unwrap();
+    let stat = lab.far.stat(PORT).unwrap();
+    assert_eq!(stat.mode, abi::flags::mode::S_IFCHR | 0o666);
+    assert_eq!(port.seek(0, abi::io::Whence::Set), Err(Errno::ESPIPE));
+}
+
+#[test]
+fn two_nodes_share_one_port() {
+    let lab = lab();
+    let here = Namespace::of(&lab.cluster["lab2"].endpoint())
+        .open("/dev/ser1", BOTH)
+        .unwrap();
+    let there = lab.open();
+    here.write(b"here ").unwrap();
+    there.write(b"there").unwrap();
+    lab.echo(10);
+    assert_eq!(read_exactly(&there, 4), b"here");
+    assert_eq!(
+        read_exactly(&here, 6),
+        b" there",
+        "what one did not read is the other's"
+    );
+    assert_eq!(lab.serving.open_connections(), 2);
+}
+
+// qnx: I40 I43
+#[test]
+fn a_blocked_remote_read_ends_at_once_when_interrupted_or_out_of_time_and_loses_nothing() {
+    let lab = lab();
+    let port = lab.open();
+    let interrupt = Interrupt::new();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let options = SendOptions {
+                interrupt: Some(&interrupt),
+                ..Default::default()
+            };
+            port.read_with(&mut [0; 10], &options)
+        });
+        // Wherever the read is when this comes, it ends.
+        interrupt.trigger();
+        assert_eq!(waiting.join().unwrap(), Err(Errno::EINTR));
+    });
+    let deadline = Some(Instant::now() + Duration::from_millis(100));
+    let options = SendOptions {
+        deadline,
+        ..Default::default()
+    };
+    assert_eq!(
+        port.read_with(&mut [0; 10], &options),
+        Err(Errno::ETIMEDOUT)
+    );
+    lab.device().write_all(b"kept").unwrap();
+    assert_eq!(read_exactly(&port, 4), b"kept");
+}
+
+#[test]
+fn a_nonblocking_remote_port_never_waits_and_tells_when_it_is_ready() {
+    let lab = lab();
+    let port = lab.far.open(PORT, BOTH | OpenFlags::NONBLOCK).unwrap();
+    assert_eq!(port.read(&mut [0; 10]), Err(Errno::EAGAIN));
+    assert_eq!(
+        port.events(Events::INPUT | Events::OUTPUT),
+        Ok(Events::OUTPUT)
+    );
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| port.wait_for(Events::INPUT, &SendOptions::default()));
+        lab.device().write_all(b"x").unwrap();
+        assert_eq!(waiting.join().unwrap(), Ok(Events::INPUT));
+    });
+    assert_eq!(port.read(&mut [0; 10]), Ok(1));
+    port.set_nonblocking(false).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| port.read(&mut [0; 10]));
+        lab.device().write_all(b"y").unwrap();
+        assert_eq!(waiting.join().unwrap(), Ok(1));
+    });
+}
+
+#[test]
+fn a_device_that_disappears_fails_the_remote_reader_and_comes_back_for_the_next() {
+    let mut lab = lab();
+    let port = lab.open();
+    let far = lab.far.clone();
+    let device = lab.device.take();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| port.read(&mut [0; 10]));
+        fs::remove_file(lab.place.path().join("tty")).unwrap();
+        drop(device);
+        assert_eq!(waiting.join().unwrap(), Err(Errno::EIO));
+    });
+    assert_eq!(port.write(b"x"), Err(Errno::EIO));
+    assert_eq!(far.open(PORT, BOTH).map(drop), Err(Errno::ENXIO));
+    lab.device = Some(plug_in(lab.place.path()));
+    let again = lab.open();
+    again.write(b"hello").unwrap();
+    lab.echo(5);
+    assert_eq!(read_exactly(&again, 5), b"hello");
+}
+
+#[test]
+fn bytes_flow_on_without_loss_while_both_daemons_die_and_come_back() {
+    let mut lab = lab();
+    let port = lab.open();
+    let mut far_end = lab.device().try_clone().unwrap();
+    let rounds = 60;
+    let echo = thread::spawn(move || {
+        let mut line = [0; 64];
+        for _ in 0..rounds {
+            far_end.read_exact(&mut line).unwrap();
+            far_end.write_all(&line).unwrap();
+        }
+    });
+    for round in 0..rounds {
+        match round {
+            10 => lab.cluster.get_mut("lab1").kill(),
+            20 => lab.cluster.get_mut("lab2").kill(),
+            30 => lab.cluster.get_mut("lab2").restart(),
+            40 => lab.cluster.get_mut("lab1").restart(),
+            _ => {}
+        }
+        let line = [round as u8; 64];
+        assert_eq!(port.write(&line), Ok(64));
+        assert_eq!(read_exactly(&port, 64), line, "round {round}");
+    }
+    echo.join().unwrap();
+    lab.cluster["lab1"].wait_for("lab2");
+    until("the port can be opened again", || {
+        lab.far.open(PORT, BOTH).is_ok()
+    });
+}
+
+// qnx: R14
+#[test]
+fn a_reader_that_vanishes_leaves_the_bytes_to_others() {
+    let lab = lab();
+    let kept = lab.open();
+    let doomed = Namespace::of(&lab.cluster["lab1"].endpoint());
+    let endpoint = doomed.endpoint().unwrap().clone();
+    let lost = doomed.open(PORT, BOTH).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| lost.read(&mut [0; 10]));
+        ipc::direct::shut_down(&endpoint);
+        assert!(waiting.join().unwrap().is_err());
+    });
+    until("its file is closed", || lab.serving.open_connections() == 1);
+    lab.device().write_all(b"for you").unwrap();
+    assert_eq!(read_exactly(&kept, 7), b"for you");
+    assert_eq!(kept.devctl(CHR_INPUT_COUNT, ()), Ok(0));
+}
