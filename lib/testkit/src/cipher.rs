@@ -149,3 +149,63 @@ impl PacketCipher for WorldCipher {
         Ok(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (WorldCipher, WorldCipher, SharedLog) {
+        let log = SharedLog::default();
+        let end = |role| WorldCipher::new(7, role, 3, log.clone());
+        (end(Role::Client), end(Role::Server), log.clone())
+    }
+
+    fn seal(cipher: &mut WorldCipher, pn: u64) -> ([u8; 16], Vec<u8>) {
+        let mut header = [9; 16];
+        header[1] = u8::from(cipher.phase());
+        let mut body = vec![1; 40];
+        cipher.seal(0, pn, &header, &mut body);
+        (header, body)
+    }
+
+    #[test]
+    fn keys_move_on_and_reordered_packets_still_open() {
+        let (mut client, mut server, log) = pair();
+        let mut packets: Vec<_> = (0..20).map(|pn| (pn, seal(&mut client, pn))).collect();
+        packets.swap(2, 3);
+        packets.swap(8, 9);
+        for (pn, (header, mut body)) in packets {
+            let opened = server
+                .open(0, pn, &header, &mut body)
+                .map(|text| text.to_vec());
+            assert_eq!(opened, Ok(vec![1; 24]), "packet {pn}");
+        }
+        assert_eq!(log.lock().unwrap().repeated(), None);
+    }
+
+    #[test]
+    fn a_changed_packet_does_not_open() {
+        let (mut client, mut server, _) = pair();
+        let (header, body) = seal(&mut client, 0);
+        for at in 0..body.len() {
+            let mut changed = body.clone();
+            changed[at] ^= 4;
+            assert_eq!(
+                server.open(0, 0, &header, &mut changed),
+                Err(Forged),
+                "byte {at}"
+            );
+        }
+        assert_eq!(server.open(0, 1, &header, &mut body.clone()), Err(Forged));
+        assert_eq!(server.open(1, 0, &header, &mut body.clone()), Err(Forged));
+    }
+
+    #[test]
+    fn a_nonce_used_twice_is_found() {
+        let (mut client, _, log) = pair();
+        seal(&mut client, 5);
+        assert_eq!(log.lock().unwrap().repeated(), None);
+        seal(&mut client, 5);
+        assert!(log.lock().unwrap().repeated().is_some());
+    }
+}

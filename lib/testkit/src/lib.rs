@@ -1,20 +1,26 @@
-//! For tests: several real nodes on one machine ([`Cluster`]), and the simulated world.
+//! For tests: several real nodes on one machine (`Cluster`), and the simulated world.
 //!
-//! The world is processes, lanes and faults in virtual time, all chosen by one seed. [`World::run`] plays one seed to its end and answers what the checkers have found. The same seed
-//! always gives the same run, on every machine.
+//! The world is processes, lanes and faults in virtual time, all chosen by one seed. [`World::run`]
+//! plays one seed to its end and answers what the checkers have found. The same seed always gives
+//! the same run, on every machine.
 
 pub mod checkers;
 pub mod cipher;
+#[cfg(feature = "cluster")]
 pub mod cluster;
+mod faults;
 pub mod lanes;
 pub mod plan;
 pub mod process;
 pub mod programs;
 pub mod random;
 pub mod reference;
+mod shell;
+mod strip;
 pub mod world;
 
 pub use checkers::{Finding, Kind};
+#[cfg(feature = "cluster")]
 pub use cluster::{Cluster, Member};
 pub use plan::Plan;
 pub use world::{Outcome, World};

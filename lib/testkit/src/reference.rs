@@ -25,7 +25,7 @@ pub const fn byte(content: Content, id: u64, offset: u64) -> u8 {
         Content::Push => 3,
     };
     // Differs between neighbours, between blocks, and between messages.
-    (mix(id * 4 + salt) ^ offset ^ (offset >> 8) * 31 ^ (offset >> 16)) as u8
+    (mix(id * 4 + salt) ^ offset ^ ((offset >> 8) * 31) ^ (offset >> 16)) as u8
 }
 
 /// Bytes `from..from + len` of a message.
@@ -75,7 +75,7 @@ pub struct Operation {
 }
 
 /// All operations of a run.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reference {
     operations: BTreeMap<u64, Operation>,
     open: usize,
@@ -260,5 +260,85 @@ impl Reference {
                 self.open -= 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use transport::Cause;
+
+    const NOT_DONE: End = End::Failed(Failure {
+        cause: Cause::Link,
+        delivery: Delivery::NotDone,
+    });
+
+    fn asked() -> Reference {
+        let mut reference = Reference::new(false);
+        assert_eq!(reference.asked(0, 10, 20, false), 1);
+        reference
+    }
+
+    #[test]
+    fn an_operation_executed_twice_is_found() {
+        let mut reference = asked();
+        assert!(reference.executed(1, 10, 20, false).is_ok());
+        assert!(reference.executed(1, 10, 20, false).is_err());
+        assert!(
+            reference.executed(2, 10, 20, false).is_err(),
+            "never asked for"
+        );
+    }
+
+    #[test]
+    fn an_operation_that_arrives_changed_is_found() {
+        assert!(asked().executed(1, 11, 20, false).is_err());
+    }
+
+    #[test]
+    fn not_done_is_found_to_be_a_lie_before_and_after() {
+        let mut reference = asked();
+        assert!(reference.executed(1, 10, 20, false).is_ok());
+        assert!(reference.ended(1, NOT_DONE).is_err());
+        let mut reference = asked();
+        assert!(reference.ended(1, NOT_DONE).is_ok());
+        assert!(reference.executed(1, 10, 20, false).is_err());
+    }
+
+    #[test]
+    fn a_second_end_and_a_wrong_reply_are_found() {
+        let mut reference = asked();
+        assert!(reference.executed(1, 10, 20, false).is_ok());
+        reference.answered(1, Answer::Reply { status: 3, len: 30 });
+        let right = End::Replied { status: 3, len: 20 };
+        assert!(
+            reference
+                .clone()
+                .ended(1, End::Replied { status: 4, len: 20 })
+                .is_err()
+        );
+        assert!(
+            reference
+                .clone()
+                .ended(1, End::Refused { errno: 3 })
+                .is_err()
+        );
+        assert!(reference.ended(1, right).is_ok());
+        assert!(reference.ended(1, right).is_err());
+        assert_eq!(reference.open(), 0);
+    }
+
+    #[test]
+    fn a_one_way_request_that_was_lost_in_a_link_is_found() {
+        let mut reference = Reference::new(true);
+        reference.asked(0, 10, 0, true);
+        assert!(
+            reference
+                .ended(1, End::Replied { status: 0, len: 0 })
+                .is_ok()
+        );
+        assert!(reference.all_there().is_err());
+        assert!(reference.executed(1, 10, 0, true).is_ok());
+        assert!(reference.all_there().is_ok());
     }
 }

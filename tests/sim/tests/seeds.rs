@@ -15,12 +15,11 @@ fn play(seeds: Range<u64>) -> BTreeSet<&'static str> {
             seen,
             ..
         } = World::new(seed).run();
-        if let Some(finding) = finding {
-            panic!(
-                "seed {seed}: {finding:?}\n{}\nreplay: cargo run -p slashnet-sim -- {seed}",
-                strip.join("\n")
-            );
-        }
+        assert!(
+            finding.is_none(),
+            "seed {seed}: {finding:?}\n{}\nreplay: cargo run -p slashnet-sim -- {seed}",
+            strip.join("\n")
+        );
         all.extend(seen);
     }
     all
