@@ -13,7 +13,8 @@ pub struct PortOptions {
     pub prefix: String,
     /// How the line is set at the start.
     pub line: LineOptions,
-    /// Permission bits of the pathname, such as `0o660`.
+    /// Permission bits of the pathname. 0o666 unless said otherwise: offering a port is the decision to let
+    /// every trusted node's users have it, and a mapped superuser belongs to no group here.
     pub permissions: u32,
 }
 
@@ -105,7 +106,7 @@ impl FromStr for PortOptions {
             device: PathBuf::from(device),
             prefix: prefix.to_owned(),
             line: LineOptions::default(),
-            permissions: 0o660,
+            permissions: 0o666,
         };
         for word in words {
             options.apply(word)?;
@@ -186,12 +187,12 @@ mod tests {
 
     #[test]
     fn a_port_says_device_path_speed_frame_and_flow_in_any_order() {
-        let port: PortOptions = "/dev/ttyUSB0=/dev/ser1,7e2,baud=9600,rtscts,mode=666"
+        let port: PortOptions = "/dev/ttyUSB0=/dev/ser1,7e2,baud=9600,rtscts,mode=640"
             .parse()
             .unwrap();
         assert_eq!(port.device, PathBuf::from("/dev/ttyUSB0"));
         assert_eq!(port.prefix, "/dev/ser1");
-        assert_eq!(port.permissions, 0o666);
+        assert_eq!(port.permissions, 0o640);
         let line = LineOptions {
             baud: 9600,
             data_bits: 7,
@@ -203,11 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn a_port_without_settings_is_115200_8n1_for_owner_and_group() {
+    fn a_port_without_settings_is_115200_8n1_for_everybody() {
         let port: PortOptions = "/dev/ttyS0=/dev/ser1".parse().unwrap();
         assert_eq!(
             (port.line, port.permissions),
-            (LineOptions::default(), 0o660)
+            (LineOptions::default(), 0o666)
         );
     }
 
