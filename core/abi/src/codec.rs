@@ -536,4 +536,18 @@ mod tests {
         w.str16(&vec![0; 65_536]);
         assert_eq!(w.finish(), Err(Overflow));
     }
+
+    #[test]
+    fn what_was_there_before_an_overflow_is_kept() {
+        struct TooLong;
+        impl Encode for TooLong {
+            fn encode(&self, w: &mut Writer<'_>) {
+                w.u8(1);
+                w.count16(65_536);
+            }
+        }
+        let mut bytes = vec![7];
+        assert_eq!(TooLong.append_to(&mut bytes), Err(Overflow));
+        assert_eq!(bytes, [7]);
+    }
 }

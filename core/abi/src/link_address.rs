@@ -201,6 +201,8 @@ mod tests {
         );
         assert_eq!(LinkAddress::from_bytes(&[28]), Err(Malformed::TooMany));
         assert_eq!(LinkAddress::from_bytes(&[2, 1]), Err(Malformed::Truncated));
+        let longer = LinkAddress::from_raw(&[4, 10, 0, 0, 1, 0x34, 0x12, 0]).unwrap();
+        assert_eq!(longer.internet(), None);
         assert_eq!(LinkAddress::from_raw(&[0; 28]), None);
     }
 }

@@ -269,7 +269,10 @@ mod tests {
         assert_eq!(Pathname::parse(&path).unwrap().as_bytes().len(), 4094);
         path.push(b'a');
         assert_eq!(Pathname::parse(&path), Err(Errno::ENAMETOOLONG));
-        assert_eq!(Pathname::parse(&b"/".repeat(4096)), Err(Errno::ENAMETOOLONG));
+        assert_eq!(
+            Pathname::parse(&b"/".repeat(4096)),
+            Err(Errno::ENAMETOOLONG)
+        );
         let directory = b"/d".repeat(2000);
         let relative = b"r/".repeat(100);
         assert_eq!(

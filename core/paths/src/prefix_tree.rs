@@ -195,7 +195,7 @@ impl PrefixTree {
     /// # Errors
     /// `EPERM` for an ordinary registrar (P61), `EBUSY` if there is a symlink at this path (P61),
     /// `ENOENT` for an empty text, `ENAMETOOLONG` for one beyond [`PATH_MAX`] bytes (P6), `ENOMEM`
-    /// beyond [`OBJECTS_MAX`], `EEXIST` for the root, and those of [`Pathname::parse`].
+    /// beyond [`OBJECTS_MAX`], `EEXIST` for the root, `EINVAL` for a zero byte in the text, and those of [`Pathname::parse`].
     #[doc(alias = "pathmgr_symlink")]
     pub fn symlink(&mut self, path: &[u8], target: &[u8], by: Registrar) -> Result {
         let path = Pathname::parse(path)?;

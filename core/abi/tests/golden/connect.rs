@@ -281,3 +281,55 @@ fn numbers_that_are_not_known_are_refused() {
         );
     }
 }
+
+#[test]
+fn paths_in_replies_are_bounded_too() {
+    let longest = vec![b'a'; 4095];
+    let longer = vec![b'a'; 4096];
+    let redirect = |path: &[u8]| Redirect {
+        path: path.to_vec(),
+        ..Redirect::default()
+    };
+    assert!(Redirect::from_bytes(&redirect(&longest).to_bytes().unwrap()).is_ok());
+    let bytes = redirect(&longer).to_bytes().unwrap();
+    assert_eq!(Redirect::from_bytes(&bytes), Err(Malformed::NameTooLong));
+    for (target, rest) in [(&longer, &longest), (&longest, &longer)] {
+        let reply = SymlinkReply {
+            target: target.clone(),
+            rest: rest.clone(),
+        };
+        let bytes = reply.to_bytes().unwrap();
+        assert_eq!(
+            SymlinkReply::from_bytes(&bytes),
+            Err(Malformed::NameTooLong)
+        );
+    }
+    for extra in [
+        Extra::Rename {
+            path: &longer,
+            handle: Handle(1),
+        },
+        Extra::Link {
+            path: &longer,
+            handle: Handle(1),
+        },
+    ] {
+        let bytes = extra.to_bytes().unwrap();
+        assert_eq!(Extra::from_bytes(&bytes), Err(Malformed::NameTooLong));
+    }
+}
+
+#[test]
+fn opens_that_stay_open_are_known() {
+    let stays: Vec<_> = ConnectType::ALL.iter().filter(|t| t.stays_open()).collect();
+    assert_eq!(stays, [&ConnectType::Combine, &ConnectType::Open]);
+    let opens: Vec<_> = ConnectType::ALL.iter().filter(|t| t.opens()).collect();
+    assert_eq!(
+        opens,
+        [
+            &ConnectType::Combine,
+            &ConnectType::CombineClose,
+            &ConnectType::Open
+        ]
+    );
+}

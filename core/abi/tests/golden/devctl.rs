@@ -29,6 +29,12 @@ fn numbers_hold_direction_size_class_and_number() {
     assert_eq!(both.dcmd(), 0xc008_ff07);
 }
 
+#[test]
+#[should_panic(expected = "the size has 14 bits")]
+fn a_size_that_the_number_cannot_hold_is_a_bug() {
+    let _: Devctl<(), ()> = Devctl::both(class::PRIVATE, 1, 1 << 14);
+}
+
 /// The argument and the result fit the size in the number exactly.
 fn sized<Q: Argument, P: Argument>(devctl: Devctl<Q, P>, request: &Q, reply: &P) {
     let size = (devctl.dcmd() >> 16 & 0x3fff) as usize;

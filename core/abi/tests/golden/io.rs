@@ -144,6 +144,26 @@ fn nanoseconds_beyond_a_second_are_impossible() {
 }
 
 #[test]
+fn lengths_and_ranges_stay_below_two_to_the_63() {
+    let bad = Err(Malformed::Invalid);
+    assert_eq!(
+        Request::from_bytes(&hex("8301 0000 | 0000000000000080")),
+        bad
+    );
+    let space = "1001 0000 | 00000000";
+    let (zero, big) = ("0000000000000000", "0000000000000080");
+    assert_eq!(
+        Request::from_bytes(&hex(&format!("{space} {big} {zero}"))),
+        bad
+    );
+    assert_eq!(
+        Request::from_bytes(&hex(&format!("{space} {zero} {big}"))),
+        bad
+    );
+    assert!(Request::from_bytes(&hex(&format!("{space} {zero} ffffffffffffff7f"))).is_ok());
+}
+
+#[test]
 fn moving_the_offset() {
     request(
         Request::Lseek(Lseek {

@@ -143,6 +143,10 @@ fn texts_of_symlinks_are_bounded() {
         tree.symlink(b"/l", b"", Registrar::Privileged),
         Err(Errno::ENOENT)
     );
+    assert_eq!(
+        tree.symlink(b"/l", b"a\0", Registrar::Privileged),
+        Err(Errno::EINVAL)
+    );
     tree.symlink(b"/l", &longest, Registrar::Privileged)
         .unwrap();
     assert_eq!(answer(&tree, "/l", &CLIENT), "ENAMETOOLONG");
