@@ -194,7 +194,9 @@ impl NetworkManager {
         for _ in 0..self.links.len() {
             let link = self.transport.next_link(now)?;
             self.space.resize(SPACE, 0);
-            let sent = self.transport.transmit(now, link, &mut self.space, &mut self.letters);
+            let sent = self
+                .transport
+                .transmit(now, link, &mut self.space, &mut self.letters);
             if let Some(sent) = sent {
                 let bytes = self.space[..sent.len].to_vec();
                 let index = link.0 as u8;
@@ -273,8 +275,12 @@ impl NetworkManager {
     /// that the next look tells.
     pub(crate) fn refresh(&mut self, now: Instant) {
         let old = |peer: &Peer| peer.heard.is_none_or(|at| now.saturating_since(at) > FRESH);
-        let numbers: Vec<u16> =
-            self.peers.iter().filter(|(_, p)| old(p) && p.attempt.is_none()).map(|(&n, _)| n).collect();
+        let numbers: Vec<u16> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| old(p) && p.attempt.is_none())
+            .map(|(&n, _)| n)
+            .collect();
         for number in numbers {
             self.ping(now, number);
         }

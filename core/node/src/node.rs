@@ -1,7 +1,10 @@
 //! The node: its two managers, and what goes on between them.
 
 mod introduce;
+mod managing;
+mod name_requests;
 mod notices;
+mod offers;
 mod peer_answers;
 mod peer_requests;
 mod requests;
@@ -24,7 +27,7 @@ use crate::process_manager::ProcessManager;
 use crate::process_manager::programs::mix;
 pub(crate) use tables::page;
 
-use introduce::Offers;
+use offers::Offers;
 use peer_answers::Asks;
 
 /// One node. See the crate's description for how to drive it.

@@ -1,5 +1,10 @@
 //! Nodes that talk over a wire which loses, doubles, delays and corrupts.
 #![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 
@@ -579,10 +584,10 @@ fn joining_works_over_a_bad_wire_and_once_only() {
         assert!(secret.is_some() && secret == lab.trust(LAB2)[0].secret);
         let (late, _) = lab.program(2);
         assert_eq!(lab.refusal(late, &join), Errno::EALREADY);
-        assert_eq!(
-            lab.refusal(joining, &join),
-            Errno::EEXIST,
-            "trusted already"
+        let again = lab.ask(joining, &join);
+        assert!(
+            matches!(again, Reply::Joined(_)),
+            "the same node may repeat it: {again:?}"
         );
         // Trust is of use at once, and after a restart.
         for at in [LAB1, LAB2] {

@@ -159,13 +159,15 @@ impl Builder {
             seed: seed()?,
         };
         let link_configs = config.links.clone();
-        let listener = program_socket::listen(&directory.join(SOCKET_NAME))?;
+        let socket_path = directory.join(SOCKET_NAME);
+        let listener = program_socket::listen(&socket_path)?;
         let crypto = Box::new(NodeCrypto::new(private, public));
         let event_loop = EventLoop::new(Parts {
             config,
             crypto,
             links,
             listener,
+            socket_path,
             state,
             lock,
             stop,

@@ -46,6 +46,8 @@ pub(crate) struct EventLoop {
     held: Held,
     page: NodePage,
     state: PathBuf,
+    /// Removed at an orderly end, while the directory is still ours.
+    socket_path: PathBuf,
     /// Kept open and locked for as long as the node runs.
     _lock: std::fs::File,
     stop: OwnedFd,
@@ -54,6 +56,7 @@ pub(crate) struct EventLoop {
     accept_again: Option<Instant>,
     wait: Option<Instant>,
     stopped: bool,
+    killed: bool,
 }
 
 /// What [`EventLoop::new`] is made of.
@@ -62,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) crypto: Box<dyn node::Crypto>,
     pub(crate) links: Vec<OpenLink>,
     pub(crate) listener: OwnedFd,
+    pub(crate) socket_path: PathBuf,
     pub(crate) state: PathBuf,
     pub(crate) lock: std::fs::File,
     /// Becomes readable when the node shall stop.
@@ -99,6 +103,7 @@ impl EventLoop {
             held: Held::default(),
             page,
             state: parts.state,
+            socket_path: parts.socket_path,
             _lock: parts.lock,
             stop: parts.stop,
             last_program: 0,
@@ -106,6 +111,7 @@ impl EventLoop {
             accept_again: None,
             wait: None,
             stopped: false,
+            killed: false,
         })
     }
 
@@ -132,6 +138,9 @@ impl EventLoop {
                 self.event(event.data.u64(), event.flags, &mut space);
             }
             self.on_time();
+        }
+        if !self.killed {
+            let _ = std::fs::remove_file(&self.socket_path);
         }
     }
 
@@ -197,7 +206,7 @@ impl EventLoop {
         )]
         let word = u64::from_ne_bytes(word);
         if word == KILL {
-            self.stopped = true;
+            (self.stopped, self.killed) = (true, true);
         } else {
             self.input(Input::Stop);
         }

@@ -1,5 +1,10 @@
 //! One node and its programs, with real sockets.
 #![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 

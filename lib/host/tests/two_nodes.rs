@@ -1,5 +1,10 @@
 //! Two nodes and their programs, with real sockets over the loopback.
 #![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 
@@ -495,23 +500,25 @@ fn trust_survives_a_restart_and_ends_when_the_node_is_forgotten() {
     drop(ticket);
 }
 
+/// Two nodes at ports that they find again.
+fn start_both(directory: &Path) -> (Host, Host) {
+    let start = |name: &str, address: &str| {
+        let builder = Builder::new(name)
+            .directory(directory.join(name))
+            .port(41_907);
+        builder.link(address).start().unwrap()
+    };
+    (start("lab1", "127.0.71.1"), start("lab2", "127.0.71.2"))
+}
+
 #[test]
 fn sessions_outlive_both_daemons_and_death_is_still_told() {
     let directory = tempfile::tempdir().unwrap();
-    let start = |name: &str, address: &str| {
-        Builder::new(name)
-            .directory(directory.path().join(name))
-            .link(address)
-            .port(41_907)
-            .start()
-            .unwrap()
-    };
-    let start_both = || (start("lab1", "127.0.71.1"), start("lab2", "127.0.71.2"));
-    let (lab1, lab2) = start_both();
+    let place = directory.path().to_owned();
+    let (lab1, lab2) = start_both(&place);
     join(&lab2, &invite(&lab1, Duration::from_secs(60))).unwrap();
     let (mut server, server_was) = Program::connect(lab2.directory());
     let (mut client, client_was) = Program::connect(lab1.directory());
-    let other = directory.path().to_owned();
     let labs = Pair {
         lab1,
         lab2,
@@ -528,15 +535,7 @@ fn sessions_outlive_both_daemons_and_death_is_still_told() {
     lab2.kill();
     drop((client, server));
 
-    let start = |name: &str, address: &str| {
-        Builder::new(name)
-            .directory(other.join(name))
-            .link(address)
-            .port(41_907)
-            .start()
-            .unwrap()
-    };
-    let (lab1, lab2) = (start("lab1", "127.0.71.1"), start("lab2", "127.0.71.2"));
+    let (lab1, lab2) = start_both(&place);
     let live = |local, peer, role, node: &str, pid| LiveSession {
         local,
         peer,
@@ -552,23 +551,16 @@ fn sessions_outlive_both_daemons_and_death_is_still_told() {
         client_was.pid,
     )];
     let (mut server, _) = Program::returning(lab2.directory(), server_was.pid, theirs);
-    let ours = vec![
+    let ours = [&kept, &lost].map(|it| {
         live(
-            kept.local,
-            kept.peer,
+            it.local,
+            it.peer,
             SessionRole::Client,
             "lab2",
             server_was.pid,
-        ),
-        live(
-            lost.local,
-            lost.peer,
-            SessionRole::Client,
-            "lab2",
-            server_was.pid,
-        ),
-    ];
-    let (mut client, _) = Program::returning(lab1.directory(), client_was.pid, ours);
+        )
+    });
+    let (mut client, _) = Program::returning(lab1.directory(), client_was.pid, ours.to_vec());
     let gone = Death {
         sessions: vec![lost.local],
         cause: DeathCause::Process,

@@ -108,8 +108,13 @@ impl Endpoint {
         channel: ChannelId,
         handle: Handle,
     ) -> Result<Registration> {
-        let id = self.shared().attach_prefix(path, flags, file_type, channel, handle)?;
-        Ok(Registration { endpoint: self.clone(), id: Some(id) })
+        let id = self
+            .shared()
+            .attach_prefix(path, flags, file_type, channel, handle)?;
+        Ok(Registration {
+            endpoint: self.clone(),
+            id: Some(id),
+        })
     }
 
     /// All sessions of this endpoint, for tools.
@@ -119,7 +124,9 @@ impl Endpoint {
     }
 
     pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
-        Self { handle: Arc::new(EndpointHandle { shared }) }
+        Self {
+            handle: Arc::new(EndpointHandle { shared }),
+        }
     }
 
     #[inline]
@@ -130,7 +137,9 @@ impl Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("pid", &self.pid()).finish_non_exhaustive()
+        f.debug_struct("Endpoint")
+            .field("pid", &self.pid())
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,6 +183,9 @@ pub fn default_directory() -> PathBuf {
     }
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty());
     runtime
-        .map_or_else(|| PathBuf::from(format!("/run/user/{}", user.as_raw())), PathBuf::from)
+        .map_or_else(
+            || PathBuf::from(format!("/run/user/{}", user.as_raw())),
+            PathBuf::from,
+        )
         .join("slashnet")
 }

@@ -60,7 +60,7 @@ impl Daemon {
 
 /// Asks the daemon, and turns a refusal into the words that came with it.
 pub(crate) fn ask(endpoint: &Endpoint, what: &str, request: &Request) -> Outcome<Reply> {
-    match endpoint.request(request) {
+    match endpoint.ask(request) {
         Ok(Reply::Error(refusal)) if !refusal.text.is_empty() => {
             let text = crate::notation::printable(&refusal.text);
             Err(Failure::new(what, text))

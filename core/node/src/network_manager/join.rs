@@ -123,8 +123,7 @@ impl NetworkManager {
     /// Joins the node that made a code. [`NetworkEvent::Joined`] follows.
     ///
     /// # Errors
-    /// EINVAL with a text that says what is wrong with the code, EEXIST for a node that is trusted already or this
-    /// one, EAGAIN.
+    /// EINVAL with a text that says what is wrong with the code, EEXIST for a code of this node, EAGAIN.
     pub(crate) fn join(
         &mut self,
         now: Instant,
@@ -144,15 +143,6 @@ impl NetworkManager {
             return Err((
                 Errno::EEXIST,
                 String::from("this node has made the code itself: use it on the other node"),
-            ));
-        }
-        if let Some(&number) = self.by_key.get(&invitation.key) {
-            return Err((
-                Errno::EEXIST,
-                format!(
-                    "the code is of {}, which is trusted already",
-                    self.name_of(number)
-                ),
             ));
         }
         let introduction = self.introduction(0);

@@ -1,6 +1,5 @@
 //! Introductions: a client wants a session, its server takes it, both get what they need.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -9,110 +8,28 @@ use abi::system::{
     Accept, Lane, Notice, Offer, OpenSession, Reply, SessionRole, SessionSecret, SocketOnLink,
     Ticket,
 };
-use abi::{Credentials, Encode, Errno, Incarnation, Instant, Nd, Pid, SessionId, Uid};
+use abi::{Credentials, Encode, Errno, Incarnation, Instant, Nd, Pid, SessionId};
 use transport::IncomingKey;
+use transport::config::SLOTS_MAX;
 
 use super::Node;
+use super::offers::{Client, Pending};
 use super::peer_answers::Ask;
-use super::requests::{Refused, plainly};
+use super::requests::{Call, Refused, plainly};
 use crate::interface::{Attached, Descriptors, ProgramKey};
 use crate::limits::{LINKS_MAX, OFFER_WAIT, OFFERS_PER_PEER, SESSIONS_PER_PROGRAM};
 use crate::network_manager::lanes::{self, LanePlan};
 use crate::process_manager::sessions::Session;
 
-/// Offers that servers have not answered yet.
-#[derive(Debug, Default)]
-pub(super) struct Offers {
-    by_serial: BTreeMap<u32, Pending>,
-    numbers: BTreeSet<SessionId>,
-    last: u32,
-}
-
-#[derive(Debug)]
-struct Pending {
-    server: ProgramKey,
-    server_pid: Pid,
-    incarnation: Incarnation,
-    local: SessionId,
-    peer: SessionId,
-    uid: Uid,
-    client: Client,
-    lanes: Vec<LanePlan>,
-    deadline: Instant,
-}
-
-/// Who waits for the server's answer.
-#[derive(Clone, Copy, Debug)]
-enum Client {
-    Program {
-        key: ProgramKey,
-        serial: u32,
-        pid: Pid,
-        nd: Nd,
-    },
-    Peer {
-        node: u16,
-        incoming: IncomingKey,
-        pid: Pid,
-        nonce: [u8; 16],
-    },
-}
-
-impl Offers {
-    fn add(&mut self, pending: Pending) -> u32 {
-        self.last = self.last.checked_add(1).unwrap_or(1);
-        self.numbers.insert(pending.local);
-        if matches!(pending.client, Client::Program { .. }) {
-            self.numbers.insert(pending.peer);
-        }
-        self.by_serial.insert(self.last, pending);
-        self.last
-    }
-
-    fn take(&mut self, serial: u32) -> Option<Pending> {
-        let pending = self.by_serial.remove(&serial)?;
-        self.numbers.remove(&pending.local);
-        if matches!(pending.client, Client::Program { .. }) {
-            self.numbers.remove(&pending.peer);
-        }
-        Some(pending)
-    }
-
-    pub(super) fn uses(&self, id: SessionId) -> bool {
-        self.numbers.contains(&id)
-    }
-
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.by_serial
-            .values()
-            .map(|pending| pending.deadline)
-            .min()
-    }
-
-    fn from_node(&self, node: u16) -> usize {
-        let of_node = |pending: &&Pending| matches!(pending.client, Client::Peer { node: n, .. } if n == node);
-        self.by_serial.values().filter(of_node).count()
-    }
-
-    fn matching(&self, chosen: impl Fn(&Pending) -> bool) -> Vec<u32> {
-        self.by_serial
-            .iter()
-            .filter(|(_, pending)| chosen(pending))
-            .map(|(&serial, _)| serial)
-            .collect()
-    }
-}
-
 impl Node {
     pub(super) fn open_session(
         &mut self,
         now: Instant,
-        program: ProgramKey,
-        serial: u32,
+        call: Call,
         open: OpenSession,
         descriptors: Option<Descriptors>,
     ) -> Result<(), Refused> {
-        let credentials = match self.introducible(program, &open) {
+        let credentials = match self.introducible(call.program, &open) {
             Ok(credentials) => credentials,
             Err(refused) => {
                 self.discard(descriptors);
@@ -121,9 +38,9 @@ impl Node {
         };
         if !open.nd.is_local() {
             self.discard(descriptors);
-            return self.introduce_far(now, program, serial, open, credentials);
+            return self.introduce_far(now, call, open, credentials);
         }
-        let outcome = self.offer_locally(now, program, serial, &open, credentials, descriptors);
+        let outcome = self.offer_locally(now, call, &open, credentials, descriptors);
         if outcome.is_err() {
             self.discard(descriptors);
         }
@@ -170,12 +87,12 @@ impl Node {
     fn offer_locally(
         &mut self,
         now: Instant,
-        program: ProgramKey,
-        serial: u32,
+        call: Call,
         open: &OpenSession,
         credentials: Credentials,
         descriptors: Option<Descriptors>,
     ) -> Result<(), Refused> {
+        let Call { program, serial } = call;
         let Some(memory) =
             descriptors.filter(|d| usize::from(d.count) == abi::system::DESCRIPTORS_MAX)
         else {
@@ -236,11 +153,11 @@ impl Node {
     fn introduce_far(
         &mut self,
         now: Instant,
-        program: ProgramKey,
-        serial: u32,
+        call: Call,
         open: OpenSession,
         credentials: Credentials,
     ) -> Result<(), Refused> {
+        let Call { program, serial } = call;
         let node = open.nd.node();
         let sockets = self
             .network
@@ -300,7 +217,7 @@ impl Node {
         incoming: IncomingKey,
         introduce: &Introduce,
     ) -> Result<(), Errno> {
-        if self.offers.from_node(node) >= OFFERS_PER_PEER {
+        if self.offers.of_node(node) >= OFFERS_PER_PEER {
             return Err(Errno::EAGAIN);
         }
         let server = self
@@ -360,13 +277,8 @@ impl Node {
     }
 
     /// A server takes an offer.
-    pub(super) fn accepted(
-        &mut self,
-        now: Instant,
-        program: ProgramKey,
-        serial: u32,
-        accept: &Accept,
-    ) {
+    pub(super) fn accepted(&mut self, now: Instant, call: Call, accept: &Accept) {
+        let Call { program, serial } = call;
         if self
             .offers
             .by_serial
@@ -378,17 +290,7 @@ impl Node {
         let Some(pending) = self.offers.take(serial) else {
             return;
         };
-        let sockets = self.checked_sockets(&accept.sockets);
-        let lanes: Option<Vec<Lane>> = sockets.ok().and_then(|sockets| {
-            pending
-                .lanes
-                .iter()
-                .map(|plan| plan.for_client(&sockets))
-                .collect()
-        });
-        let Some(lanes) =
-            lanes.filter(|_| (1..=transport::config::SLOTS_MAX).contains(&accept.slots))
-        else {
+        let Some(lanes) = self.granted_lanes(&pending, accept) else {
             self.refuse_client(now, &pending, Errno::EBADMSG);
             return self.notify_death(
                 &[(program, pending.local)],
@@ -440,6 +342,19 @@ impl Node {
         }
     }
 
+    /// The lanes as the client sees them, if the server's answer makes sense.
+    fn granted_lanes(&self, pending: &Pending, accept: &Accept) -> Option<Vec<Lane>> {
+        if !(1..=SLOTS_MAX).contains(&accept.slots) {
+            return None;
+        }
+        let sockets = self.checked_sockets(&accept.sockets).ok()?;
+        pending
+            .lanes
+            .iter()
+            .map(|plan| plan.for_client(&sockets))
+            .collect()
+    }
+
     fn conclude_locally(&mut self, now: Instant, pending: &Pending, client: ProgramKey, pid: Pid) {
         if self.processes.programs.get(client).is_none() {
             let gone = [(pending.server, pending.local)];
@@ -453,14 +368,15 @@ impl Node {
             program: client,
             pid,
             peer_pid: pending.server_pid,
-            ..server_end.clone()
+            ..server_end
         };
         self.processes.sessions.insert(server_end);
         self.processes.sessions.insert(client_end);
     }
 
     /// A server does not want a session.
-    pub(super) fn refused(&mut self, now: Instant, program: ProgramKey, serial: u32, errno: Errno) {
+    pub(super) fn refused(&mut self, now: Instant, call: Call, errno: Errno) {
+        let Call { program, serial } = call;
         if self
             .offers
             .by_serial
@@ -544,7 +460,7 @@ impl Node {
         let sound = !accepted.lanes.is_empty()
             && accepted.lanes.len() <= LINKS_MAX
             && accepted.lanes.iter().all(ours)
-            && (1..=transport::config::SLOTS_MAX).contains(&accepted.slots)
+            && (1..=SLOTS_MAX).contains(&accepted.slots)
             && accepted.server.0 != 0;
         let alive = self.processes.programs.get(program).is_some();
         let entry = Session {
@@ -588,23 +504,6 @@ impl Node {
             unscheduled: accepted.unscheduled,
         };
         self.reply(program, serial, &Reply::Ticket(ticket));
-    }
-}
-
-impl Pending {
-    fn server_end(&self, now: Instant, node: u16, client: Pid) -> Session {
-        Session {
-            local: self.local,
-            peer: self.peer,
-            role: SessionRole::Server,
-            program: self.server,
-            pid: self.server_pid,
-            node,
-            peer_pid: client,
-            uid: self.uid,
-            since: now,
-            lanes: self.lanes.len() as u8,
-        }
     }
 }
 

@@ -104,7 +104,7 @@ impl Node {
         })
     }
 
-    fn peer_network(&mut self, peer: u16, path: &[u8]) -> Result<PeerReply, Errno> {
+    fn peer_network(&self, peer: u16, path: &[u8]) -> Result<PeerReply, Errno> {
         match self.network_path(path) {
             Ok(Reply::Redirect(redirect)) => {
                 let node = self.whose(peer, redirect.nd).ok_or(Errno::ENOENT)?;

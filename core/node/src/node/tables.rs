@@ -10,8 +10,8 @@ use abi::system::{
 use abi::{Errno, Instant};
 
 use super::Node;
-use super::requests::{Refused, cut_listing};
-use crate::interface::ProgramKey;
+use super::name_requests::cut_listing;
+use super::requests::{Call, Refused};
 use crate::limits::TABLE_BYTES_MAX;
 use crate::process_manager::names::{self, DIRECTORY_MODE};
 
@@ -60,13 +60,7 @@ impl Node {
         }))
     }
 
-    pub(super) fn query(
-        &mut self,
-        now: Instant,
-        program: ProgramKey,
-        serial: u32,
-        query: &Query,
-    ) -> Result<(), Refused> {
+    pub(super) fn query(&mut self, now: Instant, call: Call, query: &Query) -> Result<(), Refused> {
         if !query.nd.is_local() {
             if query.what != QueryKind::Prefixes {
                 return Err((
@@ -74,13 +68,7 @@ impl Node {
                     String::from("only prefixes can be asked of another node"),
                 ));
             }
-            return self.forward(
-                now,
-                program,
-                serial,
-                query.nd,
-                PeerRequest::Prefixes(query.from),
-            );
+            return self.forward(now, call, query.nd, &PeerRequest::Prefixes(query.from));
         }
         let from = query.from;
         let table = match query.what {
@@ -106,7 +94,7 @@ impl Node {
             }),
             QueryKind::Prefixes => self.processes.names.table(from),
         };
-        self.reply(program, serial, &Reply::Table(table));
+        self.reply(call.program, call.serial, &Reply::Table(table));
         Ok(())
     }
 

@@ -4,6 +4,11 @@
     unreachable_pub,
     reason = "each test file uses a part of it"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 pub mod crypto;
 
@@ -84,7 +89,7 @@ impl Lab {
         for at in 0..count {
             lab.nodes[at].trust = (0..count)
                 .filter(|other| *other != at)
-                .map(|other| record(other))
+                .map(record)
                 .collect();
         }
         lab.start_all();
@@ -229,13 +234,7 @@ impl Lab {
                             to,
                             bytes: packet.to_vec(),
                         };
-                        for delay in (self.fate)(&datagram) {
-                            let arrives = self.now.checked_add(delay).unwrap();
-                            self.wire.push(Datagram {
-                                arrives,
-                                ..datagram.clone()
-                            });
-                        }
+                        self.carry(datagram);
                     }
                 }
                 Output::Disconnect(program) => place.closed.push(program),
@@ -251,6 +250,16 @@ impl Lab {
             }
         }
         panic!("{} never comes to rest", self.nodes[at].name);
+    }
+
+    fn carry(&mut self, datagram: Datagram) {
+        for delay in (self.fate)(&datagram) {
+            let arrives = self.now.checked_add(delay).unwrap();
+            self.wire.push(Datagram {
+                arrives,
+                ..datagram.clone()
+            });
+        }
     }
 
     /// One event: the next datagram or deadline. `false` if nothing will ever happen, or not before `until`.

@@ -4,6 +4,11 @@
     unreachable_pub,
     reason = "each test file uses a part of it"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -81,11 +86,11 @@ impl Program {
         }
     }
 
-    pub fn send(&mut self, serial: u32, request: &Request, descriptors: &[BorrowedFd<'_>]) {
+    pub fn send(&self, serial: u32, request: &Request, descriptors: &[BorrowedFd<'_>]) {
         self.send_bytes(&system::packet(serial, request).unwrap(), descriptors);
     }
 
-    pub fn send_bytes(&mut self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+    pub fn send_bytes(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         assert!(
@@ -147,7 +152,7 @@ impl Program {
     }
 
     /// The next packet, or `None` at the end of the connection.
-    pub fn receive(&mut self) -> Option<(u32, FromNode, Vec<OwnedFd>)> {
+    pub fn receive(&self) -> Option<(u32, FromNode, Vec<OwnedFd>)> {
         let mut wait = [PollFd::new(&self.socket, PollFlags::IN)];
         let timeout = Timespec {
             tv_sec: PATIENCE.as_secs().cast_signed(),

@@ -1,0 +1,229 @@
+//! What programs ask about names, and how they change them.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use alloc::{format, vec};
+
+use abi::system::peer::{PeerList, PeerPath, PeerRequest, PeerResolve};
+use abi::system::{self, Attach, Attached, Redirect, Reply, Request};
+use abi::{ChannelId, Errno, FileType, Instant, Nd, Pid};
+use paths::Registrar;
+
+use super::Node;
+use super::requests::{Call, Refused, plainly};
+use crate::interface::{Output, ProgramKey};
+use crate::limits::PREFIXES_PER_PROGRAM;
+use crate::process_manager::names::Asker;
+
+impl Node {
+    /// Attaches, detaches, links and unlinks.
+    pub(super) fn change_names(
+        &mut self,
+        program: ProgramKey,
+        request: &Request,
+    ) -> Result<Reply, Refused> {
+        let reply = match request {
+            Request::Attach(attach) => self.attach(program, attach)?,
+            Request::Detach(detach) => self.detach(program, detach.id)?,
+            Request::Link(link) => {
+                self.must_manage(program, "make a symlink in the process manager")?;
+                self.processes
+                    .names
+                    .link(&link.path, &link.target)
+                    .map_err(plainly)?;
+                Reply::Done
+            }
+            Request::Unlink(unlink) => {
+                self.must_manage(program, "remove a name from the process manager")?;
+                self.processes.names.unlink(&unlink.path).map_err(plainly)?;
+                Reply::Done
+            }
+            _ => return Err(plainly(Errno::ENOSYS)),
+        };
+        self.outputs.push_back(Output::NamesChanged);
+        self.tell_watchers();
+        Ok(reply)
+    }
+
+    /// Answers a question about names, or passes it on to the node that is asked: then there is no answer yet.
+    pub(super) fn ask_names(
+        &mut self,
+        now: Instant,
+        call: Call,
+        request: Request,
+    ) -> Result<Option<Reply>, Refused> {
+        let asker = self.pid(call.program);
+        let (nd, question) = match request {
+            Request::Lookup(lookup) => {
+                let nd = self.network.nd_of_name(&lookup.node, &self.config.name)?;
+                return Ok(Some(redirect(nd, Vec::new())));
+            }
+            Request::Resolve(resolve) if resolve.nd.is_local() => {
+                let system::Resolve {
+                    path,
+                    file_type,
+                    no_follow,
+                    ..
+                } = resolve;
+                let asker = Asker {
+                    node: 0,
+                    pid: asker,
+                };
+                let answer = self
+                    .processes
+                    .names
+                    .resolve(asker, &path, file_type, no_follow);
+                return answer.map(Some).map_err(plainly);
+            }
+            Request::Network(network) if network.nd.is_local() => {
+                return self.network_path(&network.path).map(Some);
+            }
+            Request::List(list) if list.nd.is_local() => {
+                return self
+                    .list(&list.path, &list.after)
+                    .map(Some)
+                    .map_err(plainly);
+            }
+            Request::Stat(stat) if stat.nd.is_local() => {
+                return self.stat(&stat.path).map(Some).map_err(plainly);
+            }
+            Request::Resolve(resolve) => {
+                let system::Resolve {
+                    nd,
+                    path,
+                    file_type,
+                    no_follow,
+                } = resolve;
+                (
+                    nd,
+                    PeerRequest::Resolve(PeerResolve {
+                        path,
+                        file_type,
+                        no_follow,
+                        asker,
+                    }),
+                )
+            }
+            Request::Network(network) => (
+                network.nd,
+                PeerRequest::Network(PeerPath { path: network.path }),
+            ),
+            Request::List(list) => (
+                list.nd,
+                PeerRequest::List(PeerList {
+                    path: list.path,
+                    after: list.after,
+                }),
+            ),
+            Request::Stat(stat) => (stat.nd, PeerRequest::Stat(PeerPath { path: stat.path })),
+            _ => return Err(plainly(Errno::ENOSYS)),
+        };
+        self.forward(now, call, nd, &question)?;
+        Ok(None)
+    }
+
+    fn attach(&mut self, program: ProgramKey, attach: &Attach) -> Result<Reply, Refused> {
+        let (pid, prefixes, manages) = {
+            let Some(known) = self.processes.programs.get(program) else {
+                return Err(plainly(Errno::ESRCH));
+            };
+            let manages = self.processes.may_manage(&known.caller);
+            (known.pid.unwrap_or_default(), known.prefixes.len(), manages)
+        };
+        if !manages && attach.file_type != FileType::NAME {
+            return Err((
+                Errno::EPERM,
+                String::from("only root and the owner of the node may attach a prefix"),
+            ));
+        }
+        if prefixes >= PREFIXES_PER_PROGRAM {
+            return Err((
+                Errno::ENOSPC,
+                format!("a program may own {PREFIXES_PER_PROGRAM} prefixes, not more"),
+            ));
+        }
+        let by = if manages {
+            Registrar::Privileged
+        } else {
+            Registrar::Ordinary
+        };
+        let (id, sticky) = self
+            .processes
+            .names
+            .attach(pid, attach, by)
+            .map_err(plainly)?;
+        if let Some(known) = self.processes.programs.get_mut(program).filter(|_| !sticky) {
+            known.prefixes.insert(id);
+        }
+        Ok(Reply::Attached(Attached { id }))
+    }
+
+    fn detach(&mut self, program: ProgramKey, id: u32) -> Result<Reply, Refused> {
+        let owned = self
+            .processes
+            .programs
+            .get_mut(program)
+            .is_some_and(|known| known.prefixes.remove(&id));
+        if !owned {
+            return Err(plainly(Errno::EBADF));
+        }
+        self.processes.names.detach(id);
+        Ok(Reply::Done)
+    }
+
+    /// `lab2/dev/ser1` is lab2's process manager with `dev/ser1` left to ask (P50).
+    pub(super) fn network_path(&self, path: &[u8]) -> Result<Reply, Refused> {
+        let start = path
+            .iter()
+            .position(|&byte| byte != b'/')
+            .unwrap_or(path.len());
+        let path = &path[start..];
+        if path.is_empty() {
+            return Err((
+                Errno::EISDIR,
+                String::from("/net itself is a directory of nodes"),
+            ));
+        }
+        let end = path
+            .iter()
+            .position(|&byte| byte == b'/')
+            .unwrap_or(path.len());
+        let (component, rest) = path.split_at(end);
+        let nd = self.network.nd_of(component, &self.config.name)?;
+        let rest = rest
+            .iter()
+            .position(|&byte| byte != b'/')
+            .map_or(&[][..], |start| &rest[start..]);
+        Ok(redirect(nd, rest.to_vec()))
+    }
+}
+
+fn redirect(nd: Nd, path: Vec<u8>) -> Reply {
+    Reply::Redirect(Redirect {
+        nd,
+        pid: Pid::PROCESS_MANAGER,
+        channel: ChannelId::PROCESS_MANAGER,
+        path,
+    })
+}
+
+/// A directory listing cut to what fits a packet.
+pub(super) fn cut_listing(
+    entries: impl Iterator<Item = system::Entry>,
+    after: &[u8],
+) -> system::Listing {
+    let mut listing = system::Listing {
+        entries: vec![],
+        more: false,
+    };
+    let mut bytes = 0;
+    for entry in entries.filter(|entry| after.is_empty() || entry.name.as_slice() > after) {
+        bytes += entry.name.len() + 16;
+        if bytes > crate::limits::LISTING_BYTES_MAX {
+            listing.more = true;
+            break;
+        }
+        listing.entries.push(entry);
+    }
+    listing
+}
