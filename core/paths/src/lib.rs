@@ -1,7 +1,7 @@
 //! Rules of pathnames: what a path means, who owns it, and how a client finds that out.
 //!
 //! - [`Pathname`] is a normalised path.
-//! - [`PrefixTree`] is a process manager's table of who owns which prefix; [`resolve`] asks it.
+//! - [`PrefixTree`] is a process manager's table of who owns which prefix; [`resolve()`] asks it.
 //! - [`Walk`] is the client's way from a path to the server that opens it.
 //! - [`NodeComponent`] is the first component below `/net`: a node's name and a link policy.
 //!

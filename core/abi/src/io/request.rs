@@ -71,7 +71,7 @@ pub enum Request<'a> {
     Space(Space),
     /// The text of the symbolic link that is open. Body: the text.
     Readlink,
-    /// Facts about the open file itself. Body: [`Info`].
+    /// Facts about the open file itself. Body: [`super::Info`].
     Info,
 }
 
