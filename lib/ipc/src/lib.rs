@@ -16,6 +16,7 @@ mod cipher;
 mod client;
 mod clock;
 mod connection;
+mod deferred;
 mod endpoint;
 mod failure;
 mod fork_guard;

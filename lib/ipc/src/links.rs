@@ -4,7 +4,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use abi::{Errno, Instant, LinkAddress, Result};
-use drivers::{DriverError, PacketDriver, ReceiveBatch};
+use drivers::memory::Room;
+use drivers::{DriverError, MemoryDriver, PacketDriver, ReceiveBatch};
 use rustix::event::epoll;
 use transport::{LinkIndex, Transport};
 
@@ -13,7 +14,9 @@ use crate::system_error::errno;
 
 /// One link: a UDP socket, or the memory shared with one peer.
 pub(crate) struct Link {
-    pub(crate) driver: Arc<dyn PacketDriver>,
+    driver: Arc<dyn PacketDriver>,
+    /// The same driver, if it is one whose packets can be put together in place.
+    memory: Option<Arc<MemoryDriver>>,
     /// Packets that the driver had no room for.
     backlog: Option<Backlog>,
     /// The driver rings by itself when something comes; otherwise it has to be looked at or armed.
@@ -33,6 +36,8 @@ pub(crate) struct Links {
     pub(crate) unarmed: Vec<LinkIndex>,
     /// Links with a backlog.
     blocked: Vec<LinkIndex>,
+    /// Links whose peers have not been woken for what was sent.
+    unrung: Vec<LinkIndex>,
     space: Box<[u8]>,
     batch: ReceiveBatch,
 }
@@ -54,19 +59,43 @@ impl Links {
             links: Vec::new(),
             unarmed: Vec::new(),
             blocked: Vec::new(),
+            unrung: Vec::new(),
             space: vec![0; SPACE].into_boxed_slice(),
             batch: ReceiveBatch::new(),
         }
     }
 
     /// Adds a driver and registers it in `epoll`.
-    pub(crate) fn add(&mut self, epoll: BorrowedFd<'_>, driver: Arc<dyn PacketDriver>) -> Result<LinkIndex> {
+    pub(crate) fn add(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        driver: Arc<dyn PacketDriver>,
+    ) -> Result<LinkIndex> {
+        self.add_link(epoll, driver, None)
+    }
+
+    /// Adds the memory shared with a peer.
+    pub(crate) fn add_memory(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        driver: Arc<MemoryDriver>,
+    ) -> Result<LinkIndex> {
+        let memory = Some(Arc::clone(&driver));
+        self.add_link(epoll, driver, memory)
+    }
+
+    fn add_link(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        driver: Arc<dyn PacketDriver>,
+        memory: Option<Arc<MemoryDriver>>,
+    ) -> Result<LinkIndex> {
         let index = self.links.iter().position(Option::is_none).unwrap_or(self.links.len());
         let link = LinkIndex(u32::try_from(index).map_err(|_| Errno::EAGAIN)?);
         let data = epoll::EventData::new_u64(u64::from(link.0));
         epoll::add(epoll, driver.readable(), data, driver.events(false)).map_err(errno)?;
         let polled = driver.has_data().is_some();
-        let entry = Some(Link { driver, backlog: None, armed: !polled });
+        let entry = Some(Link { driver, memory, backlog: None, armed: !polled });
         if index == self.links.len() {
             self.links.push(entry);
         } else {
@@ -173,45 +202,80 @@ impl Links {
         regions: &mut Regions,
     ) -> Option<LinkIndex> {
         let mut idle = 0;
-        while idle < IDLE_MAX {
-            let link = transport.next_link(now)?;
-            let Some(entry) = self.links.get_mut(link.0 as usize).and_then(Option::as_mut) else {
+        let mut broken = None;
+        while idle < IDLE_MAX && broken.is_none() {
+            let Some(link) = transport.next_link(now) else { break };
+            let usable = self.get(link).is_some_and(|entry| entry.backlog.is_none());
+            if !usable {
                 transport.link_full(now, link);
-                idle += 1;
-                continue;
-            };
-            if entry.backlog.is_some() {
-                transport.link_full(now, link);
-                idle += 1;
-                continue;
             }
-            let Some(transmit) = transport.transmit(now, link, &mut self.space, regions) else {
-                idle += 1;
-                continue;
-            };
-            idle = 0;
-            let bytes = &self.space[..transmit.len];
-            let sent = match entry.driver.send(&transmit.to, bytes, transmit.segment) {
-                Ok(sent) if sent == bytes.len() => continue,
-                Ok(sent) => sent,
-                Err(DriverError::WouldBlock) => 0,
-                Err(_) if entry.driver.properties().reliable => return Some(link),
-                Err(DriverError::Down) => {
-                    transport.link_down(now, link);
-                    continue;
-                }
-                // Lost, as far as the transport is concerned; it will notice.
-                Err(_) => continue,
-            };
-            let rest = bytes[sent..].to_vec();
-            entry.backlog = Some(Backlog { to: transmit.to, segment: transmit.segment, bytes: rest });
-            entry.watch(epoll, link, true);
-            self.blocked.push(link);
-            // Room may have come up already: the next arming looks.
-            self.rang(link);
-            transport.link_full(now, link);
+            let sent = usable.then(|| self.send_next(epoll, now, link, transport, regions));
+            match sent {
+                Some(Sent::Packets) => idle = 0,
+                Some(Sent::Nothing) | None => idle += 1,
+                Some(Sent::Broken) => broken = Some(link),
+            }
         }
-        None
+        // One ring for all packets of a link: the peer does not have to run for each.
+        for link in self.unrung.drain(..) {
+            if let Some(entry) = self.links.get(link.0 as usize).and_then(Option::as_ref) {
+                entry.driver.ring_if_asked();
+            }
+        }
+        broken
+    }
+
+    fn send_next(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        now: Instant,
+        link: LinkIndex,
+        transport: &mut Transport,
+        regions: &mut Regions,
+    ) -> Sent {
+        let Some(entry) = self.links.get_mut(link.0 as usize).and_then(Option::as_mut) else {
+            return Sent::Nothing;
+        };
+        regions.deferred.start(entry.memory.is_some(), &self.space);
+        let transmit = transport.transmit(now, link, &mut self.space, regions);
+        regions.deferred.stop();
+        let Some(transmit) = transmit else { return Sent::Nothing };
+        if self.unrung.last() != Some(&link) {
+            self.unrung.push(link);
+        }
+        let sent = match &entry.memory {
+            Some(memory) if transmit.len <= transmit.segment && regions.deferred.any() => {
+                let space = &self.space[..transmit.len];
+                let fill = &mut |room: Room<'_>| regions.deferred.fill(space, &room);
+                memory.send_in_place(transmit.len, fill).map(|sent| if sent { transmit.len } else { 0 })
+            }
+            _ => {
+                regions.deferred.carry_out(&mut self.space);
+                let bytes = &self.space[..transmit.len];
+                entry.driver.send_quietly(&transmit.to, bytes, transmit.segment)
+            }
+        };
+        let sent = match sent {
+            Ok(sent) if sent == transmit.len => return Sent::Packets,
+            Ok(sent) => sent,
+            Err(DriverError::WouldBlock) => 0,
+            Err(_) if entry.memory.is_some() => return Sent::Broken,
+            Err(DriverError::Down) => {
+                transport.link_down(now, link);
+                return Sent::Packets;
+            }
+            // Lost, as far as the transport is concerned; it will notice.
+            Err(_) => return Sent::Packets,
+        };
+        regions.deferred.carry_out(&mut self.space);
+        let rest = self.space[sent..transmit.len].to_vec();
+        entry.backlog = Some(Backlog { to: transmit.to, segment: transmit.segment, bytes: rest });
+        entry.watch(epoll, link, true);
+        self.blocked.push(link);
+        // Room may have come up already: the next arming looks.
+        self.rang(link);
+        transport.link_full(now, link);
+        Sent::Packets
     }
 
     /// Tries again to send what a driver had no room for. Returns a link that turned out broken.
@@ -247,6 +311,13 @@ impl Links {
 }
 
 struct Broken;
+
+/// What became of a turn of a link.
+enum Sent {
+    Packets,
+    Nothing,
+    Broken,
+}
 
 impl Link {
     /// True when nothing is left.

@@ -9,6 +9,7 @@ use std::io::{IoSlice, IoSliceMut};
 
 use transport::{Buffer, IncomingKey, Memory, OpKey, SessionKey, TransferKey};
 
+use crate::deferred::Deferred;
 use crate::wait::WaitIndex;
 
 /// Memory of a blocked caller, readable.
@@ -44,7 +45,16 @@ impl Source {
 
     /// Copies from `offset` on; what lies past the end reads as zeros.
     pub(crate) fn load(&self, offset: u64, into: &mut [u8]) {
-        let mut into = into;
+        let mut done = 0;
+        self.pieces(offset, into.len(), |bytes| {
+            into[done..done + bytes.len()].copy_from_slice(bytes);
+            done += bytes.len();
+        });
+    }
+
+    /// Hands out `len` bytes from `offset` on, piece by piece; what lies past the end reads as zeros.
+    pub(crate) fn pieces(&self, offset: u64, len: usize, mut take: impl FnMut(&[u8])) {
+        let mut left = len;
         let mut skip = usize::try_from(offset).unwrap_or(usize::MAX);
         for at in 0..self.count {
             // SAFETY: `lend` promises `count` valid slices at `slices`.
@@ -54,15 +64,18 @@ impl Source {
                 continue;
             };
             skip = 0;
-            let n = rest.len().min(into.len());
-            let (now, later) = into.split_at_mut(n);
-            now.copy_from_slice(&rest[..n]);
-            into = later;
-            if into.is_empty() {
+            let n = rest.len().min(left);
+            take(&rest[..n]);
+            left -= n;
+            if left == 0 {
                 return;
             }
         }
-        into.fill(0);
+        while left > 0 {
+            let n = left.min(ZEROS.len());
+            take(&ZEROS[..n]);
+            left -= n;
+        }
     }
 }
 
@@ -157,6 +170,8 @@ pub(crate) struct Regions {
     sessions: Vec<SessionRegions>,
     transfers: Vec<Transfer>,
     pool: Vec<Vec<u8>>,
+    /// Loads put off until the packet is put together in its place.
+    pub(crate) deferred: Deferred,
     /// Counts calls that moved bytes, so that a waiting thread can tell progress from a stall.
     pub(crate) moved: u64,
 }
@@ -337,7 +352,10 @@ impl Memory for Regions {
             }
             Buffer::Reply(_) | Buffer::Incoming(_) => None,
         };
-        source.unwrap_or(Source::EMPTY).load(offset, into);
+        let source = source.unwrap_or(Source::EMPTY);
+        if !self.deferred.put_off(source, offset, into) {
+            source.load(offset, into);
+        }
     }
 
     fn store(&mut self, to: Buffer, offset: u64, bytes: &[u8]) {
@@ -366,6 +384,8 @@ fn load_kept(bytes: &[u8], offset: u64, into: &mut [u8]) {
     into[n..].fill(0);
 }
 
+/// What memory that is gone reads as.
+static ZEROS: [u8; 1024] = [0; 1024];
 /// Most bytes of one message that are kept before a receiver asks for it. More than any ticket grants.
 const ARRIVED_MAX: usize = 1 << 20;
 /// Buffers kept for reuse; a burst beyond it gives its memory back.

@@ -257,7 +257,7 @@ impl State {
             let mtu = u32::try_from(driver.properties().max_frame).unwrap_or(u32::MAX);
             let mtu = mtu.min(transport::config::MTU_MAX);
             let address = driver.peer_address();
-            let link = self.links.add(epoll, driver)?;
+            let link = self.links.add_memory(epoll, driver)?;
             // A sleeping poller has not armed the new link.
             self.polling.nudge = true;
             params.lanes = vec![LaneParams::reliable(0, link, address, mtu)];
