@@ -1,5 +1,8 @@
 //! The mount against the real kernel and real programs; behind it a world of two nodes in memory.
 
+// A broken expectation is to end the test, also in what the tests share.
+#![allow(clippy::unwrap_used)]
+
 use client::testing::{FileServer, LAB2, Node, World};
 use mount::{Mount, Options};
 use std::fs::{self, OpenOptions};

@@ -1,7 +1,7 @@
 //! `/dev/fuse` and the mount point.
 
 use crate::error::{Error, MountPoint};
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -39,11 +39,25 @@ pub(crate) struct Channel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Request(usize),
+    /// Nothing came for [`IDLE`].
+    Idle,
     /// [`Channel::stop`] was called.
     Stopped,
     /// The mount is gone.
     Unmounted,
 }
+
+enum Waited {
+    Ready,
+    Idle,
+    Stopped,
+}
+
+/// How long a thread waits for work before it asks whether it is still needed.
+const IDLE: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
 
 impl Channel {
     /// Takes over the device of a fresh mount.
@@ -67,11 +81,11 @@ impl Channel {
         loop {
             match rustix::io::read(&self.fuse, &mut *buffer) {
                 Ok(length) => return Received::Request(length),
-                Err(Errno::AGAIN) => {
-                    if !self.wait() {
-                        return Received::Stopped;
-                    }
-                }
+                Err(Errno::AGAIN) => match self.wait() {
+                    Waited::Ready => {}
+                    Waited::Idle => return Received::Idle,
+                    Waited::Stopped => return Received::Stopped,
+                },
                 // ENOENT: the request was withdrawn while it was read.
                 Err(Errno::INTR | Errno::NOENT) => {}
                 Err(_) => return Received::Unmounted,
@@ -79,14 +93,17 @@ impl Channel {
         }
     }
 
-    /// False when stopped.
-    fn wait(&self) -> bool {
+    fn wait(&self) -> Waited {
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; 2];
         loop {
-            match epoll::wait(&self.ready, &mut events, None) {
-                Ok((events, _)) => return !events.iter().any(|event| event.data.u64() == 1),
+            match epoll::wait(&self.ready, &mut events, Some(&IDLE)) {
+                Ok(([], _)) => return Waited::Idle,
+                Ok((events, _)) if events.iter().any(|event| event.data.u64() == 1) => {
+                    return Waited::Stopped;
+                }
+                Ok(_) => return Waited::Ready,
                 Err(Errno::INTR) => {}
-                Err(_) => return false,
+                Err(_) => return Waited::Stopped,
             }
         }
     }

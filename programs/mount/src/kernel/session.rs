@@ -144,6 +144,8 @@ impl<H: Handler> Session<H> {
         let unmounted = loop {
             let length = match self.channel.receive(&mut request) {
                 Received::Request(length) => length,
+                Received::Idle if self.may_leave() => return,
+                Received::Idle => continue,
                 Received::Stopped => break false,
                 Received::Unmounted => break true,
             };
@@ -344,6 +346,18 @@ impl<H: Handler> Session<H> {
         true
     }
 
+    /// After a time without work: whether this thread ends, because others listen too.
+    fn may_leave(&self) -> bool {
+        let mut pool = self.pool();
+        if pool.listening <= MIN_LISTENING {
+            return false;
+        }
+        pool.listening -= 1;
+        pool.threads -= 1;
+        self.ended.notify_all();
+        true
+    }
+
     fn pool(&self) -> MutexGuard<'_, Pool<H::Token>> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -362,8 +376,11 @@ const REQUEST_BYTES: usize = MAX_TRANSFER + 4096;
 const STACK_BYTES: usize = 256 << 10;
 /// Threads at most; each can hold one blocked read of a device.
 const MAX_THREADS: usize = 512;
-/// Threads that listen at most when there is nothing to do; the others end.
-const MAX_LISTENING: usize = 4;
+/// Threads that listen at most when there is nothing to do; the others end. Making a thread anew costs more than
+/// a request, above all the first touch of its buffers, so a burst finds those of the last one.
+const MAX_LISTENING: usize = 32;
+/// Threads that stay however long there is nothing to do.
+const MIN_LISTENING: usize = 2;
 /// Requests that wait for a thread when all are at work; more are refused with EAGAIN.
 const MAX_BACKLOG: usize = 1024;
 /// Readahead requests in flight: 16 MiB at the largest size.
