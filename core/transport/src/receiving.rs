@@ -5,7 +5,7 @@ use abi::time::{Duration, Instant};
 
 use crate::config::Role;
 use crate::event::{Cause, Memory};
-use crate::frame::{Ack, Data, FIRST, Frame, LAST, QUIET, REPLY};
+use crate::frame::{Ack, Data, Frame, LAST, QUIET, REPLY};
 use crate::lane::{LaneState, Urgency};
 use crate::packet::{FLAG_ACK_NOW, Header};
 use crate::session::{Events, Session, Violation};
@@ -179,13 +179,14 @@ impl Session {
         } else {
             self.take_request(shell.now, data, shell.memory, shell.events)?;
         }
-        let whole = data.flags & (FIRST | LAST) == FIRST | LAST;
+        // After the last fragment this side usually has something to say soon: the reply to the request, or
+        // the next request. A sender whose window is full asks for an answer by itself.
         Ok(if data.flags & QUIET != 0 {
             Urgency::Never
-        } else if whole {
+        } else if data.flags & LAST != 0 {
             Urgency::Hold
         } else {
-            urgency_of(data.flags & LAST != 0)
+            Urgency::Long
         })
     }
 
