@@ -51,6 +51,8 @@ pub const REPLACED_GRACE: Duration = Duration::from_secs(7);
 pub const UNCONFIRMED_MAX: Duration = Duration::from_secs(5);
 /// Channels with one node at once: one in use, one replaced, and two half made from both sides.
 pub const CHANNELS_PER_PEER: usize = 4;
+/// Earlier lives of another node's machine whose messages are known for replays.
+pub const LIVES_MAX: usize = 8;
 /// How often a node is asked whether it lives while programs have sessions with it.
 pub const PING_EVERY: Duration = Duration::from_secs(1);
 /// Silence after which an unanswered request makes the node try a new handshake beside the old channel.

@@ -496,6 +496,20 @@ fn a_restarted_daemon_is_asked_for_lost_sessions_after_its_programs_had_time_to_
 }
 
 #[test]
+fn a_machine_whose_calendar_went_back_when_it_was_started_anew_is_still_heard() {
+    let mut lab = Lab::new(2);
+    lab.run(Duration::from_secs(1000));
+    lab.calendar = Some(Instant::from_nanos(5));
+    lab.reboot(LAB1);
+    let (client, _) = lab.program(LAB1);
+    let lab2 = nd(&mut lab, client, "lab2");
+    assert!(matches!(
+        lab.ask(client, &resolve(lab2, b"/")),
+        Reply::Resolved(_)
+    ));
+}
+
+#[test]
 fn a_node_speaks_for_its_own_users_as_far_as_it_is_trusted() {
     let mut lab = Lab::new(2);
     let only = MayAssert::Only(vec![Range {

@@ -14,9 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::crypto::NodeCrypto;
 use crate::event_loop::{EventLoop, Parts};
-use crate::{
-    StartError, clock, directories, key_file, links, program_socket, signals, trust_store,
-};
+use crate::{StartError, clock, directories, key_file, links, program_socket, trust_store};
 
 const LOCK_NAME: &str = "node.lock";
 /// Written to the stop descriptor: say goodbye and stop.
@@ -24,7 +22,7 @@ const STOP: u64 = 1;
 /// Written to the stop descriptor: stop without a word.
 pub(crate) const KILL: u64 = 1 << 32;
 
-/// How a node shall be. Nothing happens before [`Builder::start`] or [`Builder::run`].
+/// How a node shall be. Nothing happens before [`Builder::start`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     name: String,
@@ -108,27 +106,6 @@ impl Builder {
         })
     }
 
-    /// Runs the node here until it is told to stop: by SIGINT, SIGTERM, or `slashnet down`. Call it before other
-    /// threads are started, so that they leave these signals to it.
-    ///
-    /// # Errors
-    /// [`StartError`]. Once the node runs, there is none.
-    pub fn run(self) -> Result<(), StartError> {
-        let stop = signals::stop_descriptor()
-            .map_err(|error| StartError::new(format!("cannot wait for signals: {error}")))?;
-        let prepared = self.prepare(stop)?;
-        tracing::info!(
-            "{} is up in {}",
-            prepared.name,
-            prepared.directory.display()
-        );
-        for link in &prepared.links {
-            tracing::info!("link {}: {}", link.name, link.address);
-        }
-        prepared.event_loop.run();
-        Ok(())
-    }
-
     fn prepare(self, stop: OwnedFd) -> Result<Prepared, StartError> {
         let name = NodeName::parse(&self.name).map_err(|_| {
             let text = format!(
@@ -205,6 +182,14 @@ impl Host {
     #[must_use]
     pub fn links(&self) -> &[LinkConfig] {
         &self.links
+    }
+
+    /// Whether the node still runs; it stops by itself when its owner asks it to by `Request::Shutdown`.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Stops the node and waits until it has said goodbye, at most about 200 ms.

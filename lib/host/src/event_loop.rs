@@ -196,10 +196,8 @@ impl EventLoop {
     }
 
     fn stop(&mut self) {
-        // From a signal this is a record of 128 bytes, which begins with the signal's small number.
-        let mut record = [0; 128];
-        let _ = rustix::io::read(&self.stop, &mut record);
-        let word = record.first_chunk().copied().unwrap_or_default();
+        let mut word = [0; 8];
+        let _ = rustix::io::read(&self.stop, &mut word);
         #[expect(
             clippy::host_endian_bytes,
             reason = "the kernel gives an eventfd's number in host order"
@@ -228,6 +226,9 @@ impl EventLoop {
                     }
                 }
                 Ok(None) => return,
+                Err(rustix::io::Errno::ACCESS) => {
+                    tracing::warn!("a program in another pid namespace is turned away");
+                }
                 Err(error) => {
                     tracing::warn!("cannot take a program's connection: {error}");
                     self.listen(EventFlags::empty());

@@ -1,8 +1,7 @@
 //! Gives a pure node what it needs of the machine: sockets, time, keys, and a place for what it must not forget.
 //!
-//! [`Builder::start`] runs a node in a thread of this process (for tests and for programs that bring their own node);
-//! [`Builder::run`] runs it in the foreground, as `slashnet node` does. One thread, one epoll loop; nothing in it
-//! waits for anybody.
+//! [`Builder::start`] runs a node in a thread of this process: `slashnet node` does, tests do, and a program that brings
+//! its own node can. One thread, one epoll loop; nothing in it waits for anybody.
 //!
 //! In the node's directory are `node.sock`, which programs connect to, and `node.lock`, which keeps a second node out.
 //! In its state directory (mode 0700) are `node.key`, the private key, and `trust.toml`, the trusted nodes.
@@ -17,7 +16,6 @@ mod key_file;
 mod links;
 mod node_page;
 mod program_socket;
-mod signals;
 mod trust_store;
 
 pub use builder::{Builder, Host};

@@ -75,16 +75,19 @@ impl ProgramSocket {
             ) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let credentials = rustix::net::sockopt::socket_peercred(&socket)?;
+        let Some(credentials) = peer_credentials(&socket) else {
+            return Err(rustix::io::Errno::ACCESS);
+        };
         let pid = credentials.pid;
         let process = peer_process(&socket).or_else(|| {
+            let pid = rustix::process::Pid::from_raw(pid)?;
             rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
         });
         let caller = Caller {
-            pid: Pid(pid.as_raw_nonzero().get().cast_unsigned()),
-            started: started(pid.as_raw_nonzero().get()),
-            uid: Uid(credentials.uid.as_raw()),
-            gid: Gid(credentials.gid.as_raw()),
+            pid: Pid(pid.cast_unsigned()),
+            started: started(pid),
+            uid: Uid(credentials.uid),
+            gid: Gid(credentials.gid),
             groups: peer_groups(&socket),
         };
         Ok(Some((
@@ -175,6 +178,28 @@ impl ProgramSocket {
             Err(_) => Err(()),
         }
     }
+}
+
+/// Who is at the other end. `None` for a process that this machine's process table does not show, as one in another
+/// pid namespace: it could not be told from others.
+fn peer_credentials(socket: &OwnedFd) -> Option<libc::ucred> {
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes to the place given.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut len,
+        )
+    };
+    (outcome == 0 && credentials.pid > 0).then_some(credentials)
 }
 
 /// A descriptor of the process at the other end, free of the race that its number may have been used again.

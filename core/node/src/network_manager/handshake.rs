@@ -16,8 +16,8 @@ use super::peer::{Attempt, Channel, Standing};
 use super::{NetworkEvent, NetworkManager, lanes, wire};
 use crate::crypto::{HandshakeKeys, Pattern, PublicKey, Secret};
 use crate::limits::{
-    CHANNELS_PER_PEER, HANDSHAKE_RETRY, HANDSHAKE_WAIT, PEER_MESSAGE_MAX, RECONNECT_MAX,
-    RECONNECT_MIN, REPLACED_GRACE, UNCONFIRMED_MAX,
+    HANDSHAKE_RETRY, HANDSHAKE_WAIT, PEER_MESSAGE_MAX, RECONNECT_MAX, RECONNECT_MIN,
+    REPLACED_GRACE, UNCONFIRMED_MAX,
 };
 
 /// Operations that may be outstanding in one direction of a channel.
@@ -224,10 +224,9 @@ impl NetworkManager {
         let Some(peer) = self.peers.get_mut(&number) else {
             return;
         };
-        if theirs.timestamp <= peer.last_timestamp || theirs.version != VERSION {
+        if theirs.version != VERSION || !peer.greets(theirs.boot, theirs.timestamp) {
             return;
         }
-        peer.last_timestamp = theirs.timestamp;
         let secret = peer.record.secret.clone().unwrap_or(Secret::ZERO);
         let (asking, answering) = (self.random_session(), self.random_session());
         let Ok(payload) = self.greeting(asking, answering).to_bytes() else {
@@ -330,9 +329,8 @@ impl NetworkManager {
             return None;
         };
         let peer = self.peers.get_mut(&number)?;
-        if peer.channels.len() >= CHANNELS_PER_PEER {
-            let oldest = peer.channels.remove(0);
-            for session in [oldest.asking, oldest.answering] {
+        if let Some(surplus) = peer.surplus_channel() {
+            for session in [surplus.asking, surplus.answering] {
                 self.by_session.remove(&session);
                 self.transport.close(now, session, 0);
             }

@@ -1,7 +1,7 @@
 //! What a node knows of another one while it runs.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -11,7 +11,7 @@ use transport::{OpKey, SessionKey};
 use super::Tag;
 use super::trust::TrustRecord;
 use crate::crypto::{Initiator, Secret};
-use crate::limits::{ADDRESSES_MAX, RECONNECT_MIN, REJECT_AFTER};
+use crate::limits::{ADDRESSES_MAX, CHANNELS_PER_PEER, LIVES_MAX, RECONNECT_MIN, REJECT_AFTER};
 
 /// An authenticated channel to another node: one session in which we ask and one in which we answer.
 #[derive(Debug)]
@@ -79,8 +79,9 @@ pub(crate) struct Peer {
     pub(crate) channels: Vec<Channel>,
     pub(crate) attempt: Option<Attempt>,
     pub(crate) questions: BTreeMap<Tag, Question>,
-    /// Of the newest first message taken from it: older ones are replays.
-    pub(crate) last_timestamp: u64,
+    /// The last lives of its machine and the newest first message taken in each: older ones are replays. A machine
+    /// whose calendar went back when it was started anew is still heard.
+    greeted: VecDeque<(u64, u64)>,
     pub(crate) heard: Option<Instant>,
     pub(crate) known: Option<(Incarnation, u64)>,
     pub(crate) standing: Standing,
@@ -97,7 +98,7 @@ impl Peer {
             channels: Vec::new(),
             attempt: None,
             questions: BTreeMap::new(),
-            last_timestamp: 0,
+            greeted: VecDeque::new(),
             heard: None,
             known: None,
             standing: Standing::Idle,
@@ -106,6 +107,33 @@ impl Peer {
             next_ping: None,
             round_trip: None,
         }
+    }
+
+    /// Whether a first message is new, and not a recording.
+    pub(crate) fn greets(&mut self, boot: u64, timestamp: u64) -> bool {
+        if let Some((_, newest)) = self.greeted.iter_mut().find(|(known, _)| *known == boot) {
+            let new = timestamp > *newest;
+            *newest = timestamp.max(*newest);
+            return new;
+        }
+        if self.greeted.len() >= LIVES_MAX {
+            self.greeted.pop_front();
+        }
+        self.greeted.push_back((boot, timestamp));
+        true
+    }
+
+    /// Makes room for one more channel: half made ones go first, then replaced ones, the one in use never.
+    pub(crate) fn surplus_channel(&mut self) -> Option<Channel> {
+        if self.channels.len() < CHANNELS_PER_PEER {
+            return None;
+        }
+        let half_made = self.channels.iter().position(|channel| !channel.confirmed);
+        let replaced = self
+            .channels
+            .iter()
+            .position(|channel| channel.closes.is_some());
+        Some(self.channels.remove(half_made.or(replaced).unwrap_or(0)))
     }
 
     /// The channel to ask over: the newest one that is confirmed and not too old.

@@ -12,8 +12,10 @@ use abi::{Errno, Instant};
 use super::Node;
 use super::name_requests::cut_listing;
 use super::requests::{Call, Refused};
+use crate::interface::ProgramKey;
 use crate::limits::TABLE_BYTES_MAX;
 use crate::process_manager::names::{self, DIRECTORY_MODE};
+use crate::process_manager::sessions::Session;
 
 impl Node {
     /// Lists a directory of this node: the prefix tree's, or `/net` (P52).
@@ -88,7 +90,12 @@ impl Node {
                 Rows::Links,
                 |_| 128,
             ),
-            QueryKind::Sessions => page(self.session_rows(now), from, Rows::Sessions, |_| 128),
+            QueryKind::Sessions => page(
+                self.session_rows(now, call.program),
+                from,
+                Rows::Sessions,
+                |_| 128,
+            ),
             QueryKind::Processes => page(self.process_rows(now), from, Rows::Processes, |row| {
                 64 + row.name.len()
             }),
@@ -98,8 +105,16 @@ impl Node {
         Ok(())
     }
 
-    fn session_rows(&self, now: Instant) -> Vec<SessionRow> {
-        let row = |session: &crate::process_manager::sessions::Session| SessionRow {
+    /// All sessions for who manages the node, those of the same user for others: a session's number is all that a
+    /// restarted node has to know its owner by.
+    fn session_rows(&self, now: Instant, asker: ProgramKey) -> Vec<SessionRow> {
+        let caller = |key| self.processes.programs.get(key).map(|known| &known.caller);
+        let asker = caller(asker);
+        let all = asker.is_some_and(|asker| self.processes.may_manage(asker));
+        let visible = |session: &&Session| {
+            all || caller(session.program).map(|owner| owner.uid) == asker.map(|asker| asker.uid)
+        };
+        let row = |session: &Session| SessionRow {
             local: session.local,
             peer: session.peer,
             role: session.role,
@@ -115,7 +130,12 @@ impl Node {
             age: now.saturating_since(session.since),
             lanes: session.lanes,
         };
-        self.processes.sessions.iter().map(row).collect()
+        self.processes
+            .sessions
+            .iter()
+            .filter(visible)
+            .map(row)
+            .collect()
     }
 
     fn process_rows(&self, now: Instant) -> Vec<ProcessRow> {

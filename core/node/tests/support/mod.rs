@@ -46,6 +46,8 @@ pub struct Lab {
     sent: u64,
     serial: u32,
     runs: u64,
+    /// What nodes started from now on take for the date, if not the time of the lab.
+    pub calendar: Option<Instant>,
 }
 
 struct Place {
@@ -120,6 +122,7 @@ impl Lab {
             sent: 0,
             serial: 0,
             runs: 0,
+            calendar: None,
         }
     }
 
@@ -151,7 +154,8 @@ impl Lab {
             trust: place.trust.clone(),
             seed: self.runs * 7919,
         };
-        let crypto = Box::new(Toy::new(at as u8, self.runs, self.now));
+        let calendar = self.calendar.unwrap_or(self.now);
+        let crypto = Box::new(Toy::new(at as u8, self.runs, calendar));
         place.node = Some(Node::new(self.now, config, crypto));
         self.drain(at);
     }
