@@ -15,9 +15,9 @@ const CUBE: f64 = 0.4;
 /// A batch lasts about this long at the pacing rate, so that others do not wait long behind it.
 const BATCH_TIME: Duration = Duration::from_micros(200);
 /// Bytes a late sender may catch up at once; a shell's timers are about this late.
-const BURST_TIME: Duration = Duration::from_micros(500);
-const BURST_MIN: u64 = 64 << 10;
-const BURST_MAX: u64 = 1 << 20;
+const BURST_TIME: Duration = Duration::from_millis(1);
+const BURST_MIN: u64 = 128 << 10;
+const BURST_MAX: u64 = 2 << 20;
 
 /// Congestion control and pacing of one lane.
 #[derive(Clone, Debug)]

@@ -4,4 +4,5 @@ mod failures;
 mod lanes;
 mod messages;
 mod pair;
+mod properties;
 mod recovery;
