@@ -67,7 +67,9 @@ struct Prefix {
 
 impl NodeState {
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory: Some(directory), ..Self::default() }
+        // The first conversation is begun by whoever makes the endpoint. A helper that began another one beside it would
+        // register the program twice, and the end of one would be taken for the program's.
+        Self { directory: Some(directory), retry_at: Instant::MAX, ..Self::default() }
     }
 
     /// Whether there is a daemon that does not answer at present.
