@@ -23,11 +23,12 @@ const PROGRAM_PATIENCE: Duration = Duration::from_secs(30);
 /// Lines of each log that a failure shows.
 const LOG_LINES: usize = 40;
 
-/// One of the two nodes.
+/// One of the two nodes, or the one that stays a stranger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Node {
     Lab1,
     Lab2,
+    Stranger,
 }
 
 impl Node {
@@ -38,6 +39,7 @@ impl Node {
         match self {
             Self::Lab1 => "lab1",
             Self::Lab2 => "lab2",
+            Self::Stranger => "stranger",
         }
     }
 
@@ -45,6 +47,7 @@ impl Node {
         match self {
             Self::Lab1 => 1,
             Self::Lab2 => 2,
+            Self::Stranger => 3,
         }
     }
 }

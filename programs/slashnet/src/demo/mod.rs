@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use crate::command::GlobalOptions;
 use crate::failure::{During, Failure, Outcome};
+use crate::logging;
 use echo::EchoDevice;
 use lab::{Lab, Node};
 use report::Report;
@@ -31,7 +32,8 @@ pub(crate) struct DemoOptions {
 }
 
 /// Runs all chapters; true to its exit status.
-pub(crate) fn run(_global: &GlobalOptions, options: &DemoOptions) -> Outcome {
+pub(crate) fn run(global: &GlobalOptions, options: &DemoOptions) -> Outcome {
+    logging::begin(global.log.as_deref(), "error")?;
     let report = Report::new();
     let lab = Lab::build(options.keep.as_deref())?;
     let told = tell(&lab, &report);
@@ -79,11 +81,7 @@ fn prepare(lab: &Lab, report: &Report, device: &EchoDevice) -> Outcome {
     let code = verb(lab, Node::Lab1, &["invite".as_ref()])?;
     verb(lab, Node::Lab2, &["join".as_ref(), code.trim().as_ref()])?;
     report.ok("trust", "lab1 invited, lab2 joined with the one-time code");
-    let again = verb(lab, Node::Lab2, &["join".as_ref(), code.trim().as_ref()]);
-    if again.is_ok() {
-        return Err(Failure::new("join", "the one-time code was good twice"));
-    }
-    report.ok("trust.once", "the code is refused the second time");
+    refuse_stranger(lab, report, code.trim())?;
 
     let srv = lab.file("srv");
     // Root of lab1 is nobody at lab2, and still may write here when root runs the demo. The directory
@@ -109,6 +107,19 @@ fn prepare(lab: &Lab, report: &Report, device: &EchoDevice) -> Outcome {
         device.path().display()
     );
     report.ok("managers", text);
+    Ok(())
+}
+
+/// A third node that got hold of the used code is told so, and is trusted by nobody.
+fn refuse_stranger(lab: &Lab, report: &Report, code: &str) -> Outcome {
+    start_node(lab, Node::Stranger)?;
+    let joined = verb(lab, Node::Stranger, &["join".as_ref(), code.as_ref()]);
+    let known = verb(lab, Node::Lab1, &["nodes".as_ref()])?;
+    lab.stop(&node_title(Node::Stranger));
+    if joined.is_ok() || known.contains(Node::Stranger.name()) {
+        return Err(Failure::new("join", "the one-time code was good twice"));
+    }
+    report.ok("trust.once", "a third node with the used code is refused");
     Ok(())
 }
 

@@ -8,10 +8,11 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::command::{GlobalOptions, PeerOptions};
 use crate::failure::{During, Failure, Outcome};
-use crate::{daemon, directory, supervised};
+use crate::{daemon, directory, logging, supervised};
 
 /// Answers messages at a path, or datagrams at an address, until it is killed.
 pub(crate) fn run(global: &GlobalOptions, options: &PeerOptions) -> Outcome {
+    logging::begin(global.log.as_deref(), "warn")?;
     if let Some(cpu) = options.cpu {
         pin_to(cpu)?;
     }

@@ -93,7 +93,7 @@ fn connect(endpoint: &Endpoint, node: Node) -> Outcome<Connection> {
     let name = node.name();
     let nd = match node {
         Node::Lab1 => Nd::LOCAL,
-        Node::Lab2 => daemon::lookup(endpoint, name)?,
+        Node::Lab2 | Node::Stranger => daemon::lookup(endpoint, name)?,
     };
     let path = PATH.as_bytes().to_vec();
     let question = Resolve {
@@ -102,15 +102,15 @@ fn connect(endpoint: &Endpoint, node: Node) -> Outcome<Connection> {
         file_type: FileType::ANY,
         no_follow: false,
     };
-    let answer = daemon::ask(endpoint, PATH, &Request::Resolve(question))?;
+    let what = format!("{PATH} on {name}");
+    let answer = daemon::ask(endpoint, &what, &Request::Resolve(question))?;
     let Reply::Resolved(resolved) = answer else {
         return Err(daemon::unexpected(PATH));
     };
     let Some(server) = resolved.candidates.first() else {
-        return Err(Failure::new(PATH, abi::Errno::ENOENT));
+        return Err(Failure::new(what, "nobody serves it"));
     };
-    Connection::attach(endpoint, server.nd, server.pid, server.chid)
-        .during(format!("{PATH} on {name}"))
+    Connection::attach(endpoint, server.nd, server.pid, server.chid).during(what)
 }
 
 fn turn(mut trip: impl FnMut(&mut [u8; BYTES]) -> Outcome) -> Outcome<Duration> {
