@@ -1,6 +1,9 @@
 //! Frames: what a packet's body is made of.
 
 mod encoding;
+mod fragment;
+
+pub use fragment::{FRAGMENT_HEAD_MAX, lone_fragment};
 
 use crate::event::Meta;
 

@@ -20,6 +20,7 @@ mod deferred;
 mod endpoint;
 mod failure;
 mod fork_guard;
+mod in_place;
 mod interrupt;
 mod introduce;
 mod links;

@@ -9,6 +9,7 @@ use drivers::{DriverError, MemoryDriver, PacketDriver, ReceiveBatch};
 use rustix::event::epoll;
 use transport::{LinkIndex, Transport};
 
+use crate::in_place::{self, Arriving};
 use crate::regions::Regions;
 use crate::system_error::errno;
 
@@ -176,11 +177,25 @@ impl Links {
         let Some(entry) = self.links.get(link.0 as usize).and_then(Option::as_ref) else {
             return Arrival::Nothing;
         };
+        if let Some(memory) = &entry.memory {
+            let from = memory.peer_address();
+            let taken = memory.receive_in_place(&mut |packet| {
+                let (bytes, is_head) = in_place::look(&packet, &mut self.space);
+                let base = bytes.as_ptr().addr();
+                let mut arriving = Arriving { regions, packet, base, is_head };
+                transport.receive(now, link, &from, bytes, &mut arriving);
+                true
+            });
+            return match taken {
+                Ok(0) => Arrival::Nothing,
+                Ok(_) => Arrival::Packets,
+                // Final: the peer broke the rules.
+                Err(_) => Arrival::Broken,
+            };
+        }
         match entry.driver.receive(&mut self.batch) {
-            Ok(0) | Err(DriverError::WouldBlock) => return Arrival::Nothing,
+            Ok(0) => return Arrival::Nothing,
             Ok(_) => {}
-            // Final on such a driver: the peer broke the rules.
-            Err(_) if entry.driver.properties().reliable => return Arrival::Broken,
             // Reports about packets sent earlier; the lanes notice by themselves.
             Err(_) => return Arrival::Nothing,
         }

@@ -91,23 +91,23 @@ impl Target {
         Self { slices: slices.as_mut_ptr().cast(), count: slices.len() }
     }
 
-    /// Writes at `offset`; what would lie past the end is dropped.
-    pub(crate) fn store(&self, offset: u64, bytes: &[u8]) {
-        let mut bytes = bytes;
+    /// Hands out room for `len` bytes from `offset` on, piece by piece, as far as there is any.
+    fn pieces(&self, offset: u64, len: usize, mut fill: impl FnMut(&mut [u8])) {
+        let mut left = len;
         let mut skip = usize::try_from(offset).unwrap_or(usize::MAX);
         for at in 0..self.count {
             // SAFETY: `lend` promises `count` valid slices at `slices` that nobody else touches.
             let slice: &mut [u8] = unsafe { &mut *self.slices.add(at) };
-            let len = slice.len();
+            let room = slice.len();
             let Some(rest) = slice.get_mut(skip..) else {
-                skip -= len;
+                skip -= room;
                 continue;
             };
             skip = 0;
-            let n = rest.len().min(bytes.len());
-            rest[..n].copy_from_slice(&bytes[..n]);
-            bytes = &bytes[n..];
-            if bytes.is_empty() {
+            let n = rest.len().min(left);
+            fill(&mut rest[..n]);
+            left -= n;
+            if left == 0 {
                 return;
             }
         }
@@ -302,14 +302,12 @@ impl Regions {
         served
     }
 
-    fn store_arrived(&mut self, key: IncomingKey, offset: u64, bytes: &[u8]) {
-        let Some(end) = usize::try_from(offset).ok().and_then(|at| at.checked_add(bytes.len())) else {
-            return;
-        };
-        if end > ARRIVED_MAX {
-            return;
-        }
-        let spare = if self.claim(key).arrived.capacity() == 0 { self.pool.pop() } else { None };
+    /// Room for what comes unasked; nothing if it is more than anybody grants.
+    fn room_arrived(&mut self, key: IncomingKey, offset: u64, len: usize) -> Option<&mut [u8]> {
+        let start = usize::try_from(offset).ok()?;
+        let end = start.checked_add(len).filter(|end| *end <= ARRIVED_MAX)?;
+        let spare =
+            if self.claim(key).arrived.capacity() == 0 { self.pool.pop() } else { None };
         let served = self.claim(key);
         if let Some(buffer) = spare {
             served.arrived = buffer;
@@ -317,7 +315,31 @@ impl Regions {
         if served.arrived.len() < end {
             served.arrived.resize(end, 0);
         }
-        served.arrived[end - bytes.len()..end].copy_from_slice(bytes);
+        Some(&mut served.arrived[start..end])
+    }
+
+    /// Hands out the places where `len` arriving bytes belong, piece by piece, as far as there are any.
+    pub(crate) fn arrive(&mut self, to: Buffer, offset: u64, len: usize, mut fill: impl FnMut(&mut [u8])) {
+        self.moved += 1;
+        match to {
+            Buffer::Reply(key) => {
+                if let Some(op) = self.op(key) {
+                    op.reply.pieces(offset, len, fill);
+                }
+            }
+            Buffer::Incoming(key) => {
+                if let Some(room) = self.room_arrived(key, offset, len) {
+                    fill(room);
+                }
+            }
+            Buffer::Transfer(key) => {
+                let transfer = self.transfers.iter().find(|transfer| transfer.key == key);
+                if let Some(transfer) = transfer {
+                    transfer.target.pieces(offset, len, fill);
+                }
+            }
+            Buffer::Request(_) | Buffer::Outgoing(_) => {}
+        }
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {
@@ -359,21 +381,11 @@ impl Memory for Regions {
     }
 
     fn store(&mut self, to: Buffer, offset: u64, bytes: &[u8]) {
-        self.moved += 1;
-        match to {
-            Buffer::Reply(key) => {
-                if let Some(op) = self.op(key) {
-                    op.reply.store(offset, bytes);
-                }
-            }
-            Buffer::Incoming(key) => self.store_arrived(key, offset, bytes),
-            Buffer::Transfer(key) => {
-                if let Some(transfer) = self.transfers.iter().find(|transfer| transfer.key == key) {
-                    transfer.target.store(offset, bytes);
-                }
-            }
-            Buffer::Request(_) | Buffer::Outgoing(_) => {}
-        }
+        let mut done = 0;
+        self.arrive(to, offset, bytes.len(), |place| {
+            place.copy_from_slice(&bytes[done..done + place.len()]);
+            done += place.len();
+        });
     }
 }
 

@@ -6,10 +6,10 @@ use super::{ACK_WORDS, Ack, Data, FIRST, Frame, Head, OpState, REPLY, WireOp};
 use crate::event::Meta;
 
 const KIND_PADDING: u8 = 0;
-const KIND_DATA: u8 = 1;
-const KIND_DATA64: u8 = 2;
-const KIND_PULLED: u8 = 3;
-const KIND_PUSHED: u8 = 4;
+pub(super) const KIND_DATA: u8 = 1;
+pub(super) const KIND_DATA64: u8 = 2;
+pub(super) const KIND_PULLED: u8 = 3;
+pub(super) const KIND_PUSHED: u8 = 4;
 const KIND_ACK: u8 = 5;
 const KIND_OPSTAT: u8 = 6;
 const KIND_QUERY: u8 = 7;
