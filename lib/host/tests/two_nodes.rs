@@ -502,10 +502,11 @@ fn trust_survives_a_restart_and_ends_when_the_node_is_forgotten() {
 
 /// Two nodes at ports that they find again.
 fn start_both(directory: &Path) -> (Host, Host) {
+    let port = 20_000 + (std::process::id() % 10_000) as u16;
     let start = |name: &str, address: &str| {
         let builder = Builder::new(name)
             .directory(directory.join(name))
-            .port(41_907);
+            .port(port);
         builder.link(address).start().unwrap()
     };
     (start("lab1", "127.0.71.1"), start("lab2", "127.0.71.2"))

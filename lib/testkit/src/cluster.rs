@@ -1,7 +1,7 @@
 //! Several real nodes on this machine, each with its own directory and its own addresses of the loopback.
 //!
 //! ```no_run
-//! use testkit::Cluster;
+//! use slashnet_testkit::Cluster;
 //!
 //! let mut lab = Cluster::start(["lab1", "lab2"]);
 //! let endpoint = lab["lab1"].endpoint();      // a program on lab1
