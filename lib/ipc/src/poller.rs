@@ -11,6 +11,9 @@ use std::thread::Thread;
 
 use abi::{ChannelId, Duration, Instant, Result};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 use transport::LinkIndex;
 
 use crate::clock;
@@ -25,6 +28,9 @@ pub(crate) struct Poller {
     pub(crate) epoll: Arc<OwnedFd>,
     /// Wakes a sleeping thread that has to look again.
     kick: OwnedFd,
+    /// In `epoll`; rings when a sleeper must look at its timers. Set anew only for an earlier time: a timeout
+    /// of each wait would cost more than the wait, and most are never reached.
+    alarm: OwnedFd,
     /// `epoll` itself and `helper_kick`.
     helper_epoll: OwnedFd,
     /// Takes the role back from the sleeping helper.
@@ -36,6 +42,8 @@ pub(crate) struct Polling {
     holder: Holder,
     /// Until when the holder sleeps in epoll; `None` while it is awake.
     sleeping_until: Option<Instant>,
+    /// What the alarm is set to; `None` once it has rung.
+    alarm_at: Option<Instant>,
     /// Parked threads, the newest last.
     followers: Vec<(u64, Thread)>,
     next_follower: u64,
@@ -85,10 +93,15 @@ impl Poller {
         let helper_epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(errno)?;
         let (kick, helper_kick) = (eventfd(0, flags).map_err(errno)?, eventfd(0, flags).map_err(errno)?);
         epoll::add(&epoll, &kick, epoll::EventData::new_u64(KICK), epoll::EventFlags::IN).map_err(errno)?;
+        let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
+            .map_err(errno)?;
+        // Edge-triggered and never read: setting it anew makes it silent.
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &alarm, epoll::EventData::new_u64(ALARM), edge).map_err(errno)?;
         let nested = epoll::EventData::new_u64(0);
         epoll::add(&helper_epoll, &epoll, nested, epoll::EventFlags::IN).map_err(errno)?;
         epoll::add(&helper_epoll, &helper_kick, nested, epoll::EventFlags::IN).map_err(errno)?;
-        Ok(Self { epoll: Arc::new(epoll), kick, helper_epoll, helper_kick })
+        Ok(Self { epoll: Arc::new(epoll), kick, alarm, helper_epoll, helper_kick })
     }
 }
 
@@ -97,6 +110,7 @@ impl Polling {
         Self {
             holder: Holder::Nobody,
             sleeping_until: None,
+            alarm_at: None,
             followers: Vec::new(),
             next_follower: 0,
             released_at: Instant::default(),
@@ -322,9 +336,12 @@ impl Shared {
             until = now;
         }
         state.polling.sleeping_until = (until > now).then_some(until);
+        let timeout = if until > now { None } else { Some(NO_TIME) };
+        if timeout.is_none() {
+            self.set_alarm(&mut state.polling, now, until);
+        }
         drop(state);
 
-        let timeout = timespec(until, now);
         let mut events = [const { EMPTY }; EVENTS];
         let fd = self.poller.epoll.as_fd();
         let mut n = 0;
@@ -360,8 +377,24 @@ impl Shared {
         state
     }
 
+    /// Makes sure that a sleeper wakes up at `until`, or earlier.
+    fn set_alarm(&self, polling: &mut Polling, now: Instant, until: Instant) {
+        if until == Instant::MAX || polling.alarm_at.is_some_and(|at| at > now && at <= until) {
+            return;
+        }
+        polling.alarm_at = Some(until);
+        let nanos = until.as_nanos();
+        let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX);
+        let at = Timespec { tv_sec: seconds, tv_nsec: (nanos % 1_000_000_000).cast_signed() };
+        let time = Itimerspec { it_interval: NO_TIME, it_value: at };
+        if timerfd_settime(&self.poller.alarm, TimerfdTimerFlags::ABSTIME, &time).is_err() {
+            tracing::error!("the alarm of a sleeper cannot be set");
+        }
+    }
+
     fn happened(&self, state: &mut State, now: Instant, data: u64) {
         match data {
+            ALARM => state.polling.alarm_at = None,
             KICK => clear(&self.poller.kick),
             NODE => self.node_readable(state, now),
             link => {
@@ -444,19 +477,12 @@ fn clear(fd: &OwnedFd) {
     let _ = rustix::io::read(fd, &mut [0; 8]);
 }
 
-fn timespec(until: Instant, now: Instant) -> Option<Timespec> {
-    if until == Instant::MAX {
-        return None;
-    }
-    let time = until.saturating_since(now);
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    Some(Timespec { tv_sec: seconds, tv_nsec: time.subsec_nanos().into() })
-}
-
 /// Epoll data of the kick.
 const KICK: u64 = u64::MAX;
 /// Epoll data of the daemon socket.
 pub(crate) const NODE: u64 = u64::MAX - 1;
+/// Epoll data of the alarm.
+const ALARM: u64 = u64::MAX - 2;
 const EMPTY: epoll::Event =
     epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
