@@ -189,7 +189,8 @@ fn net_leads_to_the_network_manager_and_its_answer_to_a_process_manager() {
         &resolved.path[usize::from(first.prefix_len)..],
         b"/lab1/dev/ser1"
     );
-    let rows: [(&[u8], Result<&[u8], Errno>); 6] = [
+    type Row<'a> = (&'a [u8], Result<&'a [u8], Errno>);
+    let rows: [Row<'_>; 6] = [
         (b"lab1", Ok(b"")),
         (b"lab1/", Ok(b"")),
         (b"/lab1//dev/ser1", Ok(b"dev/ser1")),

@@ -8,6 +8,10 @@
 //! lab.get_mut("lab2").kill();                 // as SIGKILL would
 //! lab.get_mut("lab2").restart();
 //! ```
+#![allow(
+    clippy::panic,
+    reason = "everything here is for tests, which fail by panicking"
+)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::Index;
