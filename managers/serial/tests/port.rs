@@ -406,7 +406,10 @@ fn bytes_that_came_before_the_device_disappeared_are_still_read() {
     let mut bench = Bench::new();
     let file = bench.open();
     // The kernel forgets what nobody has taken from the terminal yet; the port says when it has.
-    let arriving = file.start(&Request::Notify(Notify { events: Events::INPUT, arm: true }));
+    let arriving = file.start(&Request::Notify(Notify {
+        events: Events::INPUT,
+        arm: true,
+    }));
     bench.send(b"last words");
     arriving.wait().unwrap();
     bench.unplug();

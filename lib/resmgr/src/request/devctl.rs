@@ -9,11 +9,17 @@ use crate::envelope::Envelope;
 
 /// A client controls the device.
 ///
-/// ```ignore
-/// devctl
-///     .on(CHR_TCGETATTR, |()| self.termios())
-///     .on(CHR_TCSETATTR, |set| self.set_termios(set))
-///     .otherwise(|devctl| posix::devctl::default(file, devctl))
+/// ```
+/// use abi::devctl::{Devctl, class};
+/// use resmgr::{Answer, DevctlRequest, OpenFile, posix};
+///
+/// const LAMP_GET: Devctl<(), u8> = Devctl::from_device(class::PRIVATE, 2, 1);
+///
+/// fn devctl(file: &OpenFile, devctl: DevctlRequest) -> Answer {
+///     devctl
+///         .on(LAMP_GET, |()| Ok(7))
+///         .otherwise(|devctl| posix::devctl::default(file, devctl))
+/// }
 /// ```
 #[doc(alias = "io_devctl_t")]
 #[derive(Debug)]
