@@ -96,13 +96,21 @@ impl PathSpace {
         entry: &DirectoryEntry,
         (plus, read): (bool, Instant),
     ) {
-        let ino = entry.stat.as_ref().map_or(entry.ino, attributes::inode);
+        // The C library takes an entry of number 0 for a deleted one, and the own node's descriptor is 0.
+        let ino = match entry.ino {
+            0 => UNKNOWN_INO,
+            ino => ino,
+        };
+        let ino = entry.stat.as_ref().map_or(ino, attributes::inode);
         let shown = (
             ino,
             attributes::listed_kind(entry.mode),
             entry.name.as_slice(),
         );
-        let Some(stat) = entry.stat.as_ref().filter(|_| plus) else {
+        // A file that is being written has other attributes than the server knows.
+        let known = self.nodes.find(call.node, &entry.name);
+        let settled = known.is_none_or(|known| self.behind.is_settled(known));
+        let Some(stat) = entry.stat.as_ref().filter(|_| plus && settled) else {
             return push(listing, at, shown, plus, None);
         };
         let left = self.fresh.saturating_sub(read.elapsed());
@@ -170,3 +178,6 @@ const DOTS: [&[u8]; 2] = [b".", b".."];
 
 /// Entries kept per open directory; about 200 bytes each.
 const ENTRIES_MAX: usize = 2_000_000;
+
+/// What FUSE itself lists where no number is known.
+const UNKNOWN_INO: u64 = 0xffff_ffff;
