@@ -436,6 +436,11 @@ fn unknown_name() -> Result<NodeName> {
 
 /// What tables call this program.
 fn program_name() -> Vec<u8> {
+    // What the process calls itself, which a program with several tasks sets to the task; else how it was called.
+    if let Ok(mut name) = std::fs::read("/proc/self/comm") {
+        name.truncate(name.trim_ascii_end().len());
+        return name;
+    }
     let name = std::env::args_os().next().unwrap_or_default();
     let name = std::path::Path::new(&name).file_name().unwrap_or_default();
     let mut name = name.as_encoded_bytes().to_vec();
