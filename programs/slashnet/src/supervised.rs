@@ -1,5 +1,6 @@
 //! The side of a supervised child: it says when it is ready and dies with its supervisor.
 
+use std::ffi::CStr;
 use std::io::{self, Write};
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
@@ -20,6 +21,12 @@ pub(crate) fn tie_to(supervisor: i32) -> Outcome {
             "the supervisor ended before this process began",
         ))
     }
+}
+
+/// Names this process for `ps` and `top`, which would all show the program's name otherwise.
+pub(crate) fn call_it(name: &'static CStr) {
+    // A name is a convenience: a kernel without it changes nothing else.
+    let _ = rustix::thread::set_name(name);
 }
 
 /// Tells the supervisor (or the person who started this part alone) that the work is being done.

@@ -51,11 +51,8 @@ fn use_programs(lab: &Lab, report: &Report, point: &Path) -> Outcome {
 
     let nodes = lab.run("ls", &[point.as_os_str()])?;
     let nodes = String::from_utf8_lossy(&nodes.stdout).into_owned();
-    expect(
-        nodes.lines().any(|name| name == "lab2"),
-        "ls",
-        "lab2 is not in the list of nodes",
-    )?;
+    let both = nodes == "lab1\nlab2\n";
+    expect(both, "ls", "the nodes listed are not lab1 and lab2")?;
     let long = lab.run("ls", &["-l".as_ref(), point.join("lab2/dev").as_os_str()])?;
     let long = String::from_utf8_lossy(&long.stdout).into_owned();
     report.show(long.trim_end());

@@ -14,6 +14,7 @@ const UNMOUNTED_LOOK: Duration = Duration::from_millis(500);
 
 /// Mounts until a signal ends it or somebody unmounts.
 pub(crate) fn run(global: &GlobalOptions, options: &MountOptions) -> Outcome {
+    supervised::call_it(c"slashnet-mount");
     logging::begin(global.log.as_deref(), "info")?;
     let signals = Signals::catch().during("signals")?;
     let mut wanted = Options::new(daemon::namespace(global)?, &options.point);

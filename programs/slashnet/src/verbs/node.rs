@@ -1,16 +1,19 @@
 //! `slashnet node`: the node daemon alone.
 
+use std::time::Duration;
+
 use host::Builder;
 
 use crate::command::{GlobalOptions, NodeOptions};
 use crate::failure::{During, Failure, Outcome};
 use crate::machine::Machine;
-use crate::signals::Signals;
+use crate::signals::{Signals, readable};
 use crate::{directory, logging, supervised};
 
 /// Runs the daemon until a signal ends it.
 pub(crate) fn run(global: &GlobalOptions, options: &NodeOptions) -> Outcome {
     let machine = Machine::of_node(global, options)?;
+    supervised::call_it(c"slashnet-node");
     logging::begin(machine.log.as_deref(), "info")?;
     let signals = Signals::catch().during("signals")?;
     let mut builder =
@@ -27,7 +30,14 @@ pub(crate) fn run(global: &GlobalOptions, options: &NodeOptions) -> Outcome {
         tracing::info!("link {}: {}", link.name, link.address);
     }
     supervised::announce_ready()?;
-    let waited = signals.wait().during("signals");
+    while !readable(signals.fd(), ALIVE_LOOK) {
+        if !host.is_running() {
+            return Err(Failure::new(host.name(), "the node ended by itself"));
+        }
+    }
     host.stop();
-    waited
+    Ok(())
 }
+
+/// How soon it is noticed that a node has ended although nobody told it to.
+const ALIVE_LOOK: Duration = Duration::from_secs(2);

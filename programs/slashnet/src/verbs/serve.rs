@@ -10,6 +10,10 @@ use crate::{daemon, directory, logging, supervised};
 
 /// Serves until a signal ends it.
 pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
+    supervised::call_it(match verb {
+        ServeVerb::Serial { .. } => c"slashnet-serial",
+        ServeVerb::Export { .. } => c"slashnet-export",
+    });
     logging::begin(global.log.as_deref(), "info")?;
     let signals = Signals::catch().during("signals")?;
     let endpoint = daemon::endpoint(&directory::of(global.dir.as_deref()))?;

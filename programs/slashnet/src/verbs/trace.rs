@@ -9,7 +9,7 @@ use crate::command::{GlobalOptions, TraceVerb};
 use crate::daemon;
 use crate::failure::{During, Failure, Outcome};
 use crate::notation::printable;
-use crate::table::Table;
+use crate::table::{Cell, Table};
 
 /// Traces what was asked for. An open that fails is traced to where it failed, and then is a
 /// failure.
@@ -37,11 +37,20 @@ pub(crate) fn table(steps: &[TraceStep]) -> Table {
         table.row(vec![
             step.number.into(),
             step.asked.to_string().into(),
-            path_of(step).into(),
+            seen(step),
             printable(step.answer.to_string().as_bytes()).into(),
         ]);
     }
     table
+}
+
+fn seen(step: &TraceStep) -> Cell {
+    let path = path_of(step);
+    if path.is_empty() {
+        Cell::shown_as(path, "(nothing left)")
+    } else {
+        path.into()
+    }
 }
 
 /// The path that was seen in a step.

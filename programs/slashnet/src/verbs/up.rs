@@ -27,6 +27,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &UpOptions) -> Outcome {
     if options.detached {
         rustix::process::setsid().during("--detach")?;
     }
+    supervised::call_it(c"slashnet-up");
     logging::begin(machine.log.as_deref(), "info")?;
     make_directory(&dir, 0o755)?;
     let _alone = Alone::in_directory(&dir)?;
