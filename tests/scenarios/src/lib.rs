@@ -1,1 +1,28 @@
-//! stories on real nodes
+//! What the stories on real nodes share: other processes, a bad wire, and bounded waiting.
+//!
+//! Everything here panics when it fails: it is for tests.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
+
+pub mod actor;
+pub mod attacker;
+pub mod relay;
+
+use std::time::{Duration, Instant};
+
+/// Far more than anything here takes on a busy machine; only a broken test waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `done`, which looks at a condition that another thread or process is about to make true.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "did not happen: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The end of [`PATIENCE`] from now on.
+#[must_use]
+pub fn soon() -> Option<Instant> {
+    Some(Instant::now() + PATIENCE)
+}
