@@ -4,8 +4,8 @@ use abi::flags::mode;
 use abi::io::{SpaceFlags, Whence};
 use abi::{Errno, OpenFlags, Result};
 use client::File;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::attributes;
 use crate::kernel::{Answer, MAX_TRANSFER, reply};
@@ -16,12 +16,21 @@ pub(crate) struct OpenFile {
     file: File,
     /// What the server was last told about `O_NONBLOCK`: a program may change it while the file is open.
     nonblocking: Mutex<bool>,
+    /// Where the last write ended, to know a program that streams.
+    end: AtomicU64,
+    /// What became of writes that the program did not wait for.
+    failure: Mutex<Option<Errno>>,
 }
 
 impl OpenFile {
     fn new(file: File) -> Self {
         let nonblocking = Mutex::new(file.flags().contains(OpenFlags::NONBLOCK));
-        Self { file, nonblocking }
+        Self {
+            file,
+            nonblocking,
+            end: AtomicU64::new(u64::MAX),
+            failure: Mutex::new(None),
+        }
     }
 
     pub(crate) const fn file(&self) -> &File {
@@ -44,6 +53,41 @@ impl OpenFile {
         } else {
             0
         }
+    }
+
+    /// Whether a write of these bytes goes on where the last one ended, so that the program need not wait for it. The
+    /// first one, small ones and those that must be durable tell their errors at once.
+    fn is_streaming(&self, offset: u64, length: usize) -> bool {
+        let waits = OpenFlags::APPEND | OpenFlags::SYNC | OpenFlags::DSYNC;
+        let goes_on = self.end.swap(offset + length as u64, Ordering::SeqCst) == offset;
+        goes_on
+            && length >= STREAMED_MIN
+            && !self.file.opened().direct
+            && !self.is_device()
+            && !self.file.flags().intersects(waits)
+    }
+
+    /// Writes all of it: nobody is there any more to write the rest.
+    fn write_all(&self, offset: u64, data: &[u8]) -> Result {
+        let mut done = 0;
+        while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
+            match self.file.write_at(offset + done as u64, rest)? {
+                0 => return Err(Errno::EIO),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of a write that was not waited for, once.
+    fn settled(&self) -> Result {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.take().map_or(Ok(()), Err)
+    }
+
+    fn fail(&self, errno: Errno) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(errno);
     }
 
     /// Where the server is to read or write.
@@ -132,10 +176,24 @@ impl PathSpace {
         open: (u64, u32),
         offset: u64,
         data: &[u8],
+        early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
         let (handle, flags) = open;
         let open = self.files.get(handle).ok_or(Errno::EBADF)?;
         open.follow(flags)?;
+        open.settled()?;
+        if !self.fresh.is_zero() && open.is_streaming(offset, data.len()) {
+            let range = offset..offset + data.len() as u64;
+            let _on_its_way = self.behind.begin(call.node, range, call.interrupt)?;
+            early(reply::written(
+                u32::try_from(data.len()).unwrap_or(u32::MAX),
+            ));
+            if let Err(errno) = open.write_all(offset, data) {
+                open.fail(errno);
+            }
+            return Ok(Answer::Empty);
+        }
+        self.behind.settle(call.node, call.interrupt)?;
         let count = match open.offset(offset) {
             Some(offset) => open.file.write_at_with(offset, data, &call.options())?,
             None => open.file.write_with(data, &call.options())?,
@@ -143,12 +201,16 @@ impl PathSpace {
         Ok(reply::written(u32::try_from(count).unwrap_or(u32::MAX)))
     }
 
+    /// A program closes the file: every write has reached the server by now.
+    pub(crate) fn flush(&self, handle: u64) -> Result<Answer> {
+        self.files.get(handle).ok_or(Errno::EBADF)?.settled()?;
+        Ok(Answer::Empty)
+    }
+
     pub(crate) fn sync(&self, handle: u64, data_only: bool) -> Result<Answer> {
-        self.files
-            .get(handle)
-            .ok_or(Errno::EBADF)?
-            .file
-            .sync(data_only)?;
+        let open = self.files.get(handle).ok_or(Errno::EBADF)?;
+        open.settled()?;
+        open.file.sync(data_only)?;
         Ok(Answer::Empty)
     }
 
@@ -214,6 +276,9 @@ const O_NONBLOCK: u32 = libc::O_NONBLOCK.cast_unsigned();
 const O_DSYNC: u32 = libc::O_DSYNC.cast_unsigned();
 const O_SYNC: u32 = libc::O_SYNC.cast_unsigned();
 const O_NOFOLLOW: u32 = libc::O_NOFOLLOW.cast_unsigned();
+
+/// Bytes from which on a write is worth not being waited for.
+const STREAMED_MIN: usize = 64 << 10;
 
 const FALLOC_KEEP_SIZE: u32 = 1;
 const FALLOC_PUNCH_HOLE: u32 = 2;

@@ -5,6 +5,7 @@
 //! directories are cached, and no answer is believed for longer than [`Options::fresh`].
 
 mod attributes;
+mod behind;
 mod directories;
 mod error;
 mod files;

@@ -12,6 +12,9 @@ use crate::path_space::{Call, PathSpace};
 impl PathSpace {
     pub(crate) fn look_up(&self, call: &Call<'_>, name: &[u8]) -> Result<Answer> {
         let path = self.child(call, name)?;
+        if let Some(known) = self.nodes.find(call.node, name) {
+            self.behind.settle(known, call.interrupt)?;
+        }
         match call.view.lstat(&path) {
             Ok(stat) => Ok(self.entry(call, name, &stat)),
             // Node 0: the kernel may remember that there is nothing.

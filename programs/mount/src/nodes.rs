@@ -102,6 +102,11 @@ impl Nodes {
         Some(path)
     }
 
+    /// The number of a name that has one.
+    pub(crate) fn find(&self, parent: u64, name: &[u8]) -> Option<u64> {
+        self.lock().names.get(&(parent, name.to_vec())).copied()
+    }
+
     pub(crate) fn is_device(&self, number: u64) -> bool {
         self.lock()
             .nodes

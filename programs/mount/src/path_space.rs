@@ -7,6 +7,7 @@ use ipc::{Interrupt, SendOptions};
 use std::time::{Duration, Instant};
 
 use crate::attributes;
+use crate::behind::Behind;
 use crate::directories::Listed;
 use crate::files::OpenFile;
 use crate::handles::Handles;
@@ -21,6 +22,7 @@ pub(crate) struct PathSpace {
     pub(crate) nodes: Nodes,
     pub(crate) files: Handles<OpenFile>,
     pub(crate) directories: Handles<Listed>,
+    pub(crate) behind: Behind,
     /// How long the kernel may believe what it was told.
     pub(crate) fresh: Duration,
 }
@@ -51,6 +53,7 @@ impl PathSpace {
             nodes: Nodes::new(root),
             files: Handles::new(),
             directories: Handles::new(),
+            behind: Behind::new(),
             fresh,
         }
     }
@@ -91,7 +94,12 @@ impl PathSpace {
         call: &Call<'_>,
         operation: &Operation<'_>,
         transfer: &mut Vec<u8>,
+        early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
+        if !matches!(operation, Operation::Write { .. }) {
+            // Whatever is asked about a file, it is asked about all that was written to it.
+            self.behind.settle(call.node, call.interrupt)?;
+        }
         match *operation {
             Operation::Lookup { name } => self.look_up(call, name),
             Operation::GetAttr { handle } => self.get_attributes(call, handle),
@@ -127,7 +135,7 @@ impl PathSpace {
                 Ok(Answer::Empty)
             }
             Operation::FSyncDir => Ok(Answer::Empty),
-            _ => self.dispatch_file(call, operation, transfer),
+            _ => self.dispatch_file(call, operation, transfer, early),
         }
     }
 
@@ -136,6 +144,7 @@ impl PathSpace {
         call: &Call<'_>,
         operation: &Operation<'_>,
         transfer: &mut Vec<u8>,
+        early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
         match *operation {
             Operation::Open { flags } => self.open(call, flags),
@@ -151,12 +160,13 @@ impl PathSpace {
                 offset,
                 flags,
                 data,
-            } => self.write(call, (handle, flags), offset, data),
+            } => self.write(call, (handle, flags), offset, data, early),
             Operation::Release { handle } => {
                 // The last reference sends the close.
                 self.files.remove(handle);
                 Ok(Answer::Empty)
             }
+            Operation::Flush { handle } => self.flush(handle),
             Operation::FSync { handle, data_only } => self.sync(handle, data_only),
             Operation::Fallocate {
                 handle,
@@ -169,7 +179,7 @@ impl PathSpace {
                 offset,
                 whence,
             } => self.seek(handle, offset, whence),
-            // Flush: every write has reached the server already. Unknown: the kernel does without.
+            // The kernel does without.
             _ => Err(Errno::ENOSYS),
         }
     }
@@ -202,6 +212,7 @@ impl Handler for PathSpace {
         operation: &Operation<'_>,
         token: &Interrupt,
         transfer: &mut Vec<u8>,
+        early: &mut dyn FnMut(Answer),
     ) -> core::result::Result<Answer, i32> {
         let view = if operation.is_about_open_file() {
             self.views.own().clone()
@@ -217,7 +228,7 @@ impl Handler for PathSpace {
             interrupt: token,
             begun: Instant::now(),
         };
-        self.dispatch(&call, operation, transfer)
+        self.dispatch(&call, operation, transfer, early)
             .map_err(|errno| number(operation, errno))
     }
 
@@ -231,8 +242,10 @@ impl Handler for PathSpace {
 fn number(operation: &Operation<'_>, errno: Errno) -> i32 {
     let instead = match operation {
         _ if errno != Errno::ENOSYS => errno,
-        Operation::Flush { .. } | Operation::Unknown => errno,
-        Operation::FSync { .. } | Operation::LSeek { .. } => Errno::EINVAL,
+        Operation::Unknown => errno,
+        Operation::Flush { .. } | Operation::FSync { .. } | Operation::LSeek { .. } => {
+            Errno::EINVAL
+        }
         Operation::Open { .. } | Operation::OpenDir | Operation::Create { .. } => Errno::ENXIO,
         Operation::ReadDir { .. } => Errno::ENOTDIR,
         Operation::Access { .. } => Errno::EACCES,

@@ -255,6 +255,39 @@ fn long_directories_are_listed_completely_also_with_attributes() {
 }
 
 #[test]
+fn what_streams_into_a_file_is_there_for_everybody_at_once() {
+    let fixture = Fixture::new();
+    let data: Vec<u8> = (0..4_000_000u32).map(|at| (at % 241) as u8).collect();
+    let path = fixture.lab2("srv/stream");
+    let mut writer = fs::File::create(&path).unwrap();
+    for piece in data.chunks(100_000) {
+        writer.write_all(piece).unwrap();
+        let length = writer.metadata().unwrap().len();
+        assert_eq!(fs::metadata(&path).unwrap().len(), length);
+    }
+    assert!(fs::read(&path).unwrap() == data);
+    drop(writer);
+    assert!(fixture.server_has("stream") == Some(Node::File(data)));
+}
+
+#[test]
+fn a_full_disk_is_told_at_the_latest_when_the_file_is_synced_or_closed() {
+    let fixture = Fixture::new();
+    let mut writer = fs::File::create(fixture.lab2("srv/stream")).unwrap();
+    let piece = vec![1; 100_000];
+    writer.write_all(&piece).unwrap();
+    fixture
+        .files
+        .full
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let told = (0..3).find_map(|_| writer.write_all(&piece).err());
+    let told = told.or_else(|| writer.sync_all().err()).unwrap();
+    assert_eq!(told.kind(), std::io::ErrorKind::StorageFull);
+    let refused = fs::write(fixture.lab2("srv/small"), "x").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+}
+
+#[test]
 fn an_open_file_survives_its_name() {
     let fixture = Fixture::new();
     let path = fixture.lab2("srv/hello");

@@ -37,6 +37,8 @@ pub struct FileServer {
     pub files: Mutex<BTreeMap<Vec<u8>, Node>>,
     /// Answers every connect message with this, if there is something.
     pub refusal: Mutex<Option<Errno>>,
+    /// There is no space left for another write.
+    pub full: AtomicBool,
     dead: AtomicBool,
     /// Something was written to a device.
     written: Condvar,
@@ -47,6 +49,7 @@ impl FileServer {
         Self {
             files: Mutex::new(files),
             refusal: Mutex::new(None),
+            full: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             written: Condvar::new(),
         }
@@ -314,6 +317,7 @@ impl FakeLine {
                 let at = usize::try_from(read.offset.unwrap_or(0)).unwrap();
                 self.read(path, at, read.nbytes as usize, options)
             }
+            Request::Write { .. } if self.server.full.load(Ordering::SeqCst) => Err(Errno::ENOSPC),
             Request::Write { offset, data } => {
                 let mut files = self.server.files.lock().unwrap();
                 match files.get_mut(path) {

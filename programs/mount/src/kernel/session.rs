@@ -27,13 +27,15 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn ends_at_any_signal(&self, header: &Header, operation: &Operation<'_>) -> bool;
 
     /// Answers one request; may block. `Err` is an errno of Linux, positive. `transfer` is empty memory that
-    /// [`Answer::Transferred`] counts in; it is kept between requests.
+    /// [`Answer::Transferred`] counts in; it is kept between requests. `early` answers before the work is done; what
+    /// is returned then counts no more.
     fn handle(
         &self,
         header: &Header,
         operation: &Operation<'_>,
         token: &Self::Token,
         transfer: &mut Vec<u8>,
+        early: &mut dyn FnMut(Answer),
     ) -> Result<Answer, i32>;
 
     /// The kernel has forgotten `lookups` of its references to `node`. Never answered.
@@ -265,15 +267,24 @@ impl<H: Handler> Session<H> {
         transfer: &mut Vec<u8>,
     ) {
         // A request that is never answered cannot even be killed, so a bug becomes an error of this one request.
+        let mut answered = false;
+        let mut early = |answer| {
+            answered = true;
+            self.in_work.leave(header.unique);
+            self.finish(header.unique, Ok(answer), &[]);
+        };
         let answer = catch_unwind(AssertUnwindSafe(|| {
-            self.handler.handle(header, operation, token, transfer)
+            self.handler
+                .handle(header, operation, token, transfer, &mut early)
         }))
         .unwrap_or_else(|_| {
             error!(opcode = header.opcode, "a request ended in a panic");
             Err(rustix::io::Errno::IO.raw_os_error())
         });
-        self.in_work.leave(header.unique);
-        self.finish(header.unique, answer, transfer);
+        if !answered {
+            self.in_work.leave(header.unique);
+            self.finish(header.unique, answer, transfer);
+        }
     }
 
     fn finish(&self, unique: u64, answer: Result<Answer, i32>, transfer: &[u8]) {

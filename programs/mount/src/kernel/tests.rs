@@ -59,6 +59,7 @@ impl Handler for Toy {
         operation: &Operation<'_>,
         token: &Token,
         transfer: &mut Vec<u8>,
+        _early: &mut dyn FnMut(Answer),
     ) -> Result<Answer, i32> {
         match operation {
             Operation::Lookup { name } => {
