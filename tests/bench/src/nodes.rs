@@ -18,6 +18,8 @@ use crate::pair::Guarded;
 /// One node daemon.
 pub(crate) struct Node {
     directory: PathBuf,
+    /// Whose network namespace it is in, if in none of ours.
+    network: Option<i32>,
     daemon: Guarded,
 }
 
@@ -36,8 +38,8 @@ pub(crate) struct Single {
 pub(crate) const NAMES: [&str; 2] = ["bench1", "bench2"];
 
 impl Node {
-    fn start(command: &mut Command, directory: PathBuf, name: &str, link: &str) -> Outcome<Self> {
-        let daemon = command
+    fn start(directory: PathBuf, network: Option<i32>, name: &str, link: &str) -> Outcome<Self> {
+        let daemon = command(network)?
             .arg("--dir")
             .arg(&directory)
             .args(["node", "--name", name, "--link", link, "--port", PORT])
@@ -45,7 +47,11 @@ impl Node {
             .stdout(Stdio::null())
             .spawn()
             .map(Guarded)?;
-        let node = Self { directory, daemon };
+        let node = Self {
+            directory,
+            network,
+            daemon,
+        };
         node.await_answer()?;
         Ok(node)
     }
@@ -60,7 +66,7 @@ impl Node {
 
     /// Output of one `slashnet` verb on this node.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Outcome<String> {
-        let output = Command::new(program()?)
+        let output = command(self.network)?
             .arg("--dir")
             .arg(&self.directory)
             .args(arguments)
@@ -98,7 +104,7 @@ impl Single {
         let directory = memory_directory()?;
         let place = directory.path().join("node");
         fs::create_dir(&place)?;
-        let node = Node::start(&mut Command::new(program()?), place, NAMES[0], "127.0.0.1")?;
+        let node = Node::start(place, None, NAMES[0], "127.0.0.1")?;
         Ok(Self {
             node,
             _directory: directory,
@@ -113,9 +119,7 @@ impl Pair {
         let start = |index: usize| {
             let place = directory.path().join(NAMES[index]);
             fs::create_dir(&place)?;
-            let program = program()?.display().to_string();
-            let mut command = inside(pids[index], None, &program)?;
-            Node::start(&mut command, place, NAMES[index], ADDRESSES[index])
+            Node::start(place, Some(pids[index]), NAMES[index], ADDRESSES[index])
         };
         let nodes = [start(0)?, start(1)?];
         let code = nodes[0].ask(&["invite"])?;
@@ -180,6 +184,15 @@ pub(crate) fn program() -> Outcome<PathBuf> {
         return Ok(program);
     }
     Err("the slashnet program is not built: cargo build --release -p slashnet-programs".into())
+}
+
+/// The `slashnet` program, in the network namespace of a process if one is given.
+fn command(network: Option<i32>) -> Outcome<Command> {
+    let program = program()?;
+    match network {
+        Some(pid) => inside(pid, None, &program.display().to_string()),
+        None => Ok(Command::new(program)),
+    }
 }
 
 const PORT: &str = "41713";
