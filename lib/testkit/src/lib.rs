@@ -9,6 +9,7 @@ pub mod cipher;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod faults;
+pub mod fuzz;
 pub mod lanes;
 pub mod plan;
 pub mod process;

@@ -12,12 +12,21 @@ use crate::lanes::Packet;
 pub struct Buffers {
     buffers: BTreeMap<Buffer, Vec<u8>>,
     /// Longest unscheduled part that may come.
-    pub incoming_max: u64,
+    incoming_max: u64,
     /// The first access outside of what the program has given.
     pub stray: Option<String>,
 }
 
 impl Buffers {
+    /// No buffers; at most `incoming_max` bytes of a request may come unasked.
+    #[must_use]
+    pub fn new(incoming_max: u64) -> Self {
+        Self {
+            incoming_max,
+            ..Self::default()
+        }
+    }
+
     /// Gives a buffer.
     pub fn give(&mut self, buffer: Buffer, bytes: Vec<u8>) {
         self.buffers.insert(buffer, bytes);
@@ -100,10 +109,7 @@ impl Process {
     pub fn new(seed: u64, incoming_max: u64) -> Self {
         Self {
             transport: Transport::new(Config::default(), seed),
-            memory: Buffers {
-                incoming_max,
-                ..Buffers::default()
-            },
+            memory: Buffers::new(incoming_max),
             inbox: VecDeque::new(),
             stalled_until: None,
             alive: true,

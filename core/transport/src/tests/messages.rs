@@ -362,3 +362,22 @@ fn a_short_message_does_not_wait_behind_a_long_one() {
     assert_eq!(bytes, pattern(64, 5));
     assert!(pair.now.saturating_since(before) < millis(2));
 }
+
+/// Acknowledgements of long messages ride on what goes the other way.
+#[test]
+fn calls_of_64_kib_cost_little_more_than_their_fragments() {
+    let mut pair = Pair::new(lossy(1));
+    let long = pattern(65_536, 1);
+    for round in 0..40 {
+        let before = pair.packets();
+        let op = pair.send(ask(65_536, 65_536), &long);
+        let (incoming, _) = pair.request();
+        pair.reply(incoming, 0, &long);
+        assert_eq!(pair.at_client(), Event::Replied { op, status: 0, len: 65_536 });
+        let after = pair.packets();
+        // 46 fragments; the window must open first.
+        if round > 20 {
+            assert!(after.0 - before.0 <= 47 && after.1 - before.1 <= 47, "{before:?} {after:?}");
+        }
+    }
+}
