@@ -86,7 +86,7 @@ pub(crate) fn dispatch(envelope: Envelope) -> Answer {
     match request {
         Request::Read(read) => resource.read(file, ReadRequest::new(envelope, read)),
         Request::Write { offset, .. } => resource.write(file, WriteRequest::new(envelope, offset)),
-        Request::Stat => resource.stat(file, StatRequest::new(envelope, ())),
+        Request::Stat => resource.stat(file, StatRequest::new(envelope)),
         Request::Lseek(seek) => resource.seek(file, SeekRequest::new(envelope, seek)),
         Request::Devctl { dcmd, data } => {
             let argument = envelope.range_of(data);
@@ -97,9 +97,9 @@ pub(crate) fn dispatch(envelope: Envelope) -> Answer {
         }
         Request::Notify(notify) => resource.notify(file, NotifyRequest::new(envelope, notify)),
         Request::Lock(lock) => resource.lock(file, LockRequest::new(envelope, lock)),
-        Request::Statvfs => resource.statvfs(file, StatvfsRequest::new(envelope, ())),
+        Request::Statvfs => resource.statvfs(file, StatvfsRequest::new(envelope)),
         Request::Pathconf(name) => resource.pathconf(file, PathconfRequest::new(envelope, name)),
-        Request::Info => resource.info(file, InfoRequest::new(envelope, ())),
+        Request::Info => resource.info(file, InfoRequest::new(envelope)),
         Request::Readlink => resource.link_text(file, LinkTextRequest::new(envelope)),
         Request::Chmod(_)
         | Request::Chown(_)

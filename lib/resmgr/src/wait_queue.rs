@@ -192,8 +192,11 @@ pub struct Place {
 /// Every parked request of one server, so that pulses find it.
 #[derive(Default)]
 pub struct Parked {
-    entries: Mutex<HashMap<u64, (Place, Weak<dyn Withdraw>)>>,
+    entries: Mutex<HashMap<u64, Entry>>,
 }
+
+/// Where a request came from, and the queue it waits in.
+type Entry = (Place, Weak<dyn Withdraw>);
 
 impl Parked {
     fn register(&self, id: u64, place: Place, queue: Weak<dyn Withdraw>) {

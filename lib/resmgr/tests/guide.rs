@@ -1,4 +1,9 @@
 //! The managers of `docs/resmgr.md`: they compile, they work, and the page says the same.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -49,7 +54,9 @@ impl Resource for Mailbox {
 // guide: end
 
 // guide: begin
+/// Makes the lamp so bright.
 pub const LAMP_SET: Devctl<u8, ()> = Devctl::to_device(class::PRIVATE, 1, 1);
+/// How bright the lamp is.
 pub const LAMP_GET: Devctl<(), u8> = Devctl::from_device(class::PRIVATE, 2, 1);
 // guide: end
 

@@ -98,7 +98,7 @@ pub(crate) fn open(
 ) -> Result<OwnedFd> {
     let mut walk = Walk::new(tree, path)?;
     let follow = !flags.contains(OFlags::NOFOLLOW) && !flags.contains(OFlags::EXCL);
-    let Some(name) = walk.to_last(tree, caller, follow)? else {
+    let Some(name) = walk.reach_last(tree, caller, follow)? else {
         return reopen(tree, &walk.directory, caller, flags);
     };
     let Ok(stat) = statx_entry(&walk.directory, &name) else {
@@ -188,7 +188,7 @@ impl Walk {
     }
 
     /// Walks to the directory of the last name; None if the walk ends in a directory itself.
-    fn to_last(
+    fn reach_last(
         &mut self,
         tree: &Tree,
         caller: &Credentials,

@@ -1,4 +1,9 @@
 //! Full disks and full tables, each in a process of its own that can be limited.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -3,6 +3,11 @@
 //!
 //! Each test runs as the user who runs the tests; as root it runs once more in a child process of an
 //! ordinary user, so that both ways are always tested where both are possible.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 #![allow(unsafe_code)]
 
 use std::fs;

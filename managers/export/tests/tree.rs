@@ -1,107 +1,25 @@
 //! Every operation on a real directory, without a daemon.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
 
 use abi::connect::{ConnectType, Extra};
 use abi::devctl::ALL_SETFLAGS;
-use abi::flags::mode::{S_IFDIR, S_IFIFO, S_IFLNK};
+use abi::flags::mode::{S_IFDIR, S_IFLNK};
 use abi::io::{
-    Chmod, Chown, Entries, Lseek, Read, ReadDirectory, Request, SetTime, Space, SpaceFlags, Stat,
-    Statvfs, StatvfsFlags, Sync, TimeSpec, Truncate, Utime, Whence, Xattr, XattrFlags,
+    Chmod, Chown, Entries, Lseek, ReadDirectory, Request, SetTime, Space, SpaceFlags, Statvfs,
+    Sync, TimeSpec, Truncate, Utime, Whence, Xattr, XattrFlags,
 };
-use abi::{Decode, Errno, Gid, Handle, OpenFlags, Result, Uid};
-use export_manager::{Export, Tree};
-use resmgr::Attributes;
-use resmgr::testing::{TestClient, TestFile, TestManager};
-use tempfile::TempDir;
+use abi::{Decode, Errno, Gid, Handle, OpenFlags, Uid};
 
-const READ: OpenFlags = OpenFlags::READ;
-const WRITE: OpenFlags = OpenFlags::WRITE;
-const BOTH: OpenFlags = OpenFlags::READ_WRITE;
-const CREATE: OpenFlags = OpenFlags::CREATE;
-const PATH: OpenFlags = OpenFlags::PATH;
-const NOFOLLOW: OpenFlags = OpenFlags::NOFOLLOW;
+mod exported;
 
-fn serve(directory: &Path, read_only: bool) -> TestManager {
-    let tree = Tree::open(directory, read_only).unwrap();
-    TestManager::new(Attributes::directory(0o755), Export::new(tree))
-}
-
-/// A tree in a new directory, and a client of the user that runs the test.
-fn exported() -> (TempDir, TestClient) {
-    let directory = tempfile::tempdir().unwrap();
-    let manager = serve(directory.path(), false);
-    (directory, me(&manager))
-}
-
-fn me(manager: &TestManager) -> TestClient {
-    manager.client(
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    )
-}
-
-fn stat_of(client: &TestClient, path: &str, flags: OpenFlags) -> Result<Stat> {
-    let (_, body) = client.combined(path, PATH | flags, &Request::Stat)?;
-    Ok(Stat::from_bytes(&body)?)
-}
-
-fn names_in(client: &TestClient, path: &str, nbytes: u32) -> Vec<String> {
-    let directory = client.open(path, READ | OpenFlags::DIRECTORY).unwrap();
-    let (mut names, mut cookie) = (Vec::new(), 0);
-    loop {
-        let list = ReadDirectory {
-            cookie,
-            nbytes,
-            with_stat: false,
-        };
-        let (count, body) = directory.ask(&Request::ReadDirectory(list)).unwrap();
-        if count == 0 {
-            return names;
-        }
-        for entry in Entries::new(&body) {
-            let entry = entry.unwrap();
-            names.push(String::from_utf8(entry.name.to_vec()).unwrap());
-            cookie = entry.next;
-        }
-    }
-}
-
-fn unlink(client: &TestClient, path: &str) -> Result {
-    client
-        .path(ConnectType::Unlink, path, 0, Extra::None)
-        .map(drop)
-}
-
-fn rmdir(client: &TestClient, path: &str) -> Result {
-    client
-        .path(ConnectType::Unlink, path, S_IFDIR, Extra::None)
-        .map(drop)
-}
-
-fn mkdir(client: &TestClient, path: &str, mode: u32) -> Result {
-    client
-        .path(ConnectType::Mknod, path, S_IFDIR | mode, Extra::None)
-        .map(drop)
-}
-
-fn rename(client: &TestClient, old: &str, new: &str) -> Result {
-    let extra = Extra::Rename {
-        path: old.as_bytes(),
-        handle: Handle(1),
-    };
-    client.path(ConnectType::Rename, new, 0, extra).map(drop)
-}
-
-fn read_at(file: &TestFile, offset: u64, nbytes: u32) -> Result<Vec<u8>> {
-    file.ask(&Request::Read(Read {
-        nbytes,
-        offset: Some(offset),
-    }))
-    .map(|(_, bytes)| bytes)
-}
+use exported::*;
 
 #[test]
 fn a_file_is_made_written_read_shortened_and_removed() {
@@ -343,192 +261,6 @@ fn symbolic_links_are_made_read_and_followed_within_the_tree() {
 }
 
 #[test]
-fn no_path_leads_out_of_the_tree() {
-    let outside = tempfile::tempdir().unwrap();
-    fs::write(outside.path().join("secret"), b"secret").unwrap();
-    fs::create_dir(outside.path().join("tree")).unwrap();
-    let tree = outside.path().join("tree");
-    symlink(outside.path().join("secret"), tree.join("absolute")).unwrap();
-    symlink("../secret", tree.join("relative")).unwrap();
-    symlink("..", tree.join("parent")).unwrap();
-    symlink("/", tree.join("root")).unwrap();
-    symlink("parent/secret", tree.join("twice")).unwrap();
-    let client = me(&serve(&tree, false));
-    let paths = [
-        "../secret",
-        "..",
-        "../../etc/passwd",
-        "parent/secret",
-        "parent",
-        "absolute",
-        "relative",
-        "root/etc/passwd",
-        "root",
-        "twice",
-        "./../secret",
-        "/etc/passwd",
-        "parent/tree/../secret",
-    ];
-    for path in paths {
-        for flags in [READ, BOTH | CREATE, PATH, READ | OpenFlags::DIRECTORY] {
-            let opened = client.open(path, flags).map(drop);
-            assert_eq!(opened, Err(Errno::EACCES), "'{path}' {flags:?}");
-        }
-    }
-    for path in ["../new", "parent/new", "root/tmp/new", "/tmp/new"] {
-        assert_eq!(mkdir(&client, path, 0o755), Err(Errno::EACCES), "{path}");
-        assert_eq!(
-            client.open(path, BOTH | CREATE).map(drop),
-            Err(Errno::EACCES),
-            "{path}"
-        );
-        fs::write(tree.join("bait"), b"").unwrap();
-        assert_eq!(rename(&client, "bait", path), Err(Errno::EACCES), "{path}");
-    }
-    for path in ["../secret", "parent/secret"] {
-        assert_eq!(unlink(&client, path), Err(Errno::EACCES), "{path}");
-        assert_eq!(
-            rename(&client, path, "stolen"),
-            Err(Errno::EACCES),
-            "{path}"
-        );
-        let link = Extra::Link {
-            path: path.as_bytes(),
-            handle: Handle(1),
-        };
-        assert_eq!(
-            client.path(ConnectType::Link, "stolen", 0, link),
-            Err(Errno::EACCES)
-        );
-    }
-    // What ends in dots names no entry; each is refused and nothing outside changes.
-    assert!(rmdir(&client, "..").is_err());
-    assert!(rename(&client, "..", "stolen").is_err());
-    assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"secret");
-    let mut left: Vec<_> = fs::read_dir(outside.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    left.sort();
-    assert_eq!(left, ["secret", "tree"]);
-}
-
-#[test]
-fn links_of_proc_lead_nowhere() {
-    let client = me(&serve(Path::new("/proc"), true));
-    for path in ["self/root/etc/passwd", "self/cwd", "self/fd/0", "self/exe"] {
-        for flags in [READ, PATH] {
-            let refused = client.open(path, flags).map(drop);
-            // A link is refused before it is followed; which error depends on the kind of link.
-            assert!(
-                matches!(refused, Err(Errno::ELOOP | Errno::EACCES)),
-                "{path}: {refused:?}"
-            );
-        }
-    }
-    assert!(
-        client.open("self/status", READ).is_ok(),
-        "ordinary links are followed"
-    );
-}
-
-#[test]
-fn names_of_255_bytes_work_and_longer_ones_are_refused() {
-    let (_directory, client) = exported();
-    let (fits, too_long) = ("n".repeat(255), "n".repeat(256));
-    client.open(&fits, WRITE | CREATE).unwrap();
-    assert_eq!(names_in(&client, "", 4096), [fits.as_str()]);
-    unlink(&client, &fits).unwrap();
-    mkdir(&client, &fits, 0o755).unwrap();
-    rename(&client, &fits, "short").unwrap();
-    assert_eq!(
-        client.open(&too_long, WRITE | CREATE).map(drop),
-        Err(Errno::ENAMETOOLONG)
-    );
-    assert_eq!(
-        client.open(&too_long, READ).map(drop),
-        Err(Errno::ENAMETOOLONG)
-    );
-    assert_eq!(mkdir(&client, &too_long, 0o755), Err(Errno::ENAMETOOLONG));
-    assert_eq!(
-        rename(&client, "short", &too_long),
-        Err(Errno::ENAMETOOLONG)
-    );
-    let deep = "d/".repeat(2047) + "d";
-    assert_eq!(client.open(&deep, READ).map(drop), Err(Errno::ENOENT));
-    let deeper = "d/".repeat(2048);
-    assert_eq!(
-        client.open(&deeper, READ).map(drop),
-        Err(Errno::ENAMETOOLONG)
-    );
-    assert_eq!(
-        client.open("zero\0byte", READ).map(drop),
-        Err(Errno::EINVAL)
-    );
-}
-
-#[test]
-fn a_read_only_tree_refuses_every_change_and_allows_every_look() {
-    let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("file"), b"content").unwrap();
-    fs::create_dir(directory.path().join("dir")).unwrap();
-    let client = me(&serve(directory.path(), true));
-    let refused = Err(Errno::EROFS);
-    for flags in [WRITE, BOTH, WRITE | OpenFlags::TRUNCATE, WRITE | CREATE] {
-        assert_eq!(client.open("file", flags).map(drop), refused, "{flags:?}");
-    }
-    assert_eq!(client.open("new", READ | CREATE).map(drop), refused);
-    assert_eq!(client.open("new", WRITE).map(drop), Err(Errno::ENOENT));
-    assert!(client.open("file", READ | CREATE).is_ok());
-    assert_eq!(unlink(&client, "file"), refused);
-    assert_eq!(rmdir(&client, "dir"), refused);
-    assert_eq!(mkdir(&client, "new", 0o755), refused);
-    assert_eq!(rename(&client, "file", "new"), refused);
-    let link = Extra::Link {
-        path: b"file",
-        handle: Handle(1),
-    };
-    assert_eq!(
-        client.path(ConnectType::Link, "new", 0, link).map(drop),
-        refused
-    );
-    let symlink = Extra::Symlink { target: b"file" };
-    assert_eq!(
-        client
-            .path(ConnectType::Symlink, "new", 0, symlink)
-            .map(drop),
-        refused
-    );
-    let file = client.open("file", READ).unwrap();
-    for request in [
-        Request::Chmod(Chmod { mode: 0o600 }),
-        Request::Chown(Chown {
-            uid: None,
-            gid: None,
-        }),
-        Request::Utime(Utime {
-            atime: SetTime::Now,
-            mtime: SetTime::Now,
-        }),
-        Request::Truncate(Truncate { size: 0 }),
-        Request::Xattr(Xattr::Remove { name: b"user.x" }),
-    ] {
-        assert_eq!(file.ask(&request).map(drop), refused, "{request:?}");
-    }
-    assert_eq!(file.read(99).unwrap(), b"content");
-    let mut names = names_in(&client, "", 4096);
-    names.sort();
-    assert_eq!(names, ["dir", "file"]);
-    let (_, body) = client.combined("", PATH, &Request::Statvfs).unwrap();
-    assert!(
-        Statvfs::from_bytes(&body)
-            .unwrap()
-            .flags
-            .contains(StatvfsFlags::READ_ONLY)
-    );
-}
-
-#[test]
 fn attributes_are_changed_through_open_files_and_by_path() {
     let (directory, client) = exported();
     let on_disk = directory.path().join("file");
@@ -650,31 +382,4 @@ fn extended_attributes_are_set_listed_read_and_removed() {
         .ask(&Request::Xattr(Xattr::Remove { name: b"user.one" }))
         .unwrap();
     assert_eq!(file.ask(&get(b"user.one", 5)), Err(Errno::ENODATA));
-}
-
-#[test]
-fn pipes_and_sockets_are_seen_but_not_opened() {
-    let (directory, client) = exported();
-    client
-        .path(ConnectType::Mknod, "pipe", S_IFIFO | 0o644, Extra::None)
-        .unwrap();
-    let _listener = std::os::unix::net::UnixListener::bind(directory.path().join("sock")).unwrap();
-    for path in ["pipe", "sock"] {
-        // Neither blocks: the answer comes although nobody has the other end.
-        assert_eq!(
-            client.open(path, READ).map(drop),
-            Err(Errno::ENXIO),
-            "{path}"
-        );
-        assert_eq!(
-            client.open(path, WRITE).map(drop),
-            Err(Errno::ENXIO),
-            "{path}"
-        );
-        assert!(stat_of(&client, path, NOFOLLOW).is_ok());
-    }
-    assert_eq!(
-        stat_of(&client, "pipe", NOFOLLOW).unwrap().mode,
-        S_IFIFO | 0o644
-    );
 }

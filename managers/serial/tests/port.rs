@@ -1,4 +1,9 @@
 //! A serial port on a pty pair, without a daemon: the test is the device at the other end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;

@@ -1,4 +1,9 @@
 //! A directory of one node, used from another.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

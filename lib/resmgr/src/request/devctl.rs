@@ -100,6 +100,10 @@ impl DevctlRequest {
 /// A control that may have been answered by one of several `on`.
 #[derive(Debug)]
 #[must_use = "end the choice with `otherwise`"]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives for one expression; a box would cost more"
+)]
 pub enum DevctlChoice {
     /// None of those before was the one.
     Open(DevctlRequest),

@@ -4,28 +4,30 @@ use abi::io::{self, Events, LockRange};
 use super::{Answer, request_type};
 use crate::envelope::Envelope;
 
-/// A request that is answered by one encoded value.
+/// A request that is answered by one encoded value, with its arguments, if it has any, in another.
 macro_rules! query {
-    ($(#[$doc:meta])* $name:ident($arguments:ty) -> $reply:ty) => {
+    ($(#[$doc:meta])* $name:ident $(($arguments:ty))? -> $reply:ty) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name {
             envelope: Envelope,
-            arguments: $arguments,
+            $(arguments: $arguments,)?
         }
 
         request_type!($name);
 
         impl $name {
-            pub(crate) fn new(envelope: Envelope, arguments: $arguments) -> Self {
-                Self { envelope, arguments }
+            pub(crate) fn new(envelope: Envelope $(, arguments: $arguments)?) -> Self {
+                Self { envelope, $(arguments: std::convert::identity::<$arguments>(arguments),)? }
             }
 
-            /// What is asked for.
-            #[must_use]
-            pub fn arguments(&self) -> $arguments {
-                self.arguments
-            }
+            $(
+                /// What is asked for.
+                #[must_use]
+                pub fn arguments(&self) -> $arguments {
+                    self.arguments
+                }
+            )?
 
             /// Answers with `reply`.
             pub fn reply(self, reply: &$reply) -> Answer {
@@ -46,7 +48,7 @@ macro_rules! query {
 query! {
     /// A client asks for the attributes.
     #[doc(alias = "io_stat_t")]
-    StatRequest(()) -> io::Stat
+    StatRequest -> io::Stat
 }
 
 query! {
@@ -57,7 +59,7 @@ query! {
 
 query! {
     /// A client asks about the file system.
-    StatvfsRequest(()) -> io::Statvfs
+    StatvfsRequest -> io::Statvfs
 }
 
 query! {
@@ -69,7 +71,7 @@ query! {
 query! {
     /// A client asks about the open file itself.
     #[doc(alias = "io_fdinfo_t")]
-    InfoRequest(()) -> io::Info
+    InfoRequest -> io::Info
 }
 
 query! {
