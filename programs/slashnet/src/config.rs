@@ -351,12 +351,12 @@ mod tests {
             (
                 4,
                 "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nbaud=0",
-                "found baud 0",
+                "found '0', expected a speed",
             ),
             (
                 4,
                 "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nmode='9'",
-                "found mode '9'",
+                "found 'mode=9', expected",
             ),
             (
                 2,

@@ -1,92 +1,13 @@
 //! `slashnet up`: one command makes a node, keeps its parts running and stops them all.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+mod machine;
 
+use std::fs;
+use std::time::Instant;
+
+use machine::{PATIENCE, Up, own_address, run, text};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-
-/// What a loaded machine may take for what needs milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A running `slashnet up`, stopped when dropped.
-struct Up {
-    process: Child,
-    log: Receiver<String>,
-}
-
-impl Up {
-    fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let mut process = command(dir)
-            .args(["up", "--no-mount", "--link"])
-            .arg(format!("127.79.{}.1", std::process::id() % 250))
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let (sender, log) = channel();
-        let lines = BufReader::new(process.stderr.take().expect("a pipe")).lines();
-        std::thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
-        Self { process, log }
-    }
-
-    /// Waits for a line of the log.
-    fn wait_for(&self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        let mut seen = Vec::new();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.log.recv_timeout(left) {
-                Ok(line) if line.contains(text) => return line,
-                Ok(line) => seen.push(line),
-                Err(error) => panic!("no '{text}' ({error}) in the log: {seen:#?}"),
-            }
-        }
-    }
-
-    fn stop(&mut self, signal: Signal) -> Option<i32> {
-        kill_process(Pid::from_child(&self.process), signal).expect("it runs");
-        self.process.wait().expect("it ends").code()
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
-        let _ = self.process.wait();
-    }
-}
-
-fn command(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_slashnet"));
-    command
-        .arg("--dir")
-        .arg(dir)
-        .env_remove("SLASHNET_DIR")
-        .env_remove("SLASHNET_LOG");
-    command
-}
-
-fn run(dir: &Path, arguments: &[&str]) -> Output {
-    command(dir)
-        .args(arguments)
-        .output()
-        .expect("the program runs")
-}
-
-fn text(output: &Output) -> String {
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 /// The number after `pid=` in a line of the log.
 fn pid_in(line: &str) -> i32 {
@@ -180,7 +101,7 @@ fn a_second_node_in_the_same_directory_is_refused() {
 fn a_detached_node_runs_on_its_own_until_it_is_told_to_end() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path().join("node");
-    let link = format!("127.80.{}.1", std::process::id() % 250);
+    let link = own_address();
     let started = run(
         &dir,
         &[
@@ -212,4 +133,50 @@ fn a_detached_node_runs_on_its_own_until_it_is_told_to_end() {
     );
     assert!(!dir.join("up.pid").exists());
     assert!(!dir.join("node.sock").exists());
+}
+
+#[test]
+fn the_path_space_is_mounted_and_unmounted_or_the_reason_is_given() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (dir, point) = (temporary.path().join("node"), temporary.path().join("net"));
+    let mount = point.to_str().expect("plain text");
+    let mut up = Up::start_mounting(&dir, &["--name", "alone", "--mount", mount]);
+    // Whether FUSE may be used is decided by the machine; either way the answer has to be right.
+    let usable = fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+        .is_ok()
+        && rustix::process::geteuid().is_root();
+    if !usable {
+        up.wait_for(mount);
+        assert_eq!(up.process.wait().expect("it ends").code(), Some(1));
+        return;
+    }
+    up.wait_for("node alone is up, mounted at");
+    let nodes = fs::read_dir(&point).expect("a directory").flatten();
+    let names: Vec<_> = nodes.map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["alone"]);
+    assert_eq!(up.stop(Signal::INT), Some(0));
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("a mount table");
+    assert!(!mounts.contains(mount), "{mounts}");
+    assert!(!point.exists());
+}
+
+#[test]
+fn a_part_that_cannot_start_ends_the_whole_with_its_reason() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path().join("node");
+    let cases = [
+        (["--serial", "/nonexistent=/dev/ser1"], "/nonexistent: "),
+        (["--export", "/nonexistent=/srv"], "/nonexistent: "),
+        (["--link", "nosuchlink0"], "nosuchlink0"),
+    ];
+    for (arguments, reason) in cases {
+        let mut up = Up::start(&dir, &[&["--name", "alone"], arguments.as_slice()].concat());
+        let said = up.wait_for("slashnet: ");
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(up.process.wait().expect("it ends").code(), Some(1));
+        assert!(!dir.join("node.sock").exists());
+    }
 }

@@ -57,8 +57,9 @@ impl Node {
 #[derive(Debug, Clone)]
 pub(crate) struct Lab {
     root: PathBuf,
-    /// Chosen at random, so that two demos on one machine do not meet.
-    network: u8,
+    /// Made of the process id, so that two demos on one machine do not meet: the third part of all
+    /// addresses, and what is added to the fourth.
+    network: (u8, u8),
     belongings: Arc<Mutex<Belongings>>,
 }
 
@@ -83,7 +84,8 @@ impl Lab {
                 .during("temporary directory")?
                 .keep(),
         };
-        let network = 1 + u8::try_from(std::process::id() % 250).unwrap_or_default();
+        let process = std::process::id();
+        let network = ((1 + process % 250) as u8, (process / 250 % 62 * 4) as u8);
         let kept = keep.is_some();
         let belongings = Arc::new(Mutex::new(Belongings {
             kept,
@@ -124,7 +126,8 @@ impl Lab {
 
     /// The address of a node on each of its two links: two networks of the loopback interface.
     pub(crate) fn addresses(&self, node: Node) -> [Ipv4Addr; 2] {
-        [77, 78].map(|link| Ipv4Addr::new(127, link, self.network, node.number()))
+        let (third, fourth) = self.network;
+        [77, 78].map(|link| Ipv4Addr::new(127, link, third, fourth + node.number()))
     }
 
     /// Starts a part of a node under `title` and waits until it is ready.

@@ -1,0 +1,110 @@
+//! A machine that runs `slashnet up`, for tests of the command.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What a loaded machine may take for what needs milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `slashnet up`, stopped when dropped.
+pub struct Up {
+    pub process: Child,
+    log: Receiver<String>,
+}
+
+impl Up {
+    /// Starts it with the options given, without a mount, on an address of its own.
+    pub fn start(dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_mounting(dir, &[arguments, &["--no-mount"]].concat())
+    }
+
+    /// Starts it with the options given, which say what is mounted, on an address of its own.
+    pub fn start_mounting(dir: &Path, arguments: &[&str]) -> Self {
+        let mut process = command(dir)
+            .args(["up", "--link", &own_address()])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let (sender, log) = channel();
+        let lines = BufReader::new(process.stderr.take().expect("a pipe")).lines();
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self { process, log }
+    }
+
+    /// Waits for a line of the log.
+    pub fn wait_for(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.log.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("no '{text}' ({error}) in the log: {seen:#?}"),
+            }
+        }
+    }
+
+    /// Sends the signal and gives the exit status.
+    pub fn stop(&mut self, signal: Signal) -> Option<i32> {
+        kill_process(Pid::from_child(&self.process), signal).expect("it runs");
+        self.process.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
+
+/// `slashnet --dir DIR`, independent of this machine's environment.
+pub fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_slashnet"));
+    command
+        .arg("--dir")
+        .arg(dir)
+        .env_remove("SLASHNET_DIR")
+        .env_remove("SLASHNET_LOG");
+    command
+}
+
+/// Runs `slashnet` to its end.
+pub fn run(dir: &Path, arguments: &[&str]) -> Output {
+    command(dir)
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+/// What a command printed; it must have succeeded.
+pub fn text(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A loopback address that no other node of the tests uses.
+pub fn own_address() -> String {
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    let process = std::process::id();
+    let number = 1 + LAST.fetch_add(1, Ordering::Relaxed);
+    format!(
+        "127.{}.{}.{number}",
+        79 + process / 250 % 100,
+        process % 250
+    )
+}
