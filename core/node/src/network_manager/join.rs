@@ -38,7 +38,8 @@ struct Invite {
     expires: Instant,
     /// When even the memory of it goes.
     forgotten: Instant,
-    used_by: Option<PublicKey>,
+    /// Who used it, and the time in the message that did.
+    used_by: Option<(PublicKey, u64)>,
     last_timestamp: u64,
 }
 
@@ -254,8 +255,10 @@ impl NetworkManager {
             return;
         }
         let key = responder.peer();
-        // The same node may ask again when our answer was lost, but a recording of its message may not.
-        let again = invite.used_by == Some(key) && self.by_key.contains_key(&key);
+        // The same message comes once per link, and again when our answer was lost: it is answered alike. A
+        // later one is a second use.
+        let again =
+            invite.used_by == Some((key, theirs.timestamp)) && self.by_key.contains_key(&key);
         if theirs.timestamp < invite.last_timestamp {
             return;
         }
@@ -272,7 +275,7 @@ impl NetworkManager {
             if used.is_none()
                 && let Some(invite) = self.joining.invites.get_mut(&hello.code)
             {
-                invite.used_by = Some(key);
+                invite.used_by = Some((key, theirs.timestamp));
             }
             used
         };
