@@ -1,6 +1,7 @@
 //! The node: its two managers, and what goes on between them.
 
 mod introduce;
+mod introduce_far;
 mod managing;
 mod name_requests;
 mod notices;

@@ -10,6 +10,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod pair;
+
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

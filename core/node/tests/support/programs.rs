@@ -1,0 +1,155 @@
+//! Programs of the lab: they come, ask, wait and leave.
+
+use std::time::Duration;
+
+use abi::system::{self, FromNode, Hello, LiveSession, Notice, Reply, Request, Welcome};
+use abi::{Gid, Pid, Uid};
+use slashnet_node::{Attached, Caller, Descriptors, Input, ProgramKey};
+
+use super::{Lab, Program, STEPS_MAX};
+
+impl Lab {
+    pub fn program(&mut self, node: usize) -> (Program, Welcome) {
+        self.program_of(node, 1000, Pid(0), vec![])
+    }
+
+    /// A program of a user, perhaps one that was here before.
+    pub fn program_of(
+        &mut self,
+        node: usize,
+        uid: u32,
+        previous: Pid,
+        sessions: Vec<LiveSession>,
+    ) -> (Program, Welcome) {
+        self.nodes[node].programs += 1;
+        let key = ProgramKey(self.nodes[node].programs);
+        let pid = if previous.0 == 0 {
+            Pid(500 + key.0 as u32)
+        } else {
+            previous
+        };
+        let caller = Caller {
+            pid,
+            started: 1,
+            uid: Uid(uid),
+            gid: Gid(uid),
+            groups: vec![Gid(0), Gid(27)],
+        };
+        self.input(
+            node,
+            Input::Connected {
+                program: key,
+                caller,
+            },
+        );
+        let program = Program { node, key };
+        let hello = Hello {
+            version: system::VERSION,
+            program: b"test".to_vec(),
+            previous,
+            sessions,
+        };
+        match self.ask(program, &Request::Hello(hello)) {
+            Reply::Welcome(welcome) => (program, welcome),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn send(
+        &mut self,
+        program: Program,
+        serial: u32,
+        request: &Request,
+        descriptors: Option<Descriptors>,
+    ) {
+        let bytes = system::packet(serial, request).unwrap();
+        self.input(
+            program.node,
+            Input::Packet {
+                program: program.key,
+                bytes,
+                descriptors,
+            },
+        );
+    }
+
+    /// Asks and lets time pass until the answer is there.
+    pub fn ask(&mut self, program: Program, request: &Request) -> Reply {
+        self.serial += 1;
+        let serial = self.serial;
+        self.send(program, serial, request, None);
+        self.answer(program, serial)
+    }
+
+    pub fn answer(&mut self, program: Program, serial: u32) -> Reply {
+        let limit = self.now.checked_add(Duration::from_secs(30)).unwrap();
+        for _ in 0..STEPS_MAX {
+            let inbox = self.nodes[program.node]
+                .inbox
+                .entry(program.key)
+                .or_default();
+            let place = inbox
+                .iter()
+                .position(|(s, m, _)| *s == serial && matches!(m, FromNode::Reply(_)));
+            if let Some(place) = place {
+                let (_, FromNode::Reply(reply), _) = inbox.remove(place) else {
+                    unreachable!()
+                };
+                return reply;
+            }
+            assert!(self.step(limit), "no answer within 30 s");
+        }
+        panic!("the nodes go round in circles");
+    }
+
+    pub fn refusal(&mut self, program: Program, request: &Request) -> abi::Errno {
+        match self.ask(program, request) {
+            Reply::Error(refusal) => refusal.errno,
+            other => panic!("granted: {other:?}"),
+        }
+    }
+
+    /// Notices that have come, with their serials.
+    pub fn notices(&mut self, program: Program) -> Vec<(u32, Notice, Attached)> {
+        let inbox = self.nodes[program.node]
+            .inbox
+            .remove(&program.key)
+            .unwrap_or_default();
+        let notice = |(serial, message, attached)| match message {
+            FromNode::Notice(notice) => Some((serial, notice, attached)),
+            FromNode::Reply(_) => None,
+        };
+        inbox.into_iter().filter_map(notice).collect()
+    }
+
+    /// Lets time pass until the node says something unasked.
+    pub fn notice(&mut self, program: Program) -> (u32, Notice) {
+        let limit = self.now.checked_add(Duration::from_secs(30)).unwrap();
+        for _ in 0..STEPS_MAX {
+            let inbox = self.nodes[program.node]
+                .inbox
+                .entry(program.key)
+                .or_default();
+            if let Some(place) = inbox
+                .iter()
+                .position(|(_, m, _)| matches!(m, FromNode::Notice(_)))
+            {
+                let (serial, FromNode::Notice(notice), _) = inbox.remove(place) else {
+                    unreachable!()
+                };
+                return (serial, notice);
+            }
+            assert!(self.step(limit), "no notice within 30 s");
+        }
+        panic!("the nodes go round in circles");
+    }
+
+    pub fn leave(&mut self, program: Program) {
+        self.input(
+            program.node,
+            Input::Disconnected {
+                program: program.key,
+            },
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! What programs of two nodes say in nearly every test.
+
+use std::time::Duration;
+
+use super::{Datagram, Lab, Program, name};
+use abi::system::{
+    Accept, Attach, Lookup, Notice, Offer, OpenSession, Reply, Request, Resolve, SocketOnLink,
+    Ticket,
+};
+use abi::{AttachFlags, ChannelId, FileType, Handle, LinkAddress, Nd, Pid};
+
+pub const LAB1: usize = 0;
+pub const LAB2: usize = 1;
+
+pub fn attach(path: &[u8]) -> Request {
+    Request::Attach(Attach {
+        path: path.to_vec(),
+        flags: AttachFlags::empty(),
+        file_type: FileType::ANY,
+        channel: ChannelId(3),
+        handle: Handle(9),
+    })
+}
+
+pub fn resolve(nd: Nd, path: &[u8]) -> Request {
+    Request::Resolve(Resolve {
+        nd,
+        path: path.to_vec(),
+        file_type: FileType::ANY,
+        no_follow: false,
+    })
+}
+
+pub fn nd(lab: &mut Lab, program: Program, node: &str) -> Nd {
+    match lab.ask(program, &Request::Lookup(Lookup { node: name(node) })) {
+        Reply::Redirect(redirect) => redirect.nd,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn sockets(node: usize) -> Vec<SocketOnLink> {
+    let socket = |link: usize| SocketOnLink {
+        link: link as u8,
+        address: LinkAddress::ipv4([10, 0, link as u8, node as u8 + 1], 5000 + link as u16),
+    };
+    vec![socket(0), socket(1)]
+}
+
+pub fn open(nd: Nd, pid: Pid, node: usize) -> Request {
+    Request::OpenSession(OpenSession {
+        nd,
+        pid,
+        identity: None,
+        sockets: sockets(node),
+    })
+}
+
+pub fn accept(node: usize) -> Request {
+    Request::Accept(Accept {
+        sockets: sockets(node),
+        slots: 64,
+        unscheduled: 1024,
+    })
+}
+
+/// A session from a client on lab1 to a server on lab2.
+pub fn introduce(lab: &mut Lab, client: Program, server: Program, pid: Pid) -> (Ticket, Offer) {
+    let nd = nd(lab, client, "lab2");
+    lab.send(client, 900, &open(nd, pid, LAB1), None);
+    let (serial, Notice::Offer(offer)) = lab.notice(server) else {
+        panic!()
+    };
+    lab.send(server, serial, &accept(LAB2), None);
+    match lab.answer(client, 900) {
+        Reply::Ticket(ticket) => (ticket, offer),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A wire with a seed that loses, doubles and delays.
+pub fn bad_wire(seed: u64, loss_percent: u64) -> impl FnMut(&Datagram) -> Vec<Duration> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |_| {
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let mut arrivals = vec![];
+        for _ in 0..if random() % 20 == 0 { 2 } else { 1 } {
+            if random() % 100 >= loss_percent {
+                arrivals.push(Duration::from_micros(200 + random() % 5000));
+            }
+        }
+        arrivals
+    }
+}

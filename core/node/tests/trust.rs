@@ -1,0 +1,109 @@
+//! How nodes come to trust each other, and how that ends.
+#![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use abi::Errno;
+use abi::system::{Code, Death, DeathCause, Forget, Invite, Join, Notice, Reply, Request, Revoke};
+use support::talk::*;
+use support::{Lab, ms, name};
+
+#[test]
+fn joining_works_over_a_bad_wire_and_once_only() {
+    for seed in 0..20 {
+        let mut lab = Lab::strangers(3);
+        lab.start_all();
+        lab.wire(bad_wire(seed, 20));
+        let (inviting, _) = lab.program(LAB1);
+        let ttl = Duration::from_secs(600);
+        let Reply::Code(Code { code }) = lab.ask(inviting, &Request::Invite(Invite { ttl })) else {
+            panic!()
+        };
+        let join = Request::Join(Join { code });
+        let (joining, _) = lab.program(LAB2);
+        let Reply::Joined(joined) = lab.ask(joining, &join) else {
+            panic!("seed {seed}")
+        };
+        assert_eq!(joined.node, name("lab1"));
+        assert_eq!((lab.trust(LAB1).len(), lab.trust(LAB2).len()), (1, 1));
+        let secret = lab.trust(LAB1)[0].secret.clone();
+        assert!(secret.is_some() && secret == lab.trust(LAB2)[0].secret);
+        // Used once is used up, for the node that used it too.
+        let (late, _) = lab.program(2);
+        for second in [late, joining] {
+            assert_eq!(lab.refusal(second, &join), Errno::EALREADY);
+        }
+        // Trust is of use at once, and after a restart.
+        for at in [LAB1, LAB2] {
+            lab.kill(at);
+            lab.start(at);
+        }
+        lab.wire(|_| vec![ms(1)]);
+        let (client, _) = lab.program(LAB2);
+        let lab1 = nd(&mut lab, client, "lab1");
+        assert!(
+            matches!(lab.ask(client, &resolve(lab1, b"/")), Reply::Resolved(_)),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn an_expired_code_says_so_and_a_forgotten_one_nothing() {
+    let mut lab = Lab::strangers(2);
+    lab.start_all();
+    let (inviting, _) = lab.program(LAB1);
+    let ttl = Duration::from_secs(5);
+    let Reply::Code(Code { code }) = lab.ask(inviting, &Request::Invite(Invite { ttl })) else {
+        panic!()
+    };
+    let join = Request::Join(Join { code });
+    lab.run(Duration::from_secs(6));
+    let (joining, _) = lab.program(LAB2);
+    assert_eq!(lab.refusal(joining, &join), Errno::ETIME);
+    lab.run(Duration::from_secs(25 * 3600));
+    assert_eq!(lab.refusal(joining, &join), Errno::ETIMEDOUT);
+}
+
+#[test]
+fn forgetting_a_node_ends_its_sessions_and_its_introductions() {
+    let mut lab = Lab::new(2);
+    let (server, welcome) = lab.program(LAB2);
+    let (client, _) = lab.program(LAB1);
+    let (_, offer) = introduce(&mut lab, client, server, welcome.pid);
+    let lab2 = nd(&mut lab, client, "lab2");
+    lab.send(client, 901, &open(lab2, welcome.pid, LAB1), None);
+    let (serial, Notice::Offer(second)) = lab.notice(server) else {
+        panic!()
+    };
+    assert_eq!(
+        lab.ask(server, &Request::Forget(Forget { node: name("lab1") })),
+        Reply::Done
+    );
+    let notices: Vec<Notice> = lab
+        .notices(server)
+        .into_iter()
+        .map(|(_, notice, _)| notice)
+        .collect();
+    assert!(
+        notices.contains(&Notice::Revoke(Revoke {
+            sessions: vec![offer.local]
+        })),
+        "{notices:?}"
+    );
+    let void = Death {
+        sessions: vec![second.local],
+        cause: DeathCause::Session,
+    };
+    assert!(notices.contains(&Notice::Death(void)), "{notices:?}");
+    lab.send(server, serial, &accept(LAB2), None);
+    assert!(matches!(lab.answer(client, 901), Reply::Error(_)));
+    assert!(lab.trust(LAB2).is_empty());
+}

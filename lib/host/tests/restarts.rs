@@ -1,0 +1,110 @@
+//! Nodes that die, fall silent and come back, with real sockets over the loopback.
+#![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use abi::system::{Death, DeathCause, LiveSession, Notice, SessionRole};
+use slashnet_host::{Builder, Host};
+use support::Program;
+use support::pair::*;
+
+/// Two nodes at ports that they find again.
+fn start_both(directory: &Path) -> (Host, Host) {
+    let port = 20_000 + (std::process::id() % 10_000) as u16;
+    let start = |name: &str, address: &str| {
+        let builder = Builder::new(name)
+            .directory(directory.join(name))
+            .port(port);
+        builder.link(address).start().unwrap()
+    };
+    (start("lab1", "127.0.71.1"), start("lab2", "127.0.71.2"))
+}
+
+#[test]
+fn sessions_outlive_both_daemons_and_death_is_still_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_owned();
+    let (lab1, lab2) = start_both(&place);
+    join(&lab2, &invite(&lab1, Duration::from_secs(60))).unwrap();
+    let (mut server, server_was) = Program::connect(lab2.directory());
+    let (mut client, client_was) = Program::connect(lab1.directory());
+    let labs = Pair {
+        lab1,
+        lab2,
+        _directory: directory,
+    };
+    let (kept, offer) = introduce(&labs, &mut client, &mut server, server_was.pid);
+    let (lost, _) = introduce(&labs, &mut client, &mut server, server_was.pid);
+    let Pair {
+        lab1,
+        lab2,
+        _directory: directory,
+    } = labs;
+    lab1.kill();
+    lab2.kill();
+    drop((client, server));
+
+    let (lab1, lab2) = start_both(&place);
+    let live = |local, peer, role, node: &str, pid| LiveSession {
+        local,
+        peer,
+        role,
+        node: Some(name(node)),
+        pid,
+    };
+    let theirs = vec![live(
+        offer.local,
+        offer.peer,
+        SessionRole::Server,
+        "lab1",
+        client_was.pid,
+    )];
+    let (mut server, _) = Program::returning(lab2.directory(), server_was.pid, theirs);
+    let ours = [&kept, &lost].map(|it| {
+        live(
+            it.local,
+            it.peer,
+            SessionRole::Client,
+            "lab2",
+            server_was.pid,
+        )
+    });
+    let (mut client, _) = Program::returning(lab1.directory(), client_was.pid, ours.to_vec());
+    let gone = Death {
+        sessions: vec![lost.local],
+        cause: DeathCause::Process,
+    };
+    assert_eq!(
+        client.notice().1,
+        Notice::Death(gone),
+        "its server did not come back with it"
+    );
+    drop(client);
+    let died = Death {
+        sessions: vec![offer.local],
+        cause: DeathCause::Process,
+    };
+    assert_eq!(server.notice().1, Notice::Death(died));
+    drop(directory);
+}
+
+#[test]
+fn programs_are_told_when_the_other_node_falls_silent() {
+    let labs = pair(72);
+    let (mut server, welcome) = Program::connect(labs.lab2.directory());
+    let (mut client, _) = Program::connect(labs.lab1.directory());
+    let (ticket, _) = introduce(&labs, &mut client, &mut server, welcome.pid);
+    labs.lab2.kill();
+    let Notice::Verify(verify) = client.notice().1 else {
+        panic!()
+    };
+    assert_eq!(verify.sessions, [ticket.local]);
+}
