@@ -159,6 +159,12 @@ impl OpenRequest {
                 envelope.fail(errno);
                 return Answer::given();
             }
+            if envelope.is_gone() {
+                // Its disconnect pulse may have been handled before there was anything to close.
+                drop(envelope.hub.bindings.unbind(envelope.place()));
+                envelope.forget();
+                return Answer::given();
+            }
         }
         match after {
             After::Stay => end(envelope, ConnectStatus::Ok, &described),
