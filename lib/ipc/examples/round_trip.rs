@@ -1,7 +1,8 @@
 //! Round-trip times of send/receive/reply between two processes, beside a Unix SOCK_SEQPACKET or UDP ping-pong of the
 //! same run.
 //!
-//! `round_trip [same|split] [memory|udp] [ROUNDS]`: `same` pins both processes to one CPU, `split` to two.
+//! `round_trip [same|split] [memory|udp] [ROUNDS] [RING] [BYTES]`: `same` pins both processes to one CPU, `split` to
+//! two.
 #![allow(unsafe_code, clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 extern crate slashnet_ipc as ipc;
@@ -36,12 +37,25 @@ fn main() {
     let split = arguments.first().is_some_and(|a| a == "split");
     let udp = arguments.get(1).is_some_and(|a| a == "udp");
     let rounds: usize = arguments.get(2).map_or(20_000, |n| n.parse().unwrap());
+    let ring: usize = arguments.get(3).map_or(MemoryDriver::RING, |n| n.parse().unwrap());
+    let sizes: Vec<usize> = match arguments.get(4) {
+        Some(size) => vec![size.parse().unwrap()],
+        None => SIZES.to_vec(),
+    };
     pin(0);
     let (control, far_control) = UnixStream::pair().unwrap();
     let mut raw = [0; 2];
     // SAFETY: the array has room for two descriptors.
     assert_eq!(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0, raw.as_mut_ptr()) }, 0);
-    let (memory, parts) = MemoryDriver::create().unwrap();
+    for fd in raw {
+        // SAFETY: the option is an int, and its length is given.
+        unsafe {
+            let room: libc::c_int = 4 << 20;
+            let option = (&raw const room).cast();
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, option, 4);
+        }
+    }
+    let (memory, parts) = MemoryDriver::create_with(ring).unwrap();
     let fds = [parts.memfd, parts.fd_a, parts.fd_b].map(|fd| keep(fd).to_string());
     let mut control = control;
     let near = direct::bind().unwrap();
@@ -70,16 +84,14 @@ fn main() {
     let connection = Connection::attach(&endpoint, nd, Pid(2), ChannelId(1)).unwrap();
     println!("{} {}", if split { "split" } else { "same" }, if udp { "udp, encrypted" } else { "memory" });
     println!("{:>9} {:>12} {:>12} {:>7}", "bytes", "reference us", "slashnet us", "ratio");
-    for size in SIZES {
+    for size in sizes {
         let rounds = if size > 100_000 { rounds / 40 } else if size > 10_000 { rounds / 8 } else { rounds };
         let (request, mut reply) = (vec![1; size], vec![0; size]);
         let (mut reference, mut own) = (Vec::new(), Vec::new());
         for _ in 0..8 {
             for _ in 0..rounds / 8 {
                 let start = Instant::now();
-                if size <= 150_000 {
-                    seqpacket(raw[0], &request, &mut reply);
-                }
+                seqpacket(raw[0], &request, &mut reply);
                 reference.push(start.elapsed());
             }
             for _ in 0..rounds / 8 {

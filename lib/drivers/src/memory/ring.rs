@@ -42,7 +42,7 @@ impl Producer {
     }
 
     /// An empty ring is used from its start again, so that small traffic stays in few warm pages. Only where
-    /// the whole train fits before the present place: the rest of the ring is not free until the consumer
+    /// there is room enough before the present place: the rest of the ring is not free until the consumer
     /// has stepped over it.
     pub(super) fn return_to_start(
         &mut self,
@@ -55,7 +55,9 @@ impl Producer {
             return Ok(());
         }
         let train = record_bytes(segment).saturating_mul(bytes.div_ceil(segment) as u64);
-        if train > offset {
+        // A long packet is seldom the last one: those behind it need room, too.
+        let room = if train > WARM_BYTES { size / 2 } else { train };
+        if room > offset {
             return Ok(());
         }
         self.refresh()?;
