@@ -343,11 +343,9 @@ impl NetworkManager {
         };
         self.by_key.remove(&peer.record.key);
         self.by_name.remove(&peer.record.name);
-        for channel in peer.channels {
-            for session in [channel.asking, channel.answering] {
-                self.by_session.remove(&session);
-                self.transport.close(now, session, 0);
-            }
+        for channel in &peer.channels {
+            self.close_session(now, channel.asking);
+            self.close_session(now, channel.answering);
         }
         for tag in peer.questions.into_keys() {
             self.events.push_back(NetworkEvent::Answered {

@@ -371,6 +371,14 @@ impl NetworkManager {
         self.pump(now, number);
     }
 
+    /// Ends one half of a channel; nothing of it stays.
+    pub(super) fn close_session(&mut self, now: Instant, session: SessionKey) {
+        self.by_session.remove(&session);
+        self.transport.close(now, session, 0);
+        self.transport_events(now);
+        self.letters.forget(session);
+    }
+
     fn session_closed(&mut self, session: SessionKey) {
         let Some(number) = self.by_session.remove(&session) else {
             return;
@@ -399,8 +407,7 @@ impl NetworkManager {
             !close
         });
         for session in closed {
-            self.by_session.remove(&session);
-            self.transport.close(now, session, 0);
+            self.close_session(now, session);
         }
     }
 

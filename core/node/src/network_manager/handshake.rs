@@ -330,11 +330,10 @@ impl NetworkManager {
         };
         let peer = self.peers.get_mut(&number)?;
         if let Some(surplus) = peer.surplus_channel() {
-            for session in [surplus.asking, surplus.answering] {
-                self.by_session.remove(&session);
-                self.transport.close(now, session, 0);
-            }
+            self.close_session(now, surplus.asking);
+            self.close_session(now, surplus.answering);
         }
+        let peer = self.peers.get_mut(&number)?;
         peer.channels.push(Channel {
             asking,
             answering,

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use transport::{Buffer, IncomingKey, Memory, OpKey};
+use transport::{Buffer, IncomingKey, Memory, OpKey, SessionKey};
 
 use crate::limits::PEER_MESSAGE_MAX;
 
@@ -37,6 +37,16 @@ impl Letters {
 
     pub(crate) fn released(&mut self, incoming: IncomingKey) {
         self.outgoing.remove(&incoming);
+    }
+
+    /// A session is over: nobody will ask for its letters again.
+    pub(crate) fn forget(&mut self, session: SessionKey) {
+        self.requests.retain(|op, _| op.session() != session);
+        self.replies.retain(|op, _| op.session() != session);
+        self.incoming
+            .retain(|incoming, _| incoming.session() != session);
+        self.outgoing
+            .retain(|incoming, _| incoming.session() != session);
     }
 
     fn place(&mut self, buffer: Buffer) -> Option<&mut Vec<u8>> {
