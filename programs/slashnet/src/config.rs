@@ -301,83 +301,95 @@ mod tests {
         assert_eq!(unmounted.mount, Some(Mount::Nowhere));
     }
 
+    /// Line, file, and a part of what is said about it.
+    const BAD: &[(usize, &str, &str)] = &[
+        (1, "name = 5", "found integer `5`, expected a string"),
+        (
+            2,
+            "\nnmae = 'lab1'",
+            "found unknown key `nmae`, expected one of `name`, `dir`",
+        ),
+        (1, "name = 'lab 1'", "found name 'lab 1', expected"),
+        (1, "port = 0", "found port 0, expected 1 to 65535"),
+        (
+            1,
+            "port = 70000",
+            "found integer `70000`, expected a whole number from 1 to 65535",
+        ),
+        (
+            1,
+            "port = 'high'",
+            "found string \"high\", expected a whole number",
+        ),
+        (
+            3,
+            "\n\nmount = true",
+            "found boolean `true`, expected a directory or false",
+        ),
+        (
+            1,
+            "mount = 7",
+            "found integer `7`, expected a directory or false",
+        ),
+        (2, "link = [\n'']", "found link '', expected"),
+        (
+            1,
+            "link = 'eth0'",
+            "found string \"eth0\", expected a sequence",
+        ),
+        (
+            3,
+            "[[serial]]\ndevice = '/dev/ttyS0'\npath = 'ser1'",
+            "begins with '/'",
+        ),
+        (
+            1,
+            "[[serial]]\npath = '/dev/ser1'",
+            "without the key `device`",
+        ),
+        (
+            4,
+            "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nbaud=0",
+            "found '0', expected a speed",
+        ),
+        (
+            4,
+            "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nmode='9'",
+            "found 'mode=9', expected",
+        ),
+        (
+            2,
+            "[[export]]\ndirectory = 1",
+            "found integer `1`, expected",
+        ),
+        (
+            4,
+            "[[export]]\ndirectory='/s'\npath='/s'\nro=true",
+            "found unknown key `ro`",
+        ),
+        (
+            2,
+            "[[export]]\ndirectory='/a=b'\npath='/s'",
+            "found '/a=b', expected",
+        ),
+        (3, "[[export]]\ndirectory='/a'\npath='/a,b'", "without ','"),
+        (1, "name = 'a", "expected"),
+        (2, "name = 'a'\nname = 'b'", "found a key twice"),
+        (
+            4,
+            "[[serial]]\ndevice='/d'\npath='/s'\nframe='9n1'",
+            "found '9n1', expected",
+        ),
+        (
+            4,
+            "[[serial]]\ndevice='/d'\npath='/s'\nflow='dtr'",
+            "found unknown word `dtr`, expected",
+        ),
+    ];
+
     #[test]
     fn every_bad_file_is_refused_with_line_found_and_expected() {
-        let cases = [
-            (1, "name = 5", "found integer `5`, expected a string"),
-            (
-                2,
-                "\nnmae = 'lab1'",
-                "found unknown key `nmae`, expected one of `name`, `dir`",
-            ),
-            (1, "name = 'lab 1'", "found name 'lab 1', expected"),
-            (1, "port = 0", "found port 0, expected 1 to 65535"),
-            (
-                1,
-                "port = 70000",
-                "found integer `70000`, expected a whole number from 1 to 65535",
-            ),
-            (
-                1,
-                "port = 'high'",
-                "found string \"high\", expected a whole number",
-            ),
-            (
-                3,
-                "\n\nmount = true",
-                "found boolean `true`, expected a directory or false",
-            ),
-            (
-                1,
-                "mount = 7",
-                "found integer `7`, expected a directory or false",
-            ),
-            (2, "link = [\n'']", "found link '', expected"),
-            (
-                1,
-                "link = 'eth0'",
-                "found string \"eth0\", expected a sequence",
-            ),
-            (
-                3,
-                "[[serial]]\ndevice = '/dev/ttyS0'\npath = 'ser1'",
-                "begins with '/'",
-            ),
-            (
-                1,
-                "[[serial]]\npath = '/dev/ser1'",
-                "without the key `device`",
-            ),
-            (
-                4,
-                "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nbaud=0",
-                "found '0', expected a speed",
-            ),
-            (
-                4,
-                "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nmode='9'",
-                "found 'mode=9', expected",
-            ),
-            (
-                2,
-                "[[export]]\ndirectory = 1",
-                "found integer `1`, expected",
-            ),
-            (
-                4,
-                "[[export]]\ndirectory='/s'\npath='/s'\nro=true",
-                "found unknown key `ro`",
-            ),
-            (
-                2,
-                "[[export]]\ndirectory='/a=b'\npath='/s'",
-                "found '/a=b', expected",
-            ),
-            (3, "[[export]]\ndirectory='/a'\npath='/a,b'", "without ','"),
-            (1, "name = 'a", "expected"),
-            (2, "name = 'a'\nname = 'b'", "found a key twice"),
-        ];
-        for (line, text, expected) in cases {
+        for (line, text, expected) in BAD {
             let complaint = parse(text).expect_err(text);
             assert!(
                 complaint.text.contains(expected),
@@ -385,7 +397,7 @@ mod tests {
                 complaint.text
             );
             let found = 1 + text[..complaint.at.start].matches('\n').count();
-            assert_eq!(found, line, "{text:?}: {}", complaint.text);
+            assert_eq!(found, *line, "{text:?}: {}", complaint.text);
         }
     }
 }

@@ -200,7 +200,7 @@ fn prefix(row: &PrefixRow) -> Vec<Cell> {
         row.channel.0.into(),
         row.handle.0.into(),
         file_type(row.file_type).into(),
-        flags(row.flags).into(),
+        flags(row.flags),
         path,
     ]
 }

@@ -1,5 +1,6 @@
 //! A machine that runs `slashnet up`, for tests of the command.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -11,22 +12,22 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What a loaded machine may take for what needs milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running `slashnet up`, stopped when dropped.
-pub struct Up {
-    pub process: Child,
+pub(crate) struct Up {
+    pub(crate) process: Child,
     log: Receiver<String>,
 }
 
 impl Up {
     /// Starts it with the options given, without a mount, on an address of its own.
-    pub fn start(dir: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
         Self::start_mounting(dir, &[arguments, &["--no-mount"]].concat())
     }
 
     /// Starts it with the options given, which say what is mounted, on an address of its own.
-    pub fn start_mounting(dir: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start_mounting(dir: &Path, arguments: &[&str]) -> Self {
         let mut process = command(dir)
             .args(["up", "--link", &own_address()])
             .args(arguments)
@@ -44,7 +45,7 @@ impl Up {
     }
 
     /// Waits for a line of the log.
-    pub fn wait_for(&self, text: &str) -> String {
+    pub(crate) fn wait_for(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
@@ -58,7 +59,7 @@ impl Up {
     }
 
     /// Sends the signal and gives the exit status.
-    pub fn stop(&mut self, signal: Signal) -> Option<i32> {
+    pub(crate) fn stop(&mut self, signal: Signal) -> Option<i32> {
         kill_process(Pid::from_child(&self.process), signal).expect("it runs");
         self.process.wait().expect("it ends").code()
     }
@@ -72,7 +73,7 @@ impl Drop for Up {
 }
 
 /// `slashnet --dir DIR`, independent of this machine's environment.
-pub fn command(dir: &Path) -> Command {
+pub(crate) fn command(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_slashnet"));
     command
         .arg("--dir")
@@ -83,7 +84,7 @@ pub fn command(dir: &Path) -> Command {
 }
 
 /// Runs `slashnet` to its end.
-pub fn run(dir: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Output {
     command(dir)
         .args(arguments)
         .output()
@@ -91,14 +92,14 @@ pub fn run(dir: &Path, arguments: &[&str]) -> Output {
 }
 
 /// What a command printed; it must have succeeded.
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A loopback address that no other node of the tests uses.
-pub fn own_address() -> String {
+pub(crate) fn own_address() -> String {
     static LAST: AtomicU8 = AtomicU8::new(0);
     let process = std::process::id();
     let number = 1 + LAST.fetch_add(1, Ordering::Relaxed);
