@@ -98,6 +98,12 @@ pub trait PacketDriver: Send + Sync {
         None
     }
 
+    /// Only `peer` is talked to from now on, or anybody for `None`. A driver may then look for the way to it once,
+    /// and drop what comes from others.
+    fn focus(&self, peer: Option<&LinkAddress>) {
+        let _ = peer;
+    }
+
     /// The address under which peers reach this driver.
     fn local_address(&self) -> LinkAddress;
 

@@ -6,6 +6,7 @@ mod receive;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
 
 use abi::LinkAddress;
 use abi::link_address::Internet;
@@ -26,6 +27,10 @@ pub struct UdpDriver {
     state: UdpSocketState,
     properties: Properties,
     local: SocketAddr,
+    /// The only peer, to which the socket is connected.
+    focus: Mutex<Option<SocketAddr>>,
+    /// A socket that chose its port itself would lose it with its peer.
+    keeps_port: bool,
 }
 
 impl UdpDriver {
@@ -59,6 +64,7 @@ impl UdpDriver {
             option::switch_off(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS)?;
         }
         enlarge_buffers(&socket);
+        let keeps_port = local.port() != 0;
         let local = socket
             .local_addr()?
             .as_socket()
@@ -75,6 +81,8 @@ impl UdpDriver {
             state,
             properties,
             local,
+            focus: Mutex::new(None),
+            keeps_port,
         })
     }
 
@@ -105,8 +113,14 @@ impl UdpDriver {
 
     /// Without the control messages that quinn-udp adds to every datagram.
     fn send_one(&self, to: SocketAddr, packet: &[u8]) -> Result<bool, DriverError> {
+        let connected = *self.focus.lock().unwrap_or_else(PoisonError::into_inner) == Some(to);
         self.despite_reports(|| {
-            rustix::net::sendto(&self.socket, packet, SendFlags::DONTWAIT, &to)?;
+            // The kernel looks for the way to an address with each datagram, but only once for a connection.
+            if connected {
+                rustix::net::send(&self.socket, packet, SendFlags::DONTWAIT)?;
+            } else {
+                rustix::net::sendto(&self.socket, packet, SendFlags::DONTWAIT, &to)?;
+            }
             Ok(())
         })
     }
@@ -199,6 +213,23 @@ impl PacketDriver for UdpDriver {
 
     fn has_data(&self) -> Option<bool> {
         None
+    }
+
+    fn focus(&self, peer: Option<&LinkAddress>) {
+        let peer = peer.and_then(socket_address);
+        let mut focus = self.focus.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.keeps_port || *focus == peer {
+            return;
+        }
+        let result = match peer {
+            Some(peer) => rustix::net::connect(&self.socket, &peer),
+            None => rustix::net::connect_unspec(&self.socket),
+        };
+        // Unconnected it works as well, only slower; connected to another peer it would not.
+        *focus = if result.is_ok() { peer } else { None };
+        if result.is_err() {
+            let _ = rustix::net::connect_unspec(&self.socket);
+        }
     }
 
     fn local_address(&self) -> LinkAddress {

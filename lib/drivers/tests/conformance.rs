@@ -70,6 +70,34 @@ fn the_udp_driver_conforms_bound_to_a_device() {
     });
 }
 
+#[test]
+fn a_socket_with_one_peer_hears_others_again_when_it_is_told_to() {
+    let bind = |port| {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        (port..port + 100)
+            .find_map(|port| UdpDriver::bind(SocketAddr::new(local.ip(), port), None).ok())
+            .expect("a free port")
+    };
+    let (driver, peer, other) = (bind(42_100), bind(42_300), bind(42_500));
+    let at = driver.local_address();
+    let mut batch = slashnet_drivers::ReceiveBatch::with_slots(1);
+    let mut heard = |from: &UdpDriver| {
+        from.send(&at, b"hello", 5).unwrap();
+        // Loopback delivers before the call returns.
+        driver.receive(&mut batch).unwrap()
+    };
+    assert_eq!((heard(&peer), heard(&other)), (1, 1));
+    driver.focus(Some(&peer.local_address()));
+    assert_eq!((heard(&peer), heard(&other)), (1, 0));
+    driver.focus(Some(&other.local_address()));
+    assert_eq!((heard(&peer), heard(&other)), (0, 1));
+    assert_eq!(driver.send(&other.local_address(), b"hi", 2), Ok(2));
+    assert_eq!(driver.send(&peer.local_address(), b"hi", 2), Ok(2));
+    driver.focus(None);
+    assert_eq!(driver.local_address(), at);
+    assert_eq!((heard(&peer), heard(&other)), (1, 1));
+}
+
 fn pair(local: SocketAddr) -> (UdpDriver, UdpDriver) {
     let bind = || UdpDriver::bind(local, None).expect("a loopback address");
     (bind(), bind())
