@@ -12,6 +12,8 @@ const REORDER_MIN: u64 = 3;
 const REORDER_MAX: u64 = 32;
 /// Finest time by which a packet may be late.
 const GRANULARITY: Duration = Duration::from_micros(100);
+/// Packets for which memory is kept when nothing is in flight: a message of a megabyte.
+const KEPT_PACKETS: usize = 1024;
 /// Lost packets that are remembered, to notice that they were only late.
 const LATE_MAX: usize = 32;
 /// Round-trip time assumed of a lane of which nothing is known.
@@ -261,6 +263,11 @@ impl InFlight {
             self.first_frame += u64::from(packet.frames);
             self.packets.pop_front();
             self.first_pn += 1;
+        }
+        // A session that was fast once does not keep the memory of that for ever.
+        if self.packets.is_empty() && self.packets.capacity() > 4 * KEPT_PACKETS {
+            self.packets.shrink_to(KEPT_PACKETS);
+            self.frames.shrink_to(KEPT_PACKETS);
         }
     }
 

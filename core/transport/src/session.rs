@@ -300,9 +300,6 @@ impl Session {
         if reliable {
             self.query_all(now);
         }
-        if self.has_open_operations() {
-            self.expect_answer(now);
-        }
     }
 
     /// The link of a lane may work again.

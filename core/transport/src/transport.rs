@@ -486,6 +486,10 @@ impl Transport {
             self.free.push(index);
             return;
         }
+        // Nothing can leave, so nothing else would notice that the peer stays away.
+        if session.active().is_none() && session.is_open() && session.has_open_operations() {
+            session.expect_answer(now);
+        }
         if !session.listed {
             session.listed = true;
             self.ready.push_back(index);

@@ -1,6 +1,7 @@
 //! Cancelled operations, dead peers, broken protocol.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use abi::time::Duration;
 
@@ -288,4 +289,65 @@ fn packets_of_strangers_get_silence() {
         assert!(pair.server.events.is_empty());
         assert_eq!(pair.packets(), (0, 0));
     }
+}
+
+#[test]
+fn an_operation_ends_although_no_lane_can_carry_it() {
+    let mut pair = Pair::new(lossy(2));
+    for link in [0, 1] {
+        pair.client.transport.link_down(pair.now, LinkIndex(link));
+    }
+    let before = pair.now;
+    let op = pair.send(ask(64, 64), &pattern(64, 1));
+    let failure = Failure {
+        cause: Cause::Link,
+        delivery: Delivery::NotDone,
+    };
+    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    assert_eq!(pair.now.saturating_since(before), Duration::from_secs(15));
+}
+
+#[test]
+fn an_operation_waits_for_its_lane_to_come_back() {
+    let mut pair = Pair::new(lossy(1));
+    pair.client.transport.link_down(pair.now, LinkIndex(0));
+    let op = pair.send(ask(64, 64), &pattern(64, 1));
+    pair.run(Duration::from_secs(10));
+    assert!(pair.server.events.is_empty() && pair.client.events.is_empty());
+    pair.client.transport.link_up(pair.now, LinkIndex(0));
+    let (incoming, _) = pair.request();
+    pair.reply(incoming, 0, b"ok");
+    assert_eq!(
+        pair.at_client(),
+        Event::Replied {
+            op,
+            status: 0,
+            len: 2
+        }
+    );
+}
+
+#[test]
+fn a_replayed_packet_is_not_even_acknowledged() {
+    let mut pair = Pair::new(lossy(1));
+    pair.send(ask(64, 64), &pattern(64, 1));
+    pair.flush();
+    let recorded: Vec<_> = pair
+        .wire
+        .iter()
+        .map(|packet| packet.bytes.clone())
+        .collect();
+    let (incoming, _) = pair.request();
+    pair.reply(incoming, 0, b"ok");
+    pair.run(millis(1000));
+    let before = pair.packets();
+    for mut bytes in recorded {
+        let server = &mut pair.server;
+        let (link, from) = (LinkIndex(0), address(0));
+        server
+            .transport
+            .receive(pair.now, link, &from, &mut bytes, &mut server.memory);
+    }
+    pair.run(millis(1000));
+    assert_eq!(pair.packets(), before);
 }

@@ -373,11 +373,21 @@ fn calls_of_64_kib_cost_little_more_than_their_fragments() {
         let op = pair.send(ask(65_536, 65_536), &long);
         let (incoming, _) = pair.request();
         pair.reply(incoming, 0, &long);
-        assert_eq!(pair.at_client(), Event::Replied { op, status: 0, len: 65_536 });
+        assert_eq!(
+            pair.at_client(),
+            Event::Replied {
+                op,
+                status: 0,
+                len: 65_536
+            }
+        );
         let after = pair.packets();
         // 46 fragments; the window must open first.
         if round > 20 {
-            assert!(after.0 - before.0 <= 47 && after.1 - before.1 <= 47, "{before:?} {after:?}");
+            assert!(
+                after.0 - before.0 <= 47 && after.1 - before.1 <= 47,
+                "{before:?} {after:?}"
+            );
         }
     }
 }

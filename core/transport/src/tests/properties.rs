@@ -19,29 +19,35 @@ use crate::ranges::RangeSet;
 use crate::replay::{ReplayWindow, WINDOW};
 use crate::{LinkIndex, Request};
 
-/// Any frame, with the bytes of its fragment.
-fn any_frame() -> impl Strategy<Value = (Frame<'static>, Vec<u8>)> {
-    let op = (any::<u16>(), 1_u32..).prop_map(|(slot, seq)| WireOp { slot, seq });
-    let bytes = prop::collection::vec(any::<u8>(), 0..100);
-    let size = prop_oneof![0_u64..5_000_000_000, 0_u64..1_000_000];
+fn any_op() -> impl Strategy<Value = WireOp> + Clone {
+    (any::<u16>(), 1_u32..).prop_map(|(slot, seq)| WireOp { slot, seq })
+}
+
+/// Offsets and sizes on both sides of what 32 bits hold.
+fn any_size() -> impl Strategy<Value = u64> + Clone {
+    prop_oneof![0_u64..5_000_000_000, 0_u64..1_000_000]
+}
+
+fn any_head() -> impl Strategy<Value = Head> {
     let meta = prop::collection::vec(any::<u8>(), 0..=Meta::LEN_MAX)
         .prop_map(|bytes| Meta::new(&bytes).unwrap());
-    let head = prop_oneof![
+    prop_oneof![
         Just(Head::None),
-        (size.clone(), size.clone(), meta).prop_map(|(total, reply_max, meta)| Head::Request {
+        (any_size(), any_size(), meta).prop_map(|(total, reply_max, meta)| Head::Request {
             total,
             reply_max,
             meta
         }),
-        (size.clone(), any::<i64>(), any::<u32>()).prop_map(|(total, status, worked)| {
-            Head::Reply {
-                total,
-                status,
-                worked,
-            }
+        (any_size(), any::<i64>(), any::<u32>()).prop_map(|(total, status, worked)| Head::Reply {
+            total,
+            status,
+            worked
         }),
-    ];
-    let data = (op.clone(), head, size.clone(), any::<u32>(), any::<u8>()).prop_map(
+    ]
+}
+
+fn any_data() -> impl Strategy<Value = Frame<'static>> {
+    (any_op(), any_head(), any_size(), any::<u32>(), any::<u8>()).prop_map(
         |(op, head, offset, unscheduled, flags)| {
             let flags = flags & (LAST | QUIET | ONE_WAY | REFUSED);
             let reply = matches!(head, Head::Reply { .. });
@@ -55,7 +61,10 @@ fn any_frame() -> impl Strategy<Value = (Frame<'static>, Vec<u8>)> {
                 bytes: &[],
             })
         },
-    );
+    )
+}
+
+fn any_control() -> impl Strategy<Value = Frame<'static>> {
     let ack = (
         any::<u8>(),
         any::<u64>(),
@@ -80,12 +89,12 @@ fn any_frame() -> impl Strategy<Value = (Frame<'static>, Vec<u8>)> {
         Just(OpState::Gone),
         Just(OpState::Cancelled)
     ];
-    let no_bytes = prop_oneof![
+    prop_oneof![
         ack,
-        (op.clone(), state).prop_map(|(op, state)| Frame::OpStat { op, state }),
-        op.clone().prop_map(|op| Frame::Query { op }),
+        (any_op(), state).prop_map(|(op, state)| Frame::OpStat { op, state }),
+        any_op().prop_map(|op| Frame::Query { op }),
         any::<(u16, u64)>().prop_map(|(slots, bytes)| Frame::Credit { slots, bytes }),
-        (op.clone(), any::<u32>(), size.clone(), size.clone()).prop_map(|(op, id, offset, len)| {
+        (any_op(), any::<u32>(), any_size(), any_size()).prop_map(|(op, id, offset, len)| {
             Frame::Pull {
                 op,
                 id,
@@ -93,7 +102,7 @@ fn any_frame() -> impl Strategy<Value = (Frame<'static>, Vec<u8>)> {
                 len,
             }
         }),
-        (op.clone(), any::<(u8, u32)>()).prop_map(|(op, (reason, charge))| Frame::Cancel {
+        (any_op(), any::<(u8, u32)>()).prop_map(|(op, (reason, charge))| Frame::Cancel {
             op,
             reason,
             charge
@@ -101,9 +110,13 @@ fn any_frame() -> impl Strategy<Value = (Frame<'static>, Vec<u8>)> {
         any::<(u32, u64)>().prop_map(|(id, time)| Frame::Ping { id, time }),
         any::<(u32, u64)>().prop_map(|(id, time)| Frame::Pong { id, time }),
         any::<u16>().prop_map(|code| Frame::Close { code }),
-    ];
+    ]
+}
+
+/// Any frame, with the bytes of its fragment.
+fn any_frame() -> impl Strategy<Value = (Frame<'static>, Vec<u8>)> {
     let pulled =
-        (op.clone(), any::<(u32, bool)>(), size.clone()).prop_map(|(op, (id, last), offset)| {
+        (any_op(), any::<(u32, bool)>(), any_size()).prop_map(|(op, (id, last), offset)| {
             Frame::Pulled {
                 op,
                 id,
@@ -112,7 +125,7 @@ fn any_frame() -> impl Strategy<Value = (Frame<'static>, Vec<u8>)> {
                 bytes: &[],
             }
         });
-    let pushed = (op, any::<(u32, bool)>(), size.clone(), size).prop_map(
+    let pushed = (any_op(), any::<(u32, bool)>(), any_size(), any_size()).prop_map(
         |(op, (id, last), start, offset)| {
             let total = offset + 100;
             Frame::Pushed {
@@ -126,9 +139,10 @@ fn any_frame() -> impl Strategy<Value = (Frame<'static>, Vec<u8>)> {
             }
         },
     );
+    let bytes = prop::collection::vec(any::<u8>(), 0..100);
     prop_oneof![
-        no_bytes.prop_map(|frame| (frame, vec![])),
-        (prop_oneof![data, pulled, pushed], bytes),
+        any_control().prop_map(|frame| (frame, vec![])),
+        (prop_oneof![any_data(), pulled, pushed], bytes),
     ]
 }
 
