@@ -2,9 +2,10 @@
 //!
 //! The manager holds the terminal device, raw and exclusively, from its start to its end. Any number
 //! of clients open the port; what arrives goes to whoever read first, what is written leaves in
-//! order. `port` is the heart, `device` the system calls, `line_settings` the settings in the
+//! order. `port` is the heart, `controls` its settings, `device` the system calls, `line_settings` the settings in the
 //! system's and the protocol's words, `resource` what clients see of it.
 
+mod controls;
 mod device;
 mod line_settings;
 mod options;

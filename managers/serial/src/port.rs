@@ -10,14 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use abi::devctl::{FlushQueue, LineStatus, SetTermios, Termios, When};
 use abi::io::Events;
 use abi::{Errno, Result};
 use resmgr::{Answer, NotifyRequest, ReadRequest, WaitQueue, WriteRequest};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::device::{Device, ErrorCounts, errno};
-use crate::line_settings;
 use crate::options::PortOptions;
 
 /// A port; shared by its thread and the handlers.
@@ -26,9 +24,9 @@ pub(crate) struct Port {
     options: PortOptions,
     line: Mutex<Line>,
     /// Held while bytes go out, so that writes leave one after the other. Taken before `line`.
-    output: Mutex<()>,
+    pub(crate) output: Mutex<()>,
     readers: WaitQueue<ReadRequest>,
-    writers: WaitQueue<WriteRequest>,
+    pub(crate) writers: WaitQueue<WriteRequest>,
     watchers: WaitQueue<NotifyRequest>,
     /// Wakes the port's thread.
     doorbell: OwnedFd,
@@ -37,15 +35,15 @@ pub(crate) struct Port {
 
 /// What changes when the device comes and goes.
 #[derive(Debug)]
-struct Line {
+pub(crate) struct Line {
     device: Option<Arc<Device>>,
     /// Which device it is: another number after each loss.
     life: u64,
     /// Arrived and not read.
-    input: VecDeque<u8>,
+    pub(crate) input: VecDeque<u8>,
     /// The device that the input came from.
-    input_life: u64,
-    errors_seen: ErrorCounts,
+    pub(crate) input_life: u64,
+    pub(crate) errors_seen: ErrorCounts,
 }
 
 /// Arrived bytes kept for readers; when it is full the line's own flow control takes over.
@@ -54,13 +52,6 @@ const INPUT_MAX: usize = 64 * 1024;
 const READ_MAX: usize = 16 * 1024;
 /// How often a device that is gone is looked for; an open looks at once.
 const RETRY: Duration = Duration::from_millis(250);
-/// How often the driver's output queue is looked at while a client waits for it to be empty: the
-/// kernel has no event for that.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
-/// The longest break that can be asked for.
-const BREAK_MAX_MS: u32 = 10_000;
-/// The length of a break of 0, as `tcsendbreak` has it.
-const BREAK_MS: u32 = 300;
 
 impl Port {
     /// Opens the device.
@@ -90,7 +81,7 @@ impl Port {
         }))
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
+    pub(crate) fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -122,7 +113,7 @@ impl Port {
     }
 
     /// The device, for a file that was opened in `life`.
-    fn device(&self, life: u64) -> Result<Arc<Device>> {
+    pub(crate) fn device(&self, life: u64) -> Result<Arc<Device>> {
         let line = self.line();
         if line.life != life {
             return Err(Errno::EIO);
@@ -257,123 +248,8 @@ impl Port {
         }
     }
 
-    pub(crate) fn settings(&self, life: u64) -> Result<Termios> {
-        Ok(line_settings::to_wire(&self.device(life)?.settings()?))
-    }
-
-    pub(crate) fn set_settings(
-        &self,
-        life: u64,
-        set: &SetTermios,
-        gives_up: impl Fn() -> bool,
-    ) -> Result {
-        if set.when != When::Now {
-            self.drain(life, gives_up)?;
-        }
-        let device = self.device(life)?;
-        let mut termios = device.settings()?;
-        line_settings::apply_wire(&set.termios, &mut termios)?;
-        device.set_settings(&termios)?;
-        if set.when == When::Flush {
-            self.flush(life, FlushQueue::Input)?;
-        }
-        Ok(())
-    }
-
-    /// Waits until all output has left.
-    ///
-    /// # Errors
-    /// EINTR when the client gives up, EIO when the device is lost.
-    pub(crate) fn drain(&self, life: u64, gives_up: impl Fn() -> bool) -> Result {
-        resmgr::blocking(|| {
-            loop {
-                let device = self.device(life)?;
-                let queued = !self.writers.is_empty() || device.output_count()? > 0;
-                if !queued && device.is_transmitter_empty() {
-                    return Ok(());
-                }
-                if gives_up() {
-                    return Err(Errno::EINTR);
-                }
-                std::thread::sleep(DRAIN_LOOK);
-            }
-        })
-    }
-
-    /// Discards bytes that wait on either side.
-    pub(crate) fn flush(&self, life: u64, queue: FlushQueue) -> Result {
-        let device = self.device(life)?;
-        device.flush(queue)?;
-        if queue != FlushQueue::Output {
-            self.line().input.clear();
-            self.ring();
-        }
-        Ok(())
-    }
-
-    /// Sends a break of so many milliseconds.
-    ///
-    /// # Errors
-    /// EINVAL for more than 10 s, EINTR when the client gives up: the break ends then, too.
-    pub(crate) fn send_break(&self, life: u64, millis: u32, gives_up: impl Fn() -> bool) -> Result {
-        if millis > BREAK_MAX_MS {
-            return Err(Errno::EINVAL);
-        }
-        let length = Duration::from_millis(if millis == 0 { BREAK_MS } else { millis }.into());
-        let device = self.device(life)?;
-        let _output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        device.set_break(true)?;
-        let end = std::time::Instant::now() + length;
-        let waited = resmgr::blocking(|| {
-            loop {
-                let left = end.saturating_duration_since(std::time::Instant::now());
-                if left.is_zero() {
-                    return Ok(());
-                }
-                if gives_up() {
-                    return Err(Errno::EINTR);
-                }
-                std::thread::sleep(left.min(Duration::from_millis(50)));
-            }
-        });
-        device.set_break(false)?;
-        waited
-    }
-
-    pub(crate) fn line_status(&self, life: u64) -> Result<LineStatus> {
-        let device = self.device(life)?;
-        // A pty has no modem lines; its status is that it has none.
-        let lines = device.modem_lines().unwrap_or_default();
-        let now = device.error_counts();
-        let mut line = self.line();
-        let errors = now.since(line.errors_seen);
-        line.errors_seen = now;
-        Ok(LineStatus { lines, errors })
-    }
-
-    pub(crate) fn input_count(&self, life: u64) -> Result<u32> {
-        let held = {
-            let line = self.line();
-            if line.input_life == life {
-                line.input.len()
-            } else {
-                0
-            }
-        };
-        Ok(u32::try_from(held).unwrap_or(u32::MAX) + self.device(life)?.input_count()?)
-    }
-
-    /// Does `ask` with the device itself.
-    pub(crate) fn with_device<T>(
-        &self,
-        life: u64,
-        ask: impl FnOnce(&Device) -> Result<T>,
-    ) -> Result<T> {
-        ask(&*self.device(life)?)
-    }
-
     /// Makes the port's thread look around.
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         // Any number rings, and this one is the same in every byte order. It fails only when the
         // counter is full, and then it rings already.
         let _ = rustix::io::write(&self.doorbell, &[1; 8]);

@@ -100,7 +100,7 @@ impl DevctlRequest {
 /// A control that may have been answered by one of several `on`.
 #[derive(Debug)]
 #[must_use = "end the choice with `otherwise`"]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "lives for one expression; a box would cost more"
 )]
