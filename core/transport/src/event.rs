@@ -242,7 +242,8 @@ pub enum Event {
         /// The transfer.
         transfer: TransferKey,
     },
-    /// Server: the client gave up waiting; answer soon.
+    /// Server: the client gave up waiting; answer soon. May be in the queue still when the program
+    /// has answered meanwhile.
     Unblock {
         /// The operation.
         incoming: IncomingKey,

@@ -253,7 +253,8 @@ impl Server {
                 Ok(Vec::new())
             }
             Event::Unblock { incoming, .. } => {
-                if !self.jobs.contains_key(&incoming) {
+                // It may have been on its way while the answer was given.
+                if !self.jobs.contains_key(&incoming) && !self.answered.contains_key(&incoming) {
                     return Err(Finding::new(
                         Kind::Wrong,
                         format!("stray unblock {incoming:?}"),
