@@ -40,7 +40,10 @@ impl Channel {
     #[doc(alias = "ChannelCreate")]
     pub fn create(endpoint: &Endpoint, flags: ChannelFlags) -> Result<Self> {
         let id = endpoint.shared().create_channel(flags)?;
-        Ok(Self { endpoint: endpoint.clone(), id })
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            id,
+        })
     }
 
     /// The number that clients attach to.
@@ -71,7 +74,9 @@ impl Channel {
     /// # Errors
     /// `ETIMEDOUT` when nothing came in time, else as [`receive`](Self::receive).
     pub fn receive_until(&self, buffer: &mut [u8], deadline: Option<Instant>) -> Result<Received> {
-        self.endpoint.shared().receive(&self.endpoint, self.id, buffer, deadline)
+        self.endpoint
+            .shared()
+            .receive(&self.endpoint, self.id, buffer, deadline)
     }
 
     /// Waits for the next pulse, leaving messages to other receivers (I24).

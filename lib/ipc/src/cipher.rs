@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use ring::aead::{AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
+use ring::aead::{
+    AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey,
+};
 use transport::cipher::HEADER_LEN;
 use transport::keys::{self, Secret};
 use transport::{Forged, PacketCipher, Role};
@@ -14,7 +16,7 @@ use crate::fork_guard::ForkGuard;
 
 /// The algorithm of a session; both ends must use the same one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Suite {
+pub enum Suite {
     /// AES-256-GCM: the fastest where the CPU has AES instructions, as nearly all have.
     #[default]
     Aes256Gcm,
@@ -28,7 +30,26 @@ pub(crate) enum Suite {
 /// # Errors
 /// `ENOMEM` if the page that tells parent from child cannot be made.
 pub fn session_cipher(secret: &[u8; 32], role: Role) -> abi::Result<Box<dyn PacketCipher>> {
-    Ok(Box::new(AeadCipher::new(secret, role, Arc::new(ForkGuard::new()?))))
+    session_cipher_of(Suite::default(), secret, role)
+}
+
+/// As [`session_cipher`], with an algorithm of the caller's choice.
+///
+/// # Errors
+/// As [`session_cipher`].
+pub fn session_cipher_of(
+    suite: Suite,
+    secret: &[u8; 32],
+    role: Role,
+) -> abi::Result<Box<dyn PacketCipher>> {
+    let guard = Arc::new(ForkGuard::new()?);
+    Ok(Box::new(AeadCipher::with(
+        secret,
+        role,
+        guard,
+        suite,
+        UPDATE_AFTER,
+    )))
 }
 
 /// Seals and opens the packets of one session.
@@ -91,7 +112,12 @@ impl AeadCipher {
         };
         let next = receiving.next();
         Self {
-            sending: Sending { chain: sending, phase: false, sealed: 0, limit },
+            sending: Sending {
+                chain: sending,
+                phase: false,
+                sealed: 0,
+                limit,
+            },
             receiving: Receiving {
                 previous: None,
                 chain: receiving,
@@ -123,7 +149,9 @@ impl PacketCipher for AeadCipher {
 
     fn seal(&mut self, lane: u8, pn: u64, header: &[u8; HEADER_LEN], body: &mut [u8]) {
         let chain = &self.sending.chain;
-        let Some(split) = body.len().checked_sub(TAG_LEN) else { return };
+        let Some(split) = body.len().checked_sub(TAG_LEN) else {
+            return;
+        };
         let (plain, room) = body.split_at_mut(split);
         if !self.guard.is_owner() {
             // A forked child would repeat a nonce of its parent. Every way here is closed to it; this is
@@ -133,7 +161,9 @@ impl PacketCipher for AeadCipher {
             return;
         }
         let nonce = chain.nonce(lane, pn);
-        let sealed = chain.key.seal_in_place_separate_tag(nonce, Aad::from(header), plain);
+        let sealed = chain
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::from(header), plain);
         match sealed {
             Ok(tag) => room.copy_from_slice(tag.as_ref()),
             // Only a packet of gigabytes is refused; it must not leave as plaintext.
@@ -184,7 +214,12 @@ impl Chain {
         let key = UnboundKey::new(algorithm, &secrets.key().0);
         let key = LessSafeKey::new(key.expect("both algorithms take 32 bytes"));
         let iv = secrets.iv();
-        Self { algorithm, secrets, key, iv }
+        Self {
+            algorithm,
+            secrets,
+            key,
+            iv,
+        }
     }
 
     fn next(&self) -> Self {
@@ -237,7 +272,12 @@ mod tests {
         (make(Role::Client), make(Role::Server))
     }
 
-    fn seal(cipher: &mut AeadCipher, lane: u8, pn: u64, text: &[u8]) -> ([u8; HEADER_LEN], Vec<u8>) {
+    fn seal(
+        cipher: &mut AeadCipher,
+        lane: u8,
+        pn: u64,
+        text: &[u8],
+    ) -> ([u8; HEADER_LEN], Vec<u8>) {
         let mut header = [3; HEADER_LEN];
         header[1] = u8::from(cipher.phase());
         let mut body = text.to_vec();
@@ -252,18 +292,36 @@ mod tests {
             let (mut client, mut server) = pair(suite, 1 << 20);
             let (header, body) = seal(&mut client, 2, 9, b"hello");
             assert_ne!(&body[..5], b"hello");
-            assert_eq!(server.open(2, 9, &header, &mut body.clone()).unwrap(), b"hello");
-            assert!(server.open(3, 9, &header, &mut body.clone()).is_err(), "another lane");
-            assert!(server.open(2, 10, &header, &mut body.clone()).is_err(), "another number");
-            assert!(client.open(2, 9, &header, &mut body.clone()).is_err(), "back to its sender");
+            assert_eq!(
+                server.open(2, 9, &header, &mut body.clone()).unwrap(),
+                b"hello"
+            );
+            assert!(
+                server.open(3, 9, &header, &mut body.clone()).is_err(),
+                "another lane"
+            );
+            assert!(
+                server.open(2, 10, &header, &mut body.clone()).is_err(),
+                "another number"
+            );
+            assert!(
+                client.open(2, 9, &header, &mut body.clone()).is_err(),
+                "back to its sender"
+            );
             for at in 0..body.len() {
                 let mut flipped = body.clone();
                 flipped[at] ^= 1;
-                assert!(server.open(2, 9, &header, &mut flipped).is_err(), "byte {at} flipped");
+                assert!(
+                    server.open(2, 9, &header, &mut flipped).is_err(),
+                    "byte {at} flipped"
+                );
             }
             let mut other = header;
             other[8] ^= 1;
-            assert!(server.open(2, 9, &other, &mut body.clone()).is_err(), "another header");
+            assert!(
+                server.open(2, 9, &other, &mut body.clone()).is_err(),
+                "another header"
+            );
             assert!(server.open(2, 9, &header, &mut []).is_err(), "nothing");
         }
     }
@@ -271,7 +329,9 @@ mod tests {
     #[test]
     fn keys_move_on_and_late_packets_of_the_old_key_still_open() {
         let (mut client, mut server) = pair(Suite::Aes256Gcm, 4);
-        let packets: Vec<_> = (0..40).map(|pn| seal(&mut client, 0, pn, &[pn as u8; 3])).collect();
+        let packets: Vec<_> = (0..40)
+            .map(|pn| seal(&mut client, 0, pn, &[pn as u8; 3]))
+            .collect();
         let phases: Vec<_> = packets.iter().map(|(header, _)| header[1]).collect();
         assert_eq!(phases[..10], [0, 0, 0, 0, 1, 1, 1, 1, 0, 0]);
         // Neighbours swapped, also across a change of keys.
@@ -307,6 +367,10 @@ mod tests {
         let mut status = 0;
         // SAFETY: waits for the child forked above, with a valid place for its status.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        assert_eq!(libc::WEXITSTATUS(status), 0, "the child has sealed with its parent's key");
+        assert_eq!(
+            libc::WEXITSTATUS(status),
+            0,
+            "the child has sealed with its parent's key"
+        );
     }
 }

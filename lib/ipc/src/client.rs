@@ -10,13 +10,14 @@ use transport::{OpKey, Request, SendError, SessionKey};
 
 use crate::interrupt::{self, Registered};
 use crate::meta::{Kind, Meta};
+use crate::outcome::answer;
 use crate::poller::{Guard, Interest};
 use crate::regions::{Purpose, Source, Target};
-use crate::server::{BY_LIBRARY, DEFAULT_PRIORITY, INTERRUPTED, NOT_DONE, TIMED_OUT};
+use crate::server::{DEFAULT_PRIORITY, INTERRUPTED, TIMED_OUT};
 use crate::session::{Detached, Peer};
 use crate::shared::{Shared, State};
 use crate::wait::{Outcome, WaitIndex};
-use crate::{Cause, Delivery, Failure, Interrupt, Reply, SendOptions, clock};
+use crate::{Cause, Failure, Interrupt, Reply, SendOptions, clock};
 
 /// Where a connection leads.
 #[derive(Clone, Copy, Debug)]
@@ -46,13 +47,22 @@ impl Shared {
         channel: ChannelId,
         identity: Option<&Identity>,
     ) -> Result<Route> {
-        let peer = Peer { node: nd.node(), pid, identity: identity.cloned() };
+        let peer = Peer {
+            node: nd.node(),
+            pid,
+            identity: identity.cloned(),
+        };
         // A session may end between being found and being used; it is then opened anew, once.
         for _ in 0..2 {
             let session = self.session_with(nd, &peer)?;
             let mut state = self.enter()?;
-            let Some((route, is_new)) = state.connect(session, channel, None)? else { continue };
-            let is_here = state.sessions.get(session).is_some_and(|session| session.is_memory());
+            let Some((route, is_new)) = state.connect(session, channel, None)? else {
+                continue;
+            };
+            let is_here = state
+                .sessions
+                .get(session)
+                .is_some_and(|session| session.is_memory());
             drop(state);
             if is_new && is_here {
                 let question = Question {
@@ -80,21 +90,30 @@ impl Shared {
     }
 
     pub(crate) fn is_dead(&self, route: &Route) -> bool {
-        self.enter().map_or(true, |state| state.sessions.get(route.session).is_none())
+        self.enter()
+            .map_or(true, |state| state.sessions.get(route.session).is_none())
     }
 
     /// The connection is dropped; with the last one of its attachment the server is told (I9).
     pub(crate) fn detach(&self, route: &Route) {
         let Ok(mut state) = self.enter() else { return };
-        let Some(client) = state.sessions.client(route.session) else { return };
-        let Some(attachment) = client.attachments.get_mut(&route.attachment) else { return };
+        let Some(client) = state.sessions.client(route.session) else {
+            return;
+        };
+        let Some(attachment) = client.attachments.get_mut(&route.attachment) else {
+            return;
+        };
         attachment.connections.remove(&route.connection);
         if !attachment.connections.is_empty() {
             return;
         }
         let (channel, pulses_sent) = (attachment.channel, attachment.pulses_sent);
         client.attachments.remove(&route.attachment);
-        client.detached.push(Detached { id: route.attachment, channel, pulses_sent });
+        client.detached.push(Detached {
+            id: route.attachment,
+            channel,
+            pulses_sent,
+        });
         let is_idle = client.attachments.is_empty();
         let now = clock::now();
         state.tell_detached(now, route.session);
@@ -112,7 +131,9 @@ impl Shared {
         reply: &mut [IoSliceMut<'_>],
         options: &SendOptions<'_>,
     ) -> core::result::Result<Reply, Failure> {
-        let deadline = options.deadline.map(|deadline| clock::deadline(clock::now(), deadline));
+        let deadline = options
+            .deadline
+            .map(|deadline| clock::deadline(clock::now(), deadline));
         let question = Question {
             kind: Kind::Message,
             request: shorten(request),
@@ -130,33 +151,51 @@ impl Shared {
         route: &Route,
         question: Question<'_, '_>,
     ) -> core::result::Result<Reply, Failure> {
-        let local = |errno| Failure { peer: route.incarnation, ..Failure::local(errno) };
+        let local = |errno| Failure {
+            peer: route.incarnation,
+            ..Failure::local(errno)
+        };
         if question.interrupt.is_some_and(Interrupt::is_triggered) {
-            return Err(Failure { cause: Cause::Interrupted, ..local(Errno::EINTR) });
+            return Err(Failure {
+                cause: Cause::Interrupted,
+                ..local(Errno::EINTR)
+            });
         }
         let len = total(question.request.iter().map(|slice| slice.len())).map_err(local)?;
         let room = total(question.reply.iter().map(|slice| slice.len())).map_err(local)?;
         let mut state = self.enter().map_err(local)?;
         let wait = state.waits.open();
-        let (started, result) = self.begin(state, route, &question, len, room, wait);
+        let (started, result) = self.begin(state, route, &question, (len, room), wait);
         state = started;
         let op = match result {
             Ok(op) => op,
             Err(failure) => {
                 state.waits.close(wait);
-                return Err(Failure { peer: route.incarnation, ..failure });
+                return Err(Failure {
+                    peer: route.incarnation,
+                    ..failure
+                });
             }
         };
-        let mut loan = Loan { shared: self, op: Some(op), wait };
+        let mut loan = Loan {
+            shared: self,
+            op: Some(op),
+            wait,
+        };
         // SAFETY: `loan` takes both back before this function ends, however it ends.
         let (source, target) =
             unsafe { (Source::lend(question.request), Target::lend(question.reply)) };
-        state.regions.add_op(op, source, target, Purpose::Waited(wait));
+        state
+            .regions
+            .add_op(op, source, target, Purpose::Waited(wait));
         state.pump(clock::now());
 
-        let registered = question.interrupt.map(|interrupt| self.register(&mut state, interrupt, op));
-        let (after, outcome) = self
-            .wait(state, question.deadline, Interest::Wait(wait), |state| state.waits.take(wait));
+        let registered = question
+            .interrupt
+            .map(|interrupt| self.register(&mut state, interrupt, op));
+        let (after, outcome) = self.wait(state, question.deadline, Interest::Wait(wait), |state| {
+            state.waits.take(wait)
+        });
         state = after;
         let mut late = false;
         let outcome = match outcome {
@@ -166,8 +205,9 @@ impl Shared {
                 let now = clock::now();
                 state.transport.cancel(now, op, TIMED_OUT);
                 state.pump(now);
-                let (after, outcome) =
-                    self.wait(state, None, Interest::Wait(wait), |state| state.waits.take(wait));
+                let (after, outcome) = self.wait(state, None, Interest::Wait(wait), |state| {
+                    state.waits.take(wait)
+                });
                 state = after;
                 outcome.unwrap_or(Outcome::Gone)
             }
@@ -175,7 +215,10 @@ impl Shared {
         loan.end(&mut state);
         self.settle(state);
         drop(registered);
-        answer(outcome, late).map_err(|failure| Failure { peer: route.incarnation, ..failure })
+        answer(outcome, late).map_err(|failure| Failure {
+            peer: route.incarnation,
+            ..failure
+        })
     }
 
     /// Starts an operation, waiting for a free slot if need be.
@@ -184,14 +227,14 @@ impl Shared {
         mut state: Guard<'a>,
         route: &Route,
         question: &Question<'_, '_>,
-        len: u64,
-        room: u64,
+        (len, room): (u64, u64),
         wait: WaitIndex,
     ) -> (Guard<'a>, core::result::Result<OpKey, Failure>) {
+        let mut ended = Failure::local(Errno::EBADF);
         loop {
             let Some(request) = state.request(route, question.kind, question.priority, len, room)
             else {
-                return (state, Err(Failure::local(Errno::EBADF)));
+                return (state, Err(ended));
             };
             let now = clock::now();
             match state.transport.send(now, route.session, request) {
@@ -199,26 +242,46 @@ impl Shared {
                     state.sessions.started(route.session);
                     return (state, Ok(op));
                 }
-                Err(SendError::Closed | SendError::TooLong) => {
-                    return (state, Err(Failure::local(Errno::EBADF)));
-                }
+                Err(SendError::Closed | SendError::TooLong) => return (state, Err(ended)),
                 Err(SendError::NoSlot) => {}
             }
+            // From here on the caller is blocked on a server, so its end is ESRCH as for everybody blocked (I22).
+            ended = Failure {
+                cause: Cause::Server,
+                ..Failure::local(Errno::ESRCH)
+            };
             if question.interrupt.is_some_and(Interrupt::is_triggered) {
                 let failure = Failure::local(Errno::EINTR);
-                return (state, Err(Failure { cause: Cause::Interrupted, ..failure }));
+                return (
+                    state,
+                    Err(Failure {
+                        cause: Cause::Interrupted,
+                        ..failure
+                    }),
+                );
             }
             if question.deadline.is_some_and(|deadline| deadline <= now) {
                 let failure = Failure::local(Errno::ETIMEDOUT);
-                return (state, Err(Failure { cause: Cause::TimedOut, ..failure }));
+                return (
+                    state,
+                    Err(Failure {
+                        cause: Cause::TimedOut,
+                        ..failure
+                    }),
+                );
             }
-            let Some(client) = state.sessions.client(route.session) else { continue };
+            let Some(client) = state.sessions.client(route.session) else {
+                continue;
+            };
             client.slot_waiters.push_back(wait);
             // An interrupt does not reach a thread without an operation, so it looks by itself.
             let turn = now + SLOT_TURN;
-            let until = question.deadline.map_or(turn, |deadline| deadline.min(turn));
-            let (after, _) =
-                self.wait(state, Some(until), Interest::Wait(wait), |state| state.waits.take(wait));
+            let until = question
+                .deadline
+                .map_or(turn, |deadline| deadline.min(turn));
+            let (after, _) = self.wait(state, Some(until), Interest::Wait(wait), |state| {
+                state.waits.take(wait)
+            });
             state = after;
             if let Some(client) = state.sessions.client(route.session) {
                 client.slot_waiters.retain(|waiter| *waiter != wait);
@@ -232,7 +295,10 @@ impl Shared {
         interrupt: &Interrupt,
         op: OpKey,
     ) -> Registered {
-        let target = Arc::new(Interruptible { shared: Arc::downgrade(self), op });
+        let target = Arc::new(Interruptible {
+            shared: Arc::downgrade(self),
+            op,
+        });
         let registered = interrupt.register(target);
         // A trigger just before the registration has not reached it.
         if interrupt.is_triggered() {
@@ -241,46 +307,6 @@ impl Shared {
             state.pump(now);
         }
         registered
-    }
-
-    pub(crate) fn pulse(&self, route: &Route, priority: i16, code: i8, value: u64) -> Result {
-        let priority = match priority {
-            -1 => DEFAULT_PRIORITY,
-            1..=255 => priority as u8,
-            _ => return Err(Errno::EINVAL),
-        };
-        if code < 0 {
-            return Err(Errno::EINVAL);
-        }
-        let mut state = self.enter()?;
-        let kind = Kind::Pulse { code, subtype: 0, value };
-        let client = state.sessions.client(route.session).ok_or(Errno::EBADF)?;
-        if client.pulses >= PULSES_MAX {
-            return Err(Errno::EAGAIN);
-        }
-        let attachment = client.attachments.get(&route.attachment).ok_or(Errno::EBADF)?;
-        if let Some(errno) = attachment.refused {
-            return Err(errno);
-        }
-        let request = state.request(route, kind, priority, 0, 0).ok_or(Errno::EBADF)?;
-        let now = clock::now();
-        let op = match state.transport.send(now, route.session, request) {
-            Ok(op) => op,
-            Err(SendError::NoSlot) => return Err(Errno::EAGAIN),
-            Err(SendError::Closed | SendError::TooLong) => return Err(Errno::EBADF),
-        };
-        state.sessions.started(route.session);
-        let purpose = Purpose::Pulse(route.attachment);
-        state.regions.add_op(op, Source::EMPTY, Target::EMPTY, purpose);
-        if let Some(client) = state.sessions.client(route.session) {
-            client.pulses += 1;
-            if let Some(attachment) = client.attachments.get_mut(&route.attachment) {
-                attachment.pulses_sent = attachment.pulses_sent.wrapping_add(1);
-            }
-        }
-        state.pump(now);
-        self.settle(state);
-        Ok(())
     }
 }
 
@@ -292,16 +318,28 @@ impl State {
         channel: ChannelId,
         attachment: Option<u32>,
     ) -> Result<Option<(Route, bool)>> {
-        let next = self.sessions.next_connection.checked_add(1).ok_or(Errno::EAGAIN)?;
-        let Some(incarnation) = self.sessions.get(session).map(|session| session.incarnation) else {
+        let next = self
+            .sessions
+            .next_connection
+            .checked_add(1)
+            .ok_or(Errno::EAGAIN)?;
+        let Some(incarnation) = self
+            .sessions
+            .get(session)
+            .map(|session| session.incarnation)
+        else {
             return Ok(None);
         };
-        let Some(client) = self.sessions.client(session) else { return Ok(None) };
+        let Some(client) = self.sessions.client(session) else {
+            return Ok(None);
+        };
         let (id, is_new) = match attachment {
             Some(id) => (id, false),
             None => client.attachment(channel),
         };
-        let Some(attachment) = client.attachments.get_mut(&id) else { return Ok(None) };
+        let Some(attachment) = client.attachments.get_mut(&id) else {
+            return Ok(None);
+        };
         if attachment.connections.len() >= CONNECTIONS_MAX {
             return Err(Errno::EAGAIN);
         }
@@ -309,11 +347,24 @@ impl State {
         attachment.connections.insert(connection);
         self.sessions.next_connection = next;
         self.sessions.set_idle(session, false);
-        let route = Route { session, attachment: id, channel, connection, incarnation };
+        let route = Route {
+            session,
+            attachment: id,
+            channel,
+            connection,
+            incarnation,
+        };
         Ok(Some((route, is_new)))
     }
 
-    fn request(&mut self, route: &Route, kind: Kind, priority: u8, len: u64, room: u64) -> Option<Request> {
+    pub(crate) fn request(
+        &mut self,
+        route: &Route,
+        kind: Kind,
+        priority: u8,
+        len: u64,
+        room: u64,
+    ) -> Option<Request> {
         let client = self.sessions.client(route.session)?;
         let attachment = client.attachments.get(&route.attachment)?;
         let meta = Meta {
@@ -330,7 +381,9 @@ impl State {
     /// Tells the server of attachments that have ended, as far as there are free slots.
     fn tell_detached(&mut self, now: Instant, session: SessionKey) {
         while let Some(client) = self.sessions.client(session) {
-            let Some(detached) = client.detached.pop() else { return };
+            let Some(detached) = client.detached.pop() else {
+                return;
+            };
             let meta = Meta {
                 kind: Kind::Detach,
                 priority: DEFAULT_PRIORITY,
@@ -339,11 +392,15 @@ impl State {
                 channel: detached.channel,
                 pulses_before: detached.pulses_sent,
             };
-            let request = Request { one_way: true, ..Request::new(meta.pack(), 0, 0) };
+            let request = Request {
+                one_way: true,
+                ..Request::new(meta.pack(), 0, 0)
+            };
             match self.transport.send(now, session, request) {
                 Ok(op) => {
                     self.sessions.started(session);
-                    self.regions.add_op(op, Source::EMPTY, Target::EMPTY, Purpose::Orphan);
+                    self.regions
+                        .add_op(op, Source::EMPTY, Target::EMPTY, Purpose::Orphan);
                 }
                 Err(SendError::NoSlot) => {
                     if let Some(client) = self.sessions.client(session) {
@@ -358,24 +415,15 @@ impl State {
 
     /// An operation of the session has ended, so there is a free slot.
     pub(crate) fn slot_freed(&mut self, session: SessionKey) {
-        let Some(client) = self.sessions.ended(session) else { return };
+        let Some(client) = self.sessions.ended(session) else {
+            return;
+        };
         if !client.detached.is_empty() {
             self.tell_detached(clock::now(), session);
             return;
         }
         if let Some(wait) = client.slot_waiters.pop_front() {
             self.finish(wait, Outcome::Done);
-        }
-    }
-
-    /// A pulse has been taken or refused.
-    pub(crate) fn pulse_ended(&mut self, session: SessionKey, attachment: u32, outcome: Outcome) {
-        let Some(client) = self.sessions.client(session) else { return };
-        client.pulses = client.pulses.saturating_sub(1);
-        if let Outcome::Refused { errno } = outcome
-            && let Some(attachment) = client.attachments.get_mut(&attachment)
-        {
-            attachment.refused = Some(Errno::from_wire(errno & !(BY_LIBRARY | NOT_DONE)));
         }
     }
 }
@@ -422,8 +470,12 @@ struct Interruptible {
 
 impl interrupt::Target for Interruptible {
     fn interrupt(&self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let Ok(mut state) = shared.enter() else { return };
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let Ok(mut state) = shared.enter() else {
+            return;
+        };
         let now = clock::now();
         state.transport.cancel(now, self.op, INTERRUPTED);
         state.pump(now);
@@ -431,58 +483,9 @@ impl interrupt::Target for Interruptible {
     }
 }
 
-/// What the end of an operation means to its sender.
-fn answer(outcome: Outcome, late: bool) -> core::result::Result<Reply, Failure> {
-    let (errno, delivery, cause) = match outcome {
-        Outcome::Replied { status, len } => {
-            return Ok(Reply { status, len: usize::try_from(len).unwrap_or(usize::MAX) });
-        }
-        Outcome::Refused { errno } => refused(errno),
-        Outcome::Failed(failure) => failed(failure, late),
-        Outcome::Done | Outcome::Gone | Outcome::Answered => {
-            (Errno::EBADF, Delivery::Unknown, Cause::Local)
-        }
-    };
-    Err(Failure { errno, delivery, cause, peer: Incarnation(0) })
-}
-
-fn refused(number: u16) -> (Errno, Delivery, Cause) {
-    let errno = Errno::from_wire(number & !(BY_LIBRARY | NOT_DONE));
-    if number & BY_LIBRARY == 0 {
-        return (errno, Delivery::Unknown, Cause::Answer);
-    }
-    let delivery = if number & NOT_DONE == 0 { Delivery::Unknown } else { Delivery::NotDone };
-    let cause = match errno {
-        Errno::EINTR => Cause::Interrupted,
-        Errno::ETIMEDOUT => Cause::TimedOut,
-        Errno::EBADMSG => Cause::Protocol,
-        _ => Cause::Channel,
-    };
-    (errno, delivery, cause)
-}
-
-/// The table of failures: I22, I69.
-fn failed(failure: transport::Failure, late: bool) -> (Errno, Delivery, Cause) {
-    let delivery = match failure.delivery {
-        transport::Delivery::NotDone => Delivery::NotDone,
-        transport::Delivery::Unknown => Delivery::Unknown,
-    };
-    let (errno, cause) = match failure.cause {
-        transport::Cause::Link if delivery == Delivery::NotDone => (Errno::EHOSTDOWN, Cause::Link),
-        transport::Cause::Link => (Errno::ESRCH, Cause::Link),
-        transport::Cause::Node => (Errno::ESRCH, Cause::Node),
-        transport::Cause::Server => (Errno::ESRCH, Cause::Server),
-        transport::Cause::Cancelled if late => (Errno::ETIMEDOUT, Cause::TimedOut),
-        transport::Cause::Cancelled => (Errno::EINTR, Cause::Interrupted),
-        transport::Cause::TimedOut => (Errno::ETIMEDOUT, Cause::TimedOut),
-        transport::Cause::Protocol => (Errno::EBADMSG, Cause::Protocol),
-        transport::Cause::Closed => (Errno::EBADF, Cause::Local),
-    };
-    (errno, delivery, cause)
-}
-
 fn total(mut lens: impl Iterator<Item = usize>) -> Result<u64> {
-    lens.try_fold(0u64, |sum, len| sum.checked_add(len as u64)).ok_or(Errno::EOVERFLOW)
+    lens.try_fold(0u64, |sum, len| sum.checked_add(len as u64))
+        .ok_or(Errno::EOVERFLOW)
 }
 
 /// Two pieces of one lifetime: the pieces of a request and of a reply live differently long.
@@ -493,11 +496,9 @@ fn shorten<'a, 'b: 'a>(slices: &'a [IoSlice<'b>]) -> &'a [IoSlice<'a>] {
 fn shorten_mut<'a, 'b: 'a>(slices: &'a mut [IoSliceMut<'b>]) -> &'a mut [IoSliceMut<'a>] {
     // SAFETY: only lengths and bytes are used through the result, and no slice is put in its place, so that
     // none of a shorter life can be left behind.
-    unsafe { &mut *(std::ptr::from_mut(slices) as *mut [IoSliceMut<'a>]) }
+    unsafe { std::slice::from_raw_parts_mut(slices.as_mut_ptr().cast(), slices.len()) }
 }
 
-/// Pulses of one process that may wait at one server process (I50).
-const PULSES_MAX: u32 = 512;
 /// Connections of one process to one channel.
 const CONNECTIONS_MAX: usize = 1 << 20;
 /// How often a thread without a slot looks whether it has been interrupted.

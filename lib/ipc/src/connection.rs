@@ -71,7 +71,12 @@ impl Connection {
         identity: Option<&Identity>,
     ) -> Result<Self> {
         let route = endpoint.shared().attach(nd, pid, channel, identity)?;
-        Ok(Self { endpoint: endpoint.clone(), route, nd, pid })
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            route,
+            nd,
+            pid,
+        })
     }
 
     /// Another connection to the same channel, with a number of its own. Sends nothing.
@@ -80,7 +85,12 @@ impl Connection {
     /// `EAGAIN` too many connections, `EBADF` the server is gone or this is a forked child.
     pub fn duplicate(&self) -> Result<Self> {
         let route = self.endpoint.shared().duplicate(&self.route)?;
-        Ok(Self { endpoint: self.endpoint.clone(), route, nd: self.nd, pid: self.pid })
+        Ok(Self {
+            endpoint: self.endpoint.clone(),
+            route,
+            nd: self.nd,
+            pid: self.pid,
+        })
     }
 
     /// The number of the connection; the value of a COIDDEATH pulse.
@@ -153,7 +163,9 @@ impl Connection {
         reply: &mut [IoSliceMut<'_>],
         options: &SendOptions<'_>,
     ) -> core::result::Result<Reply, Failure> {
-        self.endpoint.shared().send(&self.route, request, reply, options)
+        self.endpoint
+            .shared()
+            .send(&self.route, request, reply, options)
     }
 
     /// Sends a pulse. Never waits for the server; a pulse and a later message on this connection arrive in
@@ -167,7 +179,9 @@ impl Connection {
     /// channel is gone, or this is a forked child.
     #[doc(alias = "MsgSendPulse")]
     pub fn pulse(&self, priority: i16, code: i8, value: u64) -> Result {
-        self.endpoint.shared().pulse(&self.route, priority, code, value)
+        self.endpoint
+            .shared()
+            .pulse(&self.route, priority, code, value)
     }
 }
 

@@ -31,7 +31,11 @@ impl Deferred {
     pub(crate) fn start(&mut self, allowed: bool, space: &[u8]) {
         self.pieces.clear();
         let start = space.as_ptr().addr();
-        self.space = if allowed { start..start + space.len() } else { 0..0 };
+        self.space = if allowed {
+            start..start + space.len()
+        } else {
+            0..0
+        };
     }
 
     /// The packet is written.
@@ -52,10 +56,19 @@ impl Deferred {
             return false;
         }
         let at = address - self.space.start;
-        if self.pieces.last().is_some_and(|last| at < last.at + last.len) {
+        if self
+            .pieces
+            .last()
+            .is_some_and(|last| at < last.at + last.len)
+        {
             return false;
         }
-        self.pieces.push(Piece { at, len: into.len(), source, offset });
+        self.pieces.push(Piece {
+            at,
+            len: into.len(),
+            source,
+            offset,
+        });
         true
     }
 
@@ -77,7 +90,9 @@ impl Deferred {
     /// Carries the loads out after all, into the space.
     pub(crate) fn carry_out(&mut self, space: &mut [u8]) {
         for piece in self.pieces.drain(..) {
-            piece.source.load(piece.offset, &mut space[piece.at..piece.at + piece.len]);
+            piece
+                .source
+                .load(piece.offset, &mut space[piece.at..piece.at + piece.len]);
         }
     }
 }

@@ -12,7 +12,7 @@ use transport::{LaneParams, Role, SessionParams};
 use crate::Endpoint;
 use crate::cipher::AeadCipher;
 use crate::clock;
-use crate::introduce::SLOTS;
+use crate::introduce::{RING, SLOTS};
 use crate::node_state::NodeState;
 use crate::session::{NewSession, NewSide, Peer};
 use crate::shared::{Shared, epoll_fd};
@@ -43,7 +43,7 @@ pub struct Introduction {
 /// Two fresh endpoints, a client and a server (pid 2), joined by shared memory.
 pub fn pair() -> Result<(Endpoint, Endpoint)> {
     let (client, server) = (endpoint(Pid(1001))?, endpoint(Pid(2))?);
-    let (near, parts) = MemoryDriver::create().map_err(|_| Errno::ENFILE)?;
+    let (near, parts) = MemoryDriver::create_with(RING).map_err(|_| Errno::ENFILE)?;
     let far = MemoryDriver::attach(parts).map_err(|_| Errno::EPROTO)?;
     let introduction = Introduction::new(1);
     client_over_memory(&client, &introduction, near, None)?;
@@ -54,7 +54,10 @@ pub fn pair() -> Result<(Endpoint, Endpoint)> {
 /// Two fresh endpoints, a client and a server (pid 2), joined by encrypted UDP over loopback.
 pub fn udp_pair() -> Result<(Endpoint, Endpoint)> {
     let (client, server) = (endpoint(Pid(1001))?, endpoint(Pid(2))?);
-    let introduction = Introduction { nd: Nd(1), ..Introduction::new(1) };
+    let introduction = Introduction {
+        nd: Nd(1),
+        ..Introduction::new(1)
+    };
     let (near, far) = (bind()?, bind()?);
     let (near_address, far_address) = (near.local_address(), far.local_address());
     client_over_udp(&client, &introduction, near, far_address)?;
@@ -100,9 +103,11 @@ impl Introduction {
 
     fn new_session(&self, params: SessionParams) -> NewSession {
         let side = match params.role {
-            Role::Client => {
-                NewSide::Client(Peer { node: self.nd.node(), pid: self.pid, identity: None })
-            }
+            Role::Client => NewSide::Client(Peer {
+                node: self.nd.node(),
+                pid: self.pid,
+                identity: None,
+            }),
             Role::Server => NewSide::Server(self.credentials.clone()),
         };
         let (nd, pid) = match params.role {

@@ -52,7 +52,11 @@ impl ForkGuard {
     /// `EBADF` in a forked child.
     #[inline]
     pub(crate) fn check(&self) -> Result {
-        if self.is_owner() { Ok(()) } else { Err(Errno::EBADF) }
+        if self.is_owner() {
+            Ok(())
+        } else {
+            Err(Errno::EBADF)
+        }
     }
 
     #[inline]

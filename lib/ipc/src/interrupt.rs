@@ -45,8 +45,12 @@ impl Interrupt {
     /// signal handler must not.
     pub fn trigger(&self) {
         self.shared.triggered.store(true, Ordering::SeqCst);
-        let targets: Vec<Arc<dyn Target>> =
-            self.shared.targets().iter().map(|(_, target)| Arc::clone(target)).collect();
+        let targets: Vec<Arc<dyn Target>> = self
+            .shared
+            .targets()
+            .iter()
+            .map(|(_, target)| Arc::clone(target))
+            .collect();
         for target in targets {
             target.interrupt();
         }
@@ -68,7 +72,10 @@ impl Interrupt {
     pub(crate) fn register(&self, target: Arc<dyn Target>) -> Registered {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         self.shared.targets().push((id, target));
-        Registered { shared: Arc::clone(&self.shared), id }
+        Registered {
+            shared: Arc::clone(&self.shared),
+            id,
+        }
     }
 }
 
@@ -89,6 +96,8 @@ impl Drop for Registered {
 
 impl fmt::Debug for Interrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Interrupt").field("triggered", &self.is_triggered()).finish_non_exhaustive()
+        f.debug_struct("Interrupt")
+            .field("triggered", &self.is_triggered())
+            .finish_non_exhaustive()
     }
 }

@@ -19,12 +19,16 @@ use crate::shared::{Shared, State};
 impl Shared {
     /// Opens a session by way of the node daemons.
     pub(crate) fn introduce(&self, nd: Nd, peer: &Peer) -> Result<SessionKey> {
-        let mut open =
-            OpenSession { nd, pid: peer.pid, identity: peer.identity.clone(), sockets: Vec::new() };
+        let mut open = OpenSession {
+            nd,
+            pid: peer.pid,
+            identity: peer.identity.clone(),
+            sockets: Vec::new(),
+        };
         let mut descriptors = Vec::new();
         let mut memory = None;
         if nd.is_local() {
-            let (driver, parts) = MemoryDriver::create().map_err(|_| Errno::ENFILE)?;
+            let (driver, parts) = MemoryDriver::create_with(RING).map_err(|_| Errno::ENFILE)?;
             descriptors = [parts.memfd, parts.fd_b, parts.fd_a].map(Arc::new).into();
             memory = Some(Arc::new(driver));
         } else {
@@ -38,15 +42,38 @@ impl Shared {
             _ => return Err(Errno::EPROTO),
         };
         let mut state = self.enter()?;
-        let Ticket { local, peer: remote, incarnation, secret, lanes, slots, unscheduled, .. } = ticket;
+        let Ticket {
+            local,
+            peer: remote,
+            incarnation,
+            secret,
+            lanes,
+            slots,
+            unscheduled,
+            ..
+        } = ticket;
         let mut params = SessionParams::new(local, remote, Role::Client);
         params.slots = slots;
         params.unscheduled = unscheduled;
-        let installed = self.dress(&mut state, &mut params, secret.as_ref(), &lanes, memory.is_some());
+        let installed = self.dress(
+            &mut state,
+            &mut params,
+            secret.as_ref(),
+            &lanes,
+            memory.is_some(),
+        );
         let installed = installed.and_then(|()| {
             let side = NewSide::Client(peer.clone());
             let (nd, pid) = (nd, peer.pid);
-            let new = NewSession { params, memory, lifeline: None, nd, pid, incarnation, side };
+            let new = NewSession {
+                params,
+                memory,
+                lifeline: None,
+                nd,
+                pid,
+                incarnation,
+                side,
+            };
             state.install(clock::now(), new)
         });
         if installed.is_err() {
@@ -74,7 +101,12 @@ impl Shared {
         params.cipher = Some(Box::new(cipher));
         for lane in lanes {
             let socket = state.socket_on(lane.link)?;
-            params.lanes.push(LaneParams::new(lane.id, socket.0, lane.peer, u32::from(lane.mtu)));
+            params.lanes.push(LaneParams::new(
+                lane.id,
+                socket.0,
+                lane.peer,
+                u32::from(lane.mtu),
+            ));
         }
         Ok(())
     }
@@ -101,7 +133,9 @@ impl Shared {
                     DeathCause::Process | DeathCause::Session => Cause::Server,
                     DeathCause::Node => Cause::Node,
                 };
-                state.for_sessions(&death.sessions, |state, key| state.peer_died(now, key, cause));
+                state.for_sessions(&death.sessions, |state, key| {
+                    state.peer_died(now, key, cause)
+                });
             }
             Notice::Verify(verify) => {
                 state.for_sessions(&verify.sessions, |state, key| {
@@ -125,21 +159,41 @@ impl Shared {
         offer: Offer,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Accept> {
-        let Offer { local, peer, credentials, incarnation, secret, lanes } = offer;
+        let Offer {
+            local,
+            peer,
+            credentials,
+            incarnation,
+            secret,
+            lanes,
+        } = offer;
         let mut memory = None;
         if secret.is_none() {
             let [memfd, own, other] =
                 <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| Errno::EPROTO)?;
-            let parts = MemoryParts { memfd, fd_a: other, fd_b: own };
+            let parts = MemoryParts {
+                memfd,
+                fd_a: other,
+                fd_b: own,
+            };
             let driver = MemoryDriver::attach(parts).map_err(|_| Errno::EPROTO)?;
             memory = Some(Arc::new(driver));
         }
         let mut params = SessionParams::new(local, peer, Role::Server);
         params.slots = SLOTS;
-        self.dress(state, &mut params, secret.as_ref(), &lanes, memory.is_some())?;
+        self.dress(
+            state,
+            &mut params,
+            secret.as_ref(),
+            &lanes,
+            memory.is_some(),
+        )?;
         let mut sockets = Vec::new();
         for lane in &lanes {
-            let socket = SocketOnLink { link: lane.link, address: state.socket_on(lane.link)?.1 };
+            let socket = SocketOnLink {
+                link: lane.link,
+                address: state.socket_on(lane.link)?.1,
+            };
             if !sockets.contains(&socket) {
                 sockets.push(socket);
             }
@@ -148,9 +202,21 @@ impl Shared {
         let (nd, pid) = (credentials.node, credentials.pid);
         let side = NewSide::Server(credentials);
         state.node.learn_name(nd);
-        let new = NewSession { params, memory, lifeline: None, nd, pid, incarnation, side };
+        let new = NewSession {
+            params,
+            memory,
+            lifeline: None,
+            nd,
+            pid,
+            incarnation,
+            side,
+        };
         state.install(now, new)?;
-        Ok(Accept { sockets, slots: SLOTS, unscheduled })
+        Ok(Accept {
+            sockets,
+            slots: SLOTS,
+            unscheduled,
+        })
     }
 }
 
@@ -174,11 +240,18 @@ impl State {
                 Err(errno) => failure = errno,
             }
         }
-        if sockets.is_empty() { Err(failure) } else { Ok(sockets) }
+        if sockets.is_empty() {
+            Err(failure)
+        } else {
+            Ok(sockets)
+        }
     }
 }
 
 /// Operations that one client process may have outstanding: its blocked threads and its pulses.
 pub(crate) const SLOTS: u16 = 1024;
+/// Bytes of each direction of the memory shared with a local peer. Long messages switch less often between two
+/// processes of one CPU than with the driver's own choice, and pages that nothing has touched cost nothing.
+pub(crate) const RING: usize = 512 * 1024;
 /// How long a peer whose node does not answer may stay silent.
 const VERIFY_MAX: Duration = Duration::from_secs(3);

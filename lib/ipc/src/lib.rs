@@ -12,6 +12,7 @@
 pub mod direct;
 
 mod channel;
+mod channels;
 mod cipher;
 mod client;
 mod clock;
@@ -29,7 +30,9 @@ mod meta;
 mod node_page;
 mod node_socket;
 mod node_state;
+mod outcome;
 mod poller;
+mod pulses;
 mod queue;
 mod receive;
 mod regions;
@@ -45,8 +48,8 @@ mod udp_sockets;
 mod wait;
 
 pub use abi::system::Identity;
-pub use cipher::session_cipher;
 pub use channel::{Channel, Received};
+pub use cipher::{Suite, session_cipher, session_cipher_of};
 pub use connection::{Connection, Reply, SendOptions};
 pub use endpoint::{Endpoint, Registration, default_directory};
 pub use failure::{Cause, Delivery, Failure};

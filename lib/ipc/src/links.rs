@@ -91,12 +91,21 @@ impl Links {
         driver: Arc<dyn PacketDriver>,
         memory: Option<Arc<MemoryDriver>>,
     ) -> Result<LinkIndex> {
-        let index = self.links.iter().position(Option::is_none).unwrap_or(self.links.len());
+        let index = self
+            .links
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.links.len());
         let link = LinkIndex(u32::try_from(index).map_err(|_| Errno::EAGAIN)?);
         let data = epoll::EventData::new_u64(u64::from(link.0));
         epoll::add(epoll, driver.readable(), data, driver.events(false)).map_err(errno)?;
         let polled = driver.has_data().is_some();
-        let entry = Some(Link { driver, memory, backlog: None, armed: !polled });
+        let entry = Some(Link {
+            driver,
+            memory,
+            backlog: None,
+            armed: !polled,
+        });
         if index == self.links.len() {
             self.links.push(entry);
         } else {
@@ -110,10 +119,19 @@ impl Links {
 
     /// Forgets a link.
     pub(crate) fn remove(&mut self, epoll: BorrowedFd<'_>, link: LinkIndex) {
-        let Some(entry) = self.links.get_mut(link.0 as usize).and_then(Option::take) else { return };
+        let Some(entry) = self.links.get_mut(link.0 as usize).and_then(Option::take) else {
+            return;
+        };
         let _ = epoll::delete(epoll, entry.driver.readable());
         self.unarmed.retain(|l| *l != link);
         self.blocked.retain(|l| *l != link);
+    }
+
+    /// Tells the driver of a link that it has only one peer, or several.
+    pub(crate) fn focus(&self, link: LinkIndex, peer: Option<&LinkAddress>) {
+        if let Some(entry) = self.get(link) {
+            entry.driver.focus(peer);
+        }
     }
 
     pub(crate) fn get(&self, link: LinkIndex) -> Option<&Link> {
@@ -126,7 +144,9 @@ impl Links {
 
     /// The doorbell of the link rang: it is not armed any more.
     pub(crate) fn rang(&mut self, link: LinkIndex) {
-        let Some(entry) = self.get_mut(link) else { return };
+        let Some(entry) = self.get_mut(link) else {
+            return;
+        };
         if entry.armed && entry.driver.has_data().is_some() {
             entry.armed = false;
             self.unarmed.push(link);
@@ -137,7 +157,8 @@ impl Links {
     #[inline]
     pub(crate) fn ready(&self) -> Option<LinkIndex> {
         self.unarmed.iter().copied().find(|link| {
-            self.get(*link).is_some_and(|entry| entry.driver.has_data() == Some(true))
+            self.get(*link)
+                .is_some_and(|entry| entry.driver.has_data() == Some(true))
         })
     }
 
@@ -182,7 +203,12 @@ impl Links {
             let taken = memory.receive_in_place(&mut |packet| {
                 let (bytes, is_head) = in_place::look(&packet, &mut self.space);
                 let base = bytes.as_ptr().addr();
-                let mut arriving = Arriving { regions, packet, base, is_head };
+                let mut arriving = Arriving {
+                    regions,
+                    packet,
+                    base,
+                    is_head,
+                };
                 transport.receive(now, link, &from, bytes, &mut arriving);
                 true
             });
@@ -219,7 +245,9 @@ impl Links {
         let mut idle = 0;
         let mut broken = None;
         while idle < IDLE_MAX && broken.is_none() {
-            let Some(link) = transport.next_link(now) else { break };
+            let Some(link) = transport.next_link(now) else {
+                break;
+            };
             let usable = self.get(link).is_some_and(|entry| entry.backlog.is_none());
             if !usable {
                 transport.link_full(now, link);
@@ -254,7 +282,9 @@ impl Links {
         regions.deferred.start(entry.memory.is_some(), &self.space);
         let transmit = transport.transmit(now, link, &mut self.space, regions);
         regions.deferred.stop();
-        let Some(transmit) = transmit else { return Sent::Nothing };
+        let Some(transmit) = transmit else {
+            return Sent::Nothing;
+        };
         if self.unrung.last() != Some(&link) {
             self.unrung.push(link);
         }
@@ -262,12 +292,16 @@ impl Links {
             Some(memory) if transmit.len <= transmit.segment && regions.deferred.any() => {
                 let space = &self.space[..transmit.len];
                 let fill = &mut |room: Room<'_>| regions.deferred.fill(space, &room);
-                memory.send_in_place(transmit.len, fill).map(|sent| if sent { transmit.len } else { 0 })
+                memory
+                    .send_in_place(transmit.len, fill)
+                    .map(|sent| if sent { transmit.len } else { 0 })
             }
             _ => {
                 regions.deferred.carry_out(&mut self.space);
                 let bytes = &self.space[..transmit.len];
-                entry.driver.send_quietly(&transmit.to, bytes, transmit.segment)
+                entry
+                    .driver
+                    .send_quietly(&transmit.to, bytes, transmit.segment)
             }
         };
         let sent = match sent {
@@ -284,7 +318,11 @@ impl Links {
         };
         regions.deferred.carry_out(&mut self.space);
         let rest = self.space[sent..transmit.len].to_vec();
-        entry.backlog = Some(Backlog { to: transmit.to, segment: transmit.segment, bytes: rest });
+        entry.backlog = Some(Backlog {
+            to: transmit.to,
+            segment: transmit.segment,
+            bytes: rest,
+        });
         entry.watch(epoll, link, true);
         self.blocked.push(link);
         // Room may have come up already: the next arming looks.
@@ -337,11 +375,16 @@ enum Sent {
 impl Link {
     /// True when nothing is left.
     fn send_backlog(&mut self) -> std::result::Result<bool, Broken> {
-        let Some(backlog) = &mut self.backlog else { return Ok(true) };
+        let Some(backlog) = &mut self.backlog else {
+            return Ok(true);
+        };
         if !self.driver.writable() {
             return Ok(false);
         }
-        let sent = match self.driver.send(&backlog.to, &backlog.bytes, backlog.segment) {
+        let sent = match self
+            .driver
+            .send(&backlog.to, &backlog.bytes, backlog.segment)
+        {
             Ok(sent) => sent,
             Err(DriverError::WouldBlock) => 0,
             Err(_) if self.driver.properties().reliable => return Err(Broken),

@@ -52,7 +52,12 @@ pub struct MessageInfo {
 
 impl Message {
     pub(crate) const fn new(endpoint: Endpoint, id: MessageId, info: MessageInfo) -> Self {
-        Self { endpoint, id, info, answered: false }
+        Self {
+            endpoint,
+            id,
+            info,
+            answered: false,
+        }
     }
 
     /// Bytes put into the buffer of `receive`.
@@ -128,13 +133,19 @@ impl Drop for Message {
             return;
         }
         if self.endpoint.shared().fail(self.id, Errno::EIO).is_ok() {
-            tracing::warn!(sender = self.info.sender.0, "a message was dropped without an answer");
+            tracing::warn!(
+                sender = self.info.sender.0,
+                "a message was dropped without an answer"
+            );
         }
     }
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("id", &self.id).field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("Message")
+            .field("id", &self.id)
+            .field("info", &self.info)
+            .finish_non_exhaustive()
     }
 }

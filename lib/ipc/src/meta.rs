@@ -23,7 +23,11 @@ pub(crate) struct Meta {
 pub(crate) enum Kind {
     /// A message; its bytes are the operation's bytes.
     Message,
-    Pulse { code: i8, subtype: u16, value: u64 },
+    Pulse {
+        code: i8,
+        subtype: u16,
+        value: u64,
+    },
     /// Is the channel there? Answered by the library.
     Attach,
     /// The last connection of the attachment has gone.
@@ -38,7 +42,11 @@ impl Meta {
     pub(crate) fn encode(&self, into: &mut [u8; Self::LEN_MAX]) -> usize {
         let (kind, code, subtype, value) = match self.kind {
             Kind::Message => (0, 0, 0, None),
-            Kind::Pulse { code, subtype, value } => (1, code, subtype, Some(value)),
+            Kind::Pulse {
+                code,
+                subtype,
+                value,
+            } => (1, code, subtype, Some(value)),
             Kind::Attach => (2, 0, 0, None),
             Kind::Detach => (3, 0, 0, None),
         };
@@ -68,12 +76,23 @@ impl Decode<'_> for Meta {
         let (channel, pulses_before) = (ChannelId::decode(r)?, r.u32()?);
         let kind = match kind {
             0 => Kind::Message,
-            1 => Kind::Pulse { code, subtype, value: r.u64()? },
+            1 => Kind::Pulse {
+                code,
+                subtype,
+                value: r.u64()?,
+            },
             2 => Kind::Attach,
             3 => Kind::Detach,
             _ => return Err(Malformed::Invalid),
         };
-        Ok(Self { kind, priority, connection, attachment, channel, pulses_before })
+        Ok(Self {
+            kind,
+            priority,
+            connection,
+            attachment,
+            channel,
+            pulses_before,
+        })
     }
 }
 
@@ -96,15 +115,20 @@ mod tests {
     fn a_message_has_fixed_head_bytes() {
         let mut bytes = [0; Meta::LEN_MAX];
         let len = head(Kind::Message).encode(&mut bytes);
-        let golden =
-            [0, 10, 0, 0, 0, 0, 0, 0, 4, 3, 2, 1, 5, 0, 0, 0, 7, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a];
+        let golden = [
+            0, 10, 0, 0, 0, 0, 0, 0, 4, 3, 2, 1, 5, 0, 0, 0, 7, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a,
+        ];
         assert_eq!(bytes[..len], golden);
         assert_eq!(Meta::from_bytes(&golden), Ok(head(Kind::Message)));
     }
 
     #[test]
     fn every_kind_comes_back() {
-        let pulse = Kind::Pulse { code: -3, subtype: 0x0506, value: u64::MAX - 1 };
+        let pulse = Kind::Pulse {
+            code: -3,
+            subtype: 0x0506,
+            value: u64::MAX - 1,
+        };
         for kind in [Kind::Message, pulse, Kind::Attach, Kind::Detach] {
             let mut bytes = [0; Meta::LEN_MAX];
             let len = head(kind).encode(&mut bytes);

@@ -67,13 +67,23 @@ impl NodePage {
         }
         // SAFETY: a new mapping at an address of the kernel's choice; the seal keeps its pages in place.
         let address = unsafe {
-            mmap(std::ptr::null_mut(), NODE_PAGE_LEN, ProtFlags::READ, MapFlags::SHARED, page, 0)
+            mmap(
+                std::ptr::null_mut(),
+                NODE_PAGE_LEN,
+                ProtFlags::READ,
+                MapFlags::SHARED,
+                page,
+                0,
+            )
         }
         .map_err(errno)?;
         let address = NonNull::new(address).ok_or(Errno::ENOMEM)?;
         // SAFETY: the offset lies within the mapping and is a multiple of eight.
         let word = unsafe { address.as_ptr().cast::<u8>().add(GENERATION_OFFSET) };
-        self.mappings.lock().unwrap_or_else(PoisonError::into_inner).push(Mapping(address));
+        self.mappings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Mapping(address));
         self.generation.store(word.cast(), Ordering::Release);
         self.pid.store(pid.0, Ordering::Relaxed);
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;

@@ -10,9 +10,9 @@ use abi::system::{DESCRIPTORS_MAX, PACKET_MAX, SOCKET_NAME};
 use abi::{Duration, Errno, Result};
 use rustix::io::Errno as SystemErrno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg,
-    sendmsg, socket_with, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    connect, recvmsg, sendmsg, socket_with, sockopt,
 };
 
 use crate::system_error::errno;
@@ -46,7 +46,8 @@ impl NodeSocket {
     /// Connects to the daemon in `directory`.
     pub(crate) fn connect(directory: &Path) -> Result<Self> {
         let flags = SocketFlags::CLOEXEC;
-        let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(errno)?;
+        let fd =
+            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(errno)?;
         let path = directory.join(SOCKET_NAME);
         let address = SocketAddrUnix::new(&path).map_err(|_| Errno::ENAMETOOLONG)?;
         connect(&fd, &address).map_err(errno)?;
@@ -54,7 +55,11 @@ impl NodeSocket {
             sockopt::set_socket_timeout(&fd, timeout, Some(WELCOME_MAX)).map_err(errno)?;
         }
         let buffer = vec![0; PACKET_MAX].into_boxed_slice();
-        Ok(Self { fd, outbox: VecDeque::new(), buffer })
+        Ok(Self {
+            fd,
+            outbox: VecDeque::new(),
+            buffer,
+        })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -118,8 +123,8 @@ impl NodeSocket {
     }
 
     fn take(&mut self, flags: RecvFlags) -> Result<Incoming> {
-        let mut space = [std::mem::MaybeUninit::uninit();
-            rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut space =
+            [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut self.buffer)];
         let flags = flags | RecvFlags::CMSG_CLOEXEC;
@@ -140,7 +145,10 @@ impl NodeSocket {
         if received.bytes == 0 {
             return Ok(Incoming::Ended);
         }
-        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        if received
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+        {
             return Err(Errno::EMSGSIZE);
         }
         Ok(Incoming::Packet(received.bytes, descriptors))

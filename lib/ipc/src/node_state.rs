@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use abi::system::{
-    self, Attach, CloseSession, Detach, FromNode, Hello, LiveSession, NodeLink, Query, QueryKind, Reply,
-    Request, Rows, SessionRole, Suspect, UNSOLICITED, Welcome,
+    self, Attach, CloseSession, Detach, FromNode, Hello, LiveSession, NodeLink, Query, QueryKind,
+    Reply, Request, Rows, SessionRole, Suspect, UNSOLICITED, Welcome,
 };
-use abi::{AttachFlags, ChannelId, Duration, Errno, FileType, Handle, Instant, Nd, NodeName, Pid, Result, SessionId};
+use abi::{
+    AttachFlags, ChannelId, Duration, Errno, FileType, Handle, Instant, Nd, NodeName, Pid, Result,
+    SessionId,
+};
 use rustix::event::epoll;
 use transport::{Role, SessionKey};
 
@@ -69,7 +72,11 @@ impl NodeState {
     pub(crate) fn new(directory: PathBuf) -> Self {
         // The first conversation is begun by whoever makes the endpoint. A helper that began another one beside it would
         // register the program twice, and the end of one would be taken for the program's.
-        Self { directory: Some(directory), retry_at: Instant::MAX, ..Self::default() }
+        Self {
+            directory: Some(directory),
+            retry_at: Instant::MAX,
+            ..Self::default()
+        }
     }
 
     /// Whether there is a daemon that does not answer at present.
@@ -94,26 +101,43 @@ impl NodeState {
 
     /// Tells the daemon, if it is there, that a session is over.
     pub(crate) fn session_ended(&mut self, session: SessionId) {
-        self.tell(UNSOLICITED, &Request::CloseSession(CloseSession { session }));
+        self.tell(
+            UNSOLICITED,
+            &Request::CloseSession(CloseSession { session }),
+        );
     }
 
     pub(crate) fn tell(&mut self, serial: u32, request: &Request) {
-        let Some(socket) = &mut self.socket else { return };
-        let Ok(bytes) = system::packet(serial, request) else { return };
+        let Some(socket) = &mut self.socket else {
+            return;
+        };
+        let Ok(bytes) = system::packet(serial, request) else {
+            return;
+        };
         // A daemon that is gone is noticed when its socket is read.
-        let _ = socket.send(Packet { bytes, descriptors: Vec::new() });
+        let _ = socket.send(Packet {
+            bytes,
+            descriptors: Vec::new(),
+        });
     }
 
     /// Makes sure that the name of a session's node is known, for the day on which the daemon is not.
     pub(crate) fn learn_name(&mut self, nd: Nd) {
-        let asked = self.pending.iter().any(|pending| pending.asker == Asker::Names);
+        let asked = self
+            .pending
+            .iter()
+            .any(|pending| pending.asker == Asker::Names);
         if !nd.is_local() && !self.names.contains_key(&nd.node()) && !asked {
             self.learn_names(0);
         }
     }
 
     fn learn_names(&mut self, from: u32) {
-        let query = Query { what: QueryKind::Nodes, nd: Nd::LOCAL, from };
+        let query = Query {
+            what: QueryKind::Nodes,
+            nd: Nd::LOCAL,
+            from,
+        };
         if let Err(errno) = self.ask(Asker::Names, &Request::Query(query), Vec::new()) {
             tracing::debug!(%errno, "the names of nodes cannot be asked for");
         }
@@ -132,25 +156,36 @@ impl NodeState {
         let bytes = system::packet(serial, request).map_err(|_| Errno::EMSGSIZE)?;
         let packet = Packet { bytes, descriptors };
         if let Some(socket) = &mut self.socket {
-            match socket.send(packet.clone()) {
-                Err(Errno::EAGAIN) => return Err(Errno::EAGAIN),
-                // Gone: it is sent again to the next daemon.
-                Ok(()) | Err(_) => {}
+            // A daemon that is gone gets it again from its successor.
+            if socket.send(packet.clone()) == Err(Errno::EAGAIN) {
+                return Err(Errno::EAGAIN);
             }
         }
-        self.pending.push(Pending { serial, packet, asker, answer: None });
+        self.pending.push(Pending {
+            serial,
+            packet,
+            asker,
+            answer: None,
+        });
         Ok(())
     }
 
     fn take_answer(&mut self, wait: WaitIndex) -> Option<Reply> {
-        let at = self.pending.iter().position(|pending| pending.asker == Asker::Thread(wait))?;
+        let at = self
+            .pending
+            .iter()
+            .position(|pending| pending.asker == Asker::Thread(wait))?;
         self.pending.swap_remove(at).answer
     }
 }
 
 impl Shared {
     pub(crate) fn connect(directory: &std::path::Path) -> Result<Arc<Self>> {
-        let shared = Self::start(NodeState::new(directory.to_owned()), Pid(0), unknown_name()?)?;
+        let shared = Self::start(
+            NodeState::new(directory.to_owned()),
+            Pid(0),
+            unknown_name()?,
+        )?;
         let greeted = {
             let hello = shared.lock().hello(Pid(0));
             greet(directory, &hello)
@@ -192,7 +227,9 @@ impl Shared {
         }
         let deadline = clock::now() + REQUEST_MAX;
         let (mut state, outcome) =
-            self.wait(state, Some(deadline), Interest::Wait(wait), |state| state.waits.take(wait));
+            self.wait(state, Some(deadline), Interest::Wait(wait), |state| {
+                state.waits.take(wait)
+            });
         let reply = state.node.take_answer(wait);
         state.waits.close(wait);
         self.settle(state);
@@ -211,33 +248,51 @@ impl Shared {
         channel: ChannelId,
         handle: Handle,
     ) -> Result<u64> {
-        let attach = Attach { path: path.to_vec(), flags, file_type, channel, handle };
+        let attach = Attach {
+            path: path.to_vec(),
+            flags,
+            file_type,
+            channel,
+            handle,
+        };
         let Reply::Attached(attached) = self.request(&Request::Attach(attach.clone()))? else {
             return Err(Errno::EPROTO);
         };
         let mut state = self.enter()?;
         state.node.next_prefix += 1;
         let id = state.node.next_prefix;
-        state.node.prefixes.push(Prefix { id, attach, remote: attached.id });
+        state.node.prefixes.push(Prefix {
+            id,
+            attach,
+            remote: attached.id,
+        });
         Ok(id)
     }
 
     pub(crate) fn detach_prefix(&self, id: u64) -> Result {
         let mut state = self.enter()?;
-        let at = state.node.prefixes.iter().position(|prefix| prefix.id == id).ok_or(Errno::EBADF)?;
+        let at = state
+            .node
+            .prefixes
+            .iter()
+            .position(|prefix| prefix.id == id)
+            .ok_or(Errno::EBADF)?;
         let remote = state.node.prefixes.swap_remove(at).remote;
         if state.node.socket.is_none() {
             // The next daemon will not hear of it at all.
             return Ok(());
         }
         drop(state);
-        self.request(&Request::Detach(Detach { id: remote })).map(|_| ())
+        self.request(&Request::Detach(Detach { id: remote }))
+            .map(|_| ())
     }
 
     /// The daemon socket has something.
     pub(crate) fn node_readable(&self, state: &mut State, now: Instant) {
         for _ in 0..PACKETS_MAX {
-            let Some(socket) = &mut state.node.socket else { return };
+            let Some(socket) = &mut state.node.socket else {
+                return;
+            };
             match socket.receive() {
                 Incoming::Nothing => {
                     let _ = socket.flush();
@@ -255,7 +310,9 @@ impl Shared {
                     };
                     match message {
                         FromNode::Reply(reply) => state.replied(serial, reply),
-                        FromNode::Notice(notice) => self.noticed(state, now, serial, notice, descriptors),
+                        FromNode::Notice(notice) => {
+                            self.noticed(state, now, serial, notice, descriptors)
+                        }
                     }
                 }
             }
@@ -271,10 +328,13 @@ impl Shared {
         if !state.node.is_lost() || clock::now() < state.node.retry_at {
             return state;
         }
-        let Some(directory) = state.node.directory.clone() else { return state };
+        let Some(directory) = state.node.directory.clone() else {
+            return state;
+        };
         let hello = state.hello(self.pid());
         drop(state);
-        let result = greet(&directory, &hello).and_then(|greeted| self.welcome(self.lock(), greeted));
+        let result =
+            greet(&directory, &hello).and_then(|greeted| self.welcome(self.lock(), greeted));
         let mut state = self.lock();
         match result {
             Ok(()) => tracing::info!("the node daemon is back"),
@@ -292,11 +352,20 @@ impl Shared {
         if state.closed {
             return Err(Errno::EBADF);
         }
-        let Greeted { socket, welcome, page } = greeted;
+        let Greeted {
+            socket,
+            welcome,
+            page,
+        } = greeted;
         self.node.renew(welcome.pid, welcome.node, &page)?;
         let epoll = Arc::clone(&state.epoll);
-        epoll::add(&*epoll, socket.fd(), epoll::EventData::new_u64(NODE), epoll::EventFlags::IN)
-            .map_err(errno)?;
+        epoll::add(
+            &*epoll,
+            socket.fd(),
+            epoll::EventData::new_u64(NODE),
+            epoll::EventFlags::IN,
+        )
+        .map_err(errno)?;
         state.node.links = welcome.links;
         state.node.socket = Some(socket);
         state.node.backoff = BACKOFF_MIN;
@@ -322,7 +391,13 @@ impl State {
                 Role::Server => SessionRole::Server,
             };
             let (local, peer, pid) = (session.local, session.remote(), session.pid);
-            Some(LiveSession { local, peer, role, node, pid })
+            Some(LiveSession {
+                local,
+                peer,
+                role,
+                node,
+                pid,
+            })
         });
         Hello {
             version: system::VERSION,
@@ -334,17 +409,35 @@ impl State {
 
     /// Claims prefixes again and repeats requests that the last daemon has not answered.
     fn claim_again(&mut self) {
-        let Some(mut socket) = self.node.socket.take() else { return };
-        self.node.pending.retain(|pending| matches!(pending.asker, Asker::Thread(_)));
-        let claims: Vec<_> =
-            self.node.prefixes.iter().map(|prefix| (prefix.id, prefix.attach.clone())).collect();
+        let Some(mut socket) = self.node.socket.take() else {
+            return;
+        };
+        self.node
+            .pending
+            .retain(|pending| matches!(pending.asker, Asker::Thread(_)));
+        let claims: Vec<_> = self
+            .node
+            .prefixes
+            .iter()
+            .map(|prefix| (prefix.id, prefix.attach.clone()))
+            .collect();
         for (id, attach) in claims {
             let serial = self.node.serial();
-            let Ok(bytes) = system::packet(serial, &Request::Attach(attach)) else { continue };
-            let packet = Packet { bytes, descriptors: Vec::new() };
+            let Ok(bytes) = system::packet(serial, &Request::Attach(attach)) else {
+                continue;
+            };
+            let packet = Packet {
+                bytes,
+                descriptors: Vec::new(),
+            };
             let _ = socket.send(packet.clone());
             let asker = Asker::Prefix(id);
-            self.node.pending.push(Pending { serial, packet, asker, answer: None });
+            self.node.pending.push(Pending {
+                serial,
+                packet,
+                asker,
+                answer: None,
+            });
         }
         for pending in &self.node.pending {
             if pending.answer.is_none() && matches!(pending.asker, Asker::Thread(_)) {
@@ -355,7 +448,9 @@ impl State {
     }
 
     fn node_lost(&mut self, now: Instant) {
-        let Some(socket) = self.node.socket.take() else { return };
+        let Some(socket) = self.node.socket.take() else {
+            return;
+        };
         let _ = epoll::delete(&*self.epoll, socket.fd());
         if self.closed {
             return;
@@ -368,7 +463,9 @@ impl State {
 
     fn replied(&mut self, serial: u32, reply: Reply) {
         let pending = &mut self.node.pending;
-        let Some(at) = pending.iter().position(|pending| pending.serial == serial) else { return };
+        let Some(at) = pending.iter().position(|pending| pending.serial == serial) else {
+            return;
+        };
         match pending[at].asker {
             Asker::Thread(wait) => {
                 pending[at].answer = Some(reply);
@@ -379,7 +476,9 @@ impl State {
                 if let Reply::Table(table) = reply
                     && let Rows::Nodes(rows) = table.rows
                 {
-                    self.node.names.extend(rows.iter().map(|row| (row.nd.node(), row.name)));
+                    self.node
+                        .names
+                        .extend(rows.iter().map(|row| (row.nd.node(), row.name)));
                     if let Some(from) = table.next {
                         self.node.learn_names(from);
                     }
@@ -392,7 +491,8 @@ impl State {
                     (Reply::Attached(attached), Some(prefix)) => prefix.remote = attached.id,
                     // Given up meanwhile.
                     (Reply::Attached(attached), None) => {
-                        self.node.tell(UNSOLICITED, &Request::Detach(Detach { id: attached.id }));
+                        self.node
+                            .tell(UNSOLICITED, &Request::Detach(Detach { id: attached.id }));
                     }
                     (other, _) => tracing::warn!(?other, "a prefix could not be claimed again"),
                 }
@@ -402,8 +502,16 @@ impl State {
 
     /// A lane of a session is silent; the daemon should look.
     pub(crate) fn suspect(&mut self, session: SessionKey, lane: u8) {
-        let Some(local) = self.sessions.get(session).map(|session| session.local) else { return };
-        self.node.tell(UNSOLICITED, &Request::Suspect(Suspect { session: local, lane }));
+        let Some(local) = self.sessions.get(session).map(|session| session.local) else {
+            return;
+        };
+        self.node.tell(
+            UNSOLICITED,
+            &Request::Suspect(Suspect {
+                session: local,
+                lane,
+            }),
+        );
     }
 }
 
@@ -416,13 +524,21 @@ struct Greeted {
 
 fn greet(directory: &std::path::Path, hello: &Hello) -> Result<Greeted> {
     let mut socket = NodeSocket::connect(directory)?;
-    let bytes = system::packet(HELLO_SERIAL, &Request::Hello(hello.clone())).map_err(|_| Errno::EMSGSIZE)?;
-    let (len, descriptors) = socket.exchange(&Packet { bytes, descriptors: Vec::new() })?;
+    let bytes = system::packet(HELLO_SERIAL, &Request::Hello(hello.clone()))
+        .map_err(|_| Errno::EMSGSIZE)?;
+    let (len, descriptors) = socket.exchange(&Packet {
+        bytes,
+        descriptors: Vec::new(),
+    })?;
     let (_, reply) = system::unpack::<Reply>(socket.bytes(len)).map_err(|_| Errno::EPROTO)?;
     match reply {
         Ok(Reply::Welcome(welcome)) => {
             let page = descriptors.into_iter().next().ok_or(Errno::EPROTO)?;
-            Ok(Greeted { socket, welcome, page })
+            Ok(Greeted {
+                socket,
+                welcome,
+                page,
+            })
         }
         Ok(Reply::Error(refusal)) => Err(refusal.errno),
         Ok(_) | Err(_) => Err(Errno::EPROTO),

@@ -91,17 +91,35 @@ impl Poller {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(errno)?;
         let helper_epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(errno)?;
-        let (kick, helper_kick) = (eventfd(0, flags).map_err(errno)?, eventfd(0, flags).map_err(errno)?);
-        epoll::add(&epoll, &kick, epoll::EventData::new_u64(KICK), epoll::EventFlags::IN).map_err(errno)?;
-        let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
-            .map_err(errno)?;
+        let (kick, helper_kick) = (
+            eventfd(0, flags).map_err(errno)?,
+            eventfd(0, flags).map_err(errno)?,
+        );
+        epoll::add(
+            &epoll,
+            &kick,
+            epoll::EventData::new_u64(KICK),
+            epoll::EventFlags::IN,
+        )
+        .map_err(errno)?;
+        let alarm = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )
+        .map_err(errno)?;
         // Edge-triggered and never read: setting it anew makes it silent.
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &alarm, epoll::EventData::new_u64(ALARM), edge).map_err(errno)?;
         let nested = epoll::EventData::new_u64(0);
         epoll::add(&helper_epoll, &epoll, nested, epoll::EventFlags::IN).map_err(errno)?;
         epoll::add(&helper_epoll, &helper_kick, nested, epoll::EventFlags::IN).map_err(errno)?;
-        Ok(Self { epoll: Arc::new(epoll), kick, alarm, helper_epoll, helper_kick })
+        Ok(Self {
+            epoll: Arc::new(epoll),
+            kick,
+            alarm,
+            helper_epoll,
+            helper_kick,
+        })
     }
 }
 
@@ -192,8 +210,13 @@ impl Shared {
     /// To be called at the end of every call that does not wait: the poller may sleep too long otherwise.
     pub(crate) fn settle(&self, state: Guard<'_>) {
         let mut state = self.woken(state, None);
-        let Some(until) = state.polling.sleeping_until else { return };
-        let earlier = state.transport.timeout().is_some_and(|timeout| timeout < until);
+        let Some(until) = state.polling.sleeping_until else {
+            return;
+        };
+        let earlier = state
+            .transport
+            .timeout()
+            .is_some_and(|timeout| timeout < until);
         if !earlier && !state.polling.nudge {
             return;
         }
@@ -261,7 +284,10 @@ impl Shared {
             None => std::thread::park(),
         }
         let mut state = self.lock();
-        state.polling.followers.retain(|(follower, _)| *follower != id);
+        state
+            .polling
+            .followers
+            .retain(|(follower, _)| *follower != id);
         match interest {
             Interest::Wait(wait) => state.waits.set_thread(wait, None),
             Interest::Channel(channel) => state.remove_receiver(channel, id),
@@ -286,7 +312,11 @@ impl Shared {
             state.take_in(now, link);
             return state;
         }
-        if state.transport.timeout().is_some_and(|timeout| timeout <= now) {
+        if state
+            .transport
+            .timeout()
+            .is_some_and(|timeout| timeout <= now)
+        {
             state.transport.handle_timeout(now);
             state.pump(now);
             return state;
@@ -385,8 +415,14 @@ impl Shared {
         polling.alarm_at = Some(until);
         let nanos = until.as_nanos();
         let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX);
-        let at = Timespec { tv_sec: seconds, tv_nsec: (nanos % 1_000_000_000).cast_signed() };
-        let time = Itimerspec { it_interval: NO_TIME, it_value: at };
+        let at = Timespec {
+            tv_sec: seconds,
+            tv_nsec: (nanos % 1_000_000_000).cast_signed(),
+        };
+        let time = Itimerspec {
+            it_interval: NO_TIME,
+            it_value: at,
+        };
         if timerfd_settime(&self.poller.alarm, TimerfdTimerFlags::ABSTIME, &time).is_err() {
             tracing::error!("the alarm of a sleeper cannot be set");
         }
@@ -483,9 +519,14 @@ const KICK: u64 = u64::MAX;
 pub(crate) const NODE: u64 = u64::MAX - 1;
 /// Epoll data of the alarm.
 const ALARM: u64 = u64::MAX - 2;
-const EMPTY: epoll::Event =
-    epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
-const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+const EMPTY: epoll::Event = epoll::Event {
+    flags: epoll::EventFlags::empty(),
+    data: epoll::EventData::new_u64(0),
+};
+const NO_TIME: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 /// Events taken from the kernel at once.
 const EVENTS: usize = 16;
 /// Rounds of packets after which the kernel is asked even if more are there.

@@ -40,7 +40,11 @@ impl Queue {
         if self.len == 0 {
             return None;
         }
-        let item = self.lists.iter_mut().rev().find_map(|(_, list)| list.pop_front());
+        let item = self
+            .lists
+            .iter_mut()
+            .rev()
+            .find_map(|(_, list)| list.pop_front());
         self.len -= 1;
         item
     }
@@ -51,7 +55,9 @@ impl Queue {
             return None;
         }
         let item = self.lists.iter_mut().rev().find_map(|(_, list)| {
-            let at = list.iter().position(|item| matches!(item, Item::Pulse(..)))?;
+            let at = list
+                .iter()
+                .position(|item| matches!(item, Item::Pulse(..)))?;
             list.remove(at)
         })?;
         self.len -= 1;
@@ -70,12 +76,9 @@ impl Queue {
 
     /// The first item for which `found` holds, to be changed in place.
     pub(crate) fn find_mut(&mut self, found: impl Fn(&Item) -> bool) -> Option<&mut Item> {
-        self.lists.iter_mut().find_map(|(_, list)| list.iter_mut().find(|item| found(item)))
-    }
-
-    /// Whether a message waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.lists
+            .iter_mut()
+            .find_map(|(_, list)| list.iter_mut().find(|item| found(item)))
     }
 
     /// Items that wait.
@@ -108,7 +111,7 @@ mod tests {
         }
         let taken: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
         assert_eq!(taken, [3, 5, 1, 2, 4].map(Item::Message));
-        assert!(queue.is_empty());
+        assert_eq!(queue.len(), 0);
     }
 
     // qnx: I24
@@ -116,7 +119,13 @@ mod tests {
     fn who_wants_only_pulses_leaves_messages_alone() {
         let mut queue = Queue::default();
         queue.push(20, Item::Message(1));
-        let pulse = Item::Pulse(Pulse { code: 3, ..Pulse::default() }, None);
+        let pulse = Item::Pulse(
+            Pulse {
+                code: 3,
+                ..Pulse::default()
+            },
+            None,
+        );
         queue.push(10, pulse);
         assert_eq!(queue.take_pulse(), Some(pulse));
         assert_eq!(queue.take_pulse(), None);
@@ -140,7 +149,10 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(10, Item::Message(1));
         queue.push(10, Item::Message(2));
-        assert_eq!(queue.remove(|i| *i == Item::Message(1)), Some(Item::Message(1)));
+        assert_eq!(
+            queue.remove(|i| *i == Item::Message(1)),
+            Some(Item::Message(1))
+        );
         assert_eq!(queue.remove(|i| *i == Item::Message(1)), None);
         assert_eq!(queue.take(), Some(Item::Message(2)));
         assert_eq!(queue.take(), None);

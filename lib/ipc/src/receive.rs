@@ -5,9 +5,10 @@ use std::time::Instant as Deadline;
 
 use abi::{ChannelFlags, ChannelId, Errno, Pulse, Result, SenderId};
 
+use crate::channels::Stage;
 use crate::poller::{Guard, Interest};
 use crate::queue::Item;
-use crate::server::{Place, Stage};
+use crate::server::Place;
 use crate::session::Side;
 use crate::shared::{Shared, State};
 use crate::{Endpoint, Message, MessageId, MessageInfo, Received, clock};
@@ -30,7 +31,13 @@ impl Shared {
         if state.channels.get_mut(id).is_none() {
             return Err(Errno::ESRCH);
         }
-        let pulse = Pulse { code, subtype: 0, value, sender: SenderId(0), priority };
+        let pulse = Pulse {
+            code,
+            subtype: 0,
+            value,
+            sender: SenderId(0),
+            priority,
+        };
         let queued = state.post(id, pulse, Place::Bounded);
         self.settle(state);
         if queued { Ok(()) } else { Err(Errno::EAGAIN) }
@@ -47,7 +54,9 @@ impl Shared {
         let deadline = deadline.map(|deadline| clock::deadline(clock::now(), deadline));
         loop {
             let (after, item) = self.wait(state, deadline, Interest::Channel(id), |state| {
-                let Some(channel) = state.channels.get_mut(id) else { return Some(Err(Errno::ESRCH)) };
+                let Some(channel) = state.channels.get_mut(id) else {
+                    return Some(Err(Errno::ESRCH));
+                };
                 if let Some(item) = channel.queue.take() {
                     return Some(Ok(item));
                 }
@@ -75,7 +84,9 @@ impl Shared {
         let state = self.enter()?;
         let deadline = deadline.map(|deadline| clock::deadline(clock::now(), deadline));
         let (mut state, item) = self.wait(state, deadline, Interest::Channel(id), |state| {
-            let Some(channel) = state.channels.get_mut(id) else { return Some(Err(Errno::ESRCH)) };
+            let Some(channel) = state.channels.get_mut(id) else {
+                return Some(Err(Errno::ESRCH));
+            };
             if let Some(Item::Pulse(pulse, acknowledge)) = channel.queue.take_pulse() {
                 return Some(Ok((pulse, acknowledge)));
             }
@@ -98,7 +109,9 @@ impl Shared {
         let served = state.channels.by_index(index);
         served.stage = Stage::Received;
         let id = served.id(index);
-        let Some(key) = served.key else { return (state, None) };
+        let Some(key) = served.key else {
+            return (state, None);
+        };
         let (len, available) = (served.len, served.available);
         let wanted = usize::try_from(len).map_or(buffer.len(), |len| len.min(buffer.len()));
         let here = usize::try_from(available).map_or(wanted, |available| available.min(wanted));
@@ -114,7 +127,9 @@ impl Shared {
                 Err(_) => return (state, None),
             }
         }
-        let Some((_, served)) = state.channels.served(id) else { return (state, None) };
+        let Some((_, served)) = state.channels.served(id) else {
+            return (state, None);
+        };
         let mut info = MessageInfo {
             credentials: std::sync::Arc::default(),
             channel: served.channel,
@@ -125,7 +140,9 @@ impl Shared {
             received,
             reply_max: served.reply_max,
         };
-        let Some(session) = state.sessions.get(key.session()) else { return (state, None) };
+        let Some(session) = state.sessions.get(key.session()) else {
+            return (state, None);
+        };
         if let Side::Server(server) = &session.side {
             info.credentials = std::sync::Arc::clone(&server.credentials);
         }
@@ -133,8 +150,13 @@ impl Shared {
     }
 
     pub(crate) fn unblock_requested(&self, id: MessageId) -> bool {
-        let Ok(mut state) = self.enter() else { return false };
-        state.channels.served(id).is_some_and(|(_, served)| served.unblock)
+        let Ok(mut state) = self.enter() else {
+            return false;
+        };
+        state
+            .channels
+            .served(id)
+            .is_some_and(|(_, served)| served.unblock)
     }
 
     pub(crate) fn read_at(&self, id: MessageId, offset: u64, into: &mut [u8]) -> Result<usize> {
@@ -144,7 +166,9 @@ impl Shared {
         let rest = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = rest.min(into.len());
         let into = &mut into[..wanted];
-        let arrived = usize::try_from(offset).ok().and_then(|at| state.regions.arrived(key).get(at..));
+        let arrived = usize::try_from(offset)
+            .ok()
+            .and_then(|at| state.regions.arrived(key).get(at..));
         let here = arrived.map_or(0, |arrived| {
             let n = arrived.len().min(wanted);
             into[..n].copy_from_slice(&arrived[..n]);
@@ -205,7 +229,10 @@ impl Shared {
         let key = served.key.ok_or(Errno::ESRCH)?;
         state.answered(index);
         let now = clock::now();
-        let result = state.transport.fail(now, key, errno.number()).map_err(|_| Errno::ESRCH);
+        let result = state
+            .transport
+            .fail(now, key, errno.number())
+            .map_err(|_| Errno::ESRCH);
         state.regions.drop_arrived(key);
         state.pump(now);
         self.settle(state);
@@ -223,7 +250,9 @@ impl State {
     /// A pulse has been taken: its sender may send another one.
     fn acknowledge(&mut self, served: Option<u32>) {
         let Some(index) = served else { return };
-        let Some(key) = self.channels.by_index(index).key else { return };
+        let Some(key) = self.channels.by_index(index).key else {
+            return;
+        };
         self.drop_served(index);
         let now = clock::now();
         let _ = self.transport.reply(now, key, 0, 0);
@@ -242,4 +271,3 @@ impl State {
         self.drop_served(index);
     }
 }
-

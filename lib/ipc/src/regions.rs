@@ -32,7 +32,10 @@ unsafe impl Send for Source {}
 unsafe impl Send for Target {}
 
 impl Source {
-    pub(crate) const EMPTY: Self = Self { slices: std::ptr::null(), count: 0 };
+    pub(crate) const EMPTY: Self = Self {
+        slices: std::ptr::null(),
+        count: 0,
+    };
 
     /// Lends `slices`.
     ///
@@ -40,7 +43,10 @@ impl Source {
     /// `slices` and what it refers to must stay valid and unchanged until the result and its copies are
     /// dropped or overwritten.
     pub(crate) const unsafe fn lend(slices: &[IoSlice<'_>]) -> Self {
-        Self { slices: slices.as_ptr().cast(), count: slices.len() }
+        Self {
+            slices: slices.as_ptr().cast(),
+            count: slices.len(),
+        }
     }
 
     /// Copies from `offset` on; what lies past the end reads as zeros.
@@ -80,7 +86,10 @@ impl Source {
 }
 
 impl Target {
-    pub(crate) const EMPTY: Self = Self { slices: std::ptr::null_mut(), count: 0 };
+    pub(crate) const EMPTY: Self = Self {
+        slices: std::ptr::null_mut(),
+        count: 0,
+    };
 
     /// Lends `slices`.
     ///
@@ -88,7 +97,10 @@ impl Target {
     /// `slices` and what it refers to must stay valid and untouched until the result and its copies are
     /// dropped or overwritten.
     pub(crate) const unsafe fn lend(slices: &mut [IoSliceMut<'_>]) -> Self {
-        Self { slices: slices.as_mut_ptr().cast(), count: slices.len() }
+        Self {
+            slices: slices.as_mut_ptr().cast(),
+            count: slices.len(),
+        }
     }
 
     /// Hands out room for `len` bytes from `offset` on, piece by piece, as far as there is any.
@@ -184,7 +196,12 @@ impl Regions {
         while ops.len() <= slot {
             ops.push(ClientOp::free());
         }
-        ops[slot] = ClientOp { key: Some(key), request, reply, purpose };
+        ops[slot] = ClientOp {
+            key: Some(key),
+            request,
+            reply,
+            purpose,
+        };
     }
 
     /// Forgets a client's operation and says who waited for it.
@@ -198,7 +215,10 @@ impl Regions {
     /// Takes the caller's memory back from an operation that goes on without it.
     pub(crate) fn orphan_op(&mut self, key: OpKey) {
         if let Some(op) = self.op(key) {
-            *op = ClientOp { key: Some(key), ..ClientOp::free() };
+            *op = ClientOp {
+                key: Some(key),
+                ..ClientOp::free()
+            };
         }
     }
 
@@ -216,7 +236,9 @@ impl Regions {
     /// Copies a lent reply into a pooled buffer, so that the lender may go.
     pub(crate) fn keep_outgoing(&mut self, key: IncomingKey, len: usize) {
         let mut buffer = self.pool.pop().unwrap_or_default();
-        let Some(served) = self.served(key) else { return };
+        let Some(served) = self.served(key) else {
+            return;
+        };
         if let Outgoing::Lent(source) = served.outgoing {
             buffer.resize(len, 0);
             source.load(0, &mut buffer);
@@ -226,19 +248,24 @@ impl Regions {
 
     /// Whether the reply's bytes are still lent by a blocked thread.
     pub(crate) fn is_lent(&mut self, key: IncomingKey) -> bool {
-        self.served(key).is_some_and(|served| matches!(served.outgoing, Outgoing::Lent(_)))
+        self.served(key)
+            .is_some_and(|served| matches!(served.outgoing, Outgoing::Lent(_)))
     }
 
     /// Drops what came unasked, once it has been answered.
     pub(crate) fn drop_arrived(&mut self, key: IncomingKey) {
-        let Some(served) = self.served(key) else { return };
+        let Some(served) = self.served(key) else {
+            return;
+        };
         let buffer = std::mem::take(&mut served.arrived);
         self.recycle(buffer);
     }
 
     /// Forgets a served operation.
     pub(crate) fn end_served(&mut self, key: IncomingKey) {
-        let Some(served) = self.served(key) else { return };
+        let Some(served) = self.served(key) else {
+            return;
+        };
         served.key = None;
         let arrived = std::mem::take(&mut served.arrived);
         let outgoing = std::mem::replace(&mut served.outgoing, Outgoing::Nothing);
@@ -249,13 +276,27 @@ impl Regions {
     }
 
     /// Registers a pull into `target` or a push from `source`.
-    pub(crate) fn add_transfer(&mut self, key: TransferKey, source: Source, target: Target, wait: WaitIndex) {
-        self.transfers.push(Transfer { key, source, target, wait });
+    pub(crate) fn add_transfer(
+        &mut self,
+        key: TransferKey,
+        source: Source,
+        target: Target,
+        wait: WaitIndex,
+    ) {
+        self.transfers.push(Transfer {
+            key,
+            source,
+            target,
+            wait,
+        });
     }
 
     /// Forgets a transfer and says who waits for it.
     pub(crate) fn end_transfer(&mut self, key: TransferKey) -> Option<WaitIndex> {
-        let at = self.transfers.iter().position(|transfer| transfer.key == key)?;
+        let at = self
+            .transfers
+            .iter()
+            .position(|transfer| transfer.key == key)?;
         Some(self.transfers.swap_remove(at).wait)
     }
 
@@ -269,7 +310,8 @@ impl Regions {
     fn session(&mut self, key: SessionKey) -> &mut SessionRegions {
         let index = key.index();
         if self.sessions.len() <= index {
-            self.sessions.resize_with(index + 1, SessionRegions::default);
+            self.sessions
+                .resize_with(index + 1, SessionRegions::default);
         }
         &mut self.sessions[index]
     }
@@ -277,13 +319,16 @@ impl Regions {
     #[inline]
     fn op(&mut self, key: OpKey) -> Option<&mut ClientOp> {
         let ops = &mut self.sessions.get_mut(key.session().index())?.ops;
-        ops.get_mut(usize::from(key.slot())).filter(|op| op.key == Some(key))
+        ops.get_mut(usize::from(key.slot()))
+            .filter(|op| op.key == Some(key))
     }
 
     #[inline]
     fn served(&mut self, key: IncomingKey) -> Option<&mut Served> {
         let served = &mut self.sessions.get_mut(key.session().index())?.served;
-        served.get_mut(usize::from(key.slot())).filter(|served| served.key == Some(key))
+        served
+            .get_mut(usize::from(key.slot()))
+            .filter(|served| served.key == Some(key))
     }
 
     /// The buffers of an operation, fresh if its slot last belonged to another one.
@@ -291,7 +336,11 @@ impl Regions {
         let slot = usize::from(key.slot());
         let session = self.session(key.session());
         while session.served.len() <= slot {
-            session.served.push(Served { key: None, arrived: Vec::new(), outgoing: Outgoing::Nothing });
+            session.served.push(Served {
+                key: None,
+                arrived: Vec::new(),
+                outgoing: Outgoing::Nothing,
+            });
         }
         let served = &mut session.served[slot];
         if served.key != Some(key) {
@@ -306,8 +355,11 @@ impl Regions {
     fn room_arrived(&mut self, key: IncomingKey, offset: u64, len: usize) -> Option<&mut [u8]> {
         let start = usize::try_from(offset).ok()?;
         let end = start.checked_add(len).filter(|end| *end <= ARRIVED_MAX)?;
-        let spare =
-            if self.claim(key).arrived.capacity() == 0 { self.pool.pop() } else { None };
+        let spare = if self.claim(key).arrived.capacity() == 0 {
+            self.pool.pop()
+        } else {
+            None
+        };
         let served = self.claim(key);
         if let Some(buffer) = spare {
             served.arrived = buffer;
@@ -319,7 +371,13 @@ impl Regions {
     }
 
     /// Hands out the places where `len` arriving bytes belong, piece by piece, as far as there are any.
-    pub(crate) fn arrive(&mut self, to: Buffer, offset: u64, len: usize, mut fill: impl FnMut(&mut [u8])) {
+    pub(crate) fn arrive(
+        &mut self,
+        to: Buffer,
+        offset: u64,
+        len: usize,
+        mut fill: impl FnMut(&mut [u8]),
+    ) {
         self.moved += 1;
         match to {
             Buffer::Reply(key) => {
@@ -352,7 +410,12 @@ impl Regions {
 
 impl ClientOp {
     const fn free() -> Self {
-        Self { key: None, request: Source::EMPTY, reply: Target::EMPTY, purpose: Purpose::Orphan }
+        Self {
+            key: None,
+            request: Source::EMPTY,
+            reply: Target::EMPTY,
+            purpose: Purpose::Orphan,
+        }
     }
 }
 
@@ -369,9 +432,11 @@ impl Memory for Regions {
                 }
                 Some(Outgoing::Nothing) | None => None,
             },
-            Buffer::Transfer(key) => {
-                self.transfers.iter().find(|transfer| transfer.key == key).map(|transfer| transfer.source)
-            }
+            Buffer::Transfer(key) => self
+                .transfers
+                .iter()
+                .find(|transfer| transfer.key == key)
+                .map(|transfer| transfer.source),
             Buffer::Reply(_) | Buffer::Incoming(_) => None,
         };
         let source = source.unwrap_or(Source::EMPTY);

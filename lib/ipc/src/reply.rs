@@ -6,10 +6,10 @@ use std::io::IoSlice;
 use abi::{Duration, Errno, Result};
 use transport::{Cause, IncomingKey, TransferKey};
 
+use crate::channels::Stage;
 use crate::poller::{Guard, Interest};
 use crate::receive::Lent;
 use crate::regions::{Outgoing, Source, Target};
-use crate::server::Stage;
 use crate::shared::{Shared, State};
 use crate::wait::{Outcome, WaitIndex};
 use crate::{MessageId, clock};
@@ -30,13 +30,21 @@ impl Shared {
             None => state.answered(index),
         }
         let slices = [IoSlice::new(bytes)];
-        let mut loan = Loan { shared: self, what: Borrower::Reply(key), wait };
+        let mut loan = Loan {
+            shared: self,
+            what: Borrower::Reply(key),
+            wait,
+        };
         if !bytes.is_empty() {
             // SAFETY: `loan` takes the memory back before this function ends, however it ends.
             let source = unsafe { Source::lend(&slices) };
             state.regions.set_outgoing(key, Outgoing::Lent(source));
         }
-        if state.transport.reply(now, key, status, bytes.len() as u64).is_err() {
+        if state
+            .transport
+            .reply(now, key, status, bytes.len() as u64)
+            .is_err()
+        {
             if is_long {
                 state.drop_served(index);
             }
@@ -70,7 +78,11 @@ impl Shared {
         lent: Lent<'_, '_>,
     ) -> (Guard<'a>, Result) {
         let wait = state.waits.open();
-        let mut loan = Loan { shared: self, what: Borrower::Transfer(transfer), wait: Some(wait) };
+        let mut loan = Loan {
+            shared: self,
+            what: Borrower::Transfer(transfer),
+            wait: Some(wait),
+        };
         let (source, target) = match lent {
             // SAFETY: `loan` takes the memory back before this function ends, however it ends.
             Lent::Source(slices) => (unsafe { Source::lend(slices) }, Target::EMPTY),
@@ -97,7 +109,9 @@ impl Shared {
             let moved = state.regions.moved;
             let deadline = clock::now() + STALL;
             let (after, outcome) =
-                self.wait(state, Some(deadline), Interest::Wait(wait), |state| state.waits.take(wait));
+                self.wait(state, Some(deadline), Interest::Wait(wait), |state| {
+                    state.waits.take(wait)
+                });
             state = after;
             if outcome.is_some() || state.regions.moved == moved {
                 return (state, outcome);

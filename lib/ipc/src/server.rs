@@ -1,176 +1,21 @@
 //! The answering end: channels, arrival of operations, and what happens to them until they are received.
 
-use std::collections::BTreeMap;
-use std::thread::Thread;
-
 use abi::{ChannelFlags, ChannelId, ConnectionId, Decode, Errno, Instant, Pulse, Result, SenderId};
 use transport::{Event, IncomingKey, SessionKey};
 
-use crate::MessageId;
+use crate::channels::{Served, Stage, What};
 use crate::meta::{Kind, Meta};
-use crate::queue::{Item, Queue};
+use crate::queue::Item;
 use crate::session::{Held, HeldKind, NOT_SERVED, Sender, ServerSide};
 use crate::shared::State;
-use crate::wait::{Outcome, WaitIndex};
-
-/// All channels of an endpoint, and the operations served on them.
-#[derive(Default)]
-pub(crate) struct Channels {
-    channels: BTreeMap<ChannelId, ChannelState>,
-    next: u32,
-    /// The one channel that hears of dead servers (I2).
-    death: Option<ChannelId>,
-    thread_death: Option<ChannelId>,
-    served: Vec<Served>,
-    free: Vec<u32>,
-}
-
-/// One channel.
-pub(crate) struct ChannelState {
-    pub(crate) flags: ChannelFlags,
-    pub(crate) queue: Queue,
-    /// Parked receivers, the newest last (I24).
-    receivers: Vec<(u64, Thread)>,
-}
-
-/// One operation of a client, from arrival to answer.
-pub(crate) struct Served {
-    generation: u32,
-    pub(crate) key: Option<IncomingKey>,
-    pub(crate) channel: ChannelId,
-    pub(crate) sender: SenderId,
-    pub(crate) attachment: u32,
-    pub(crate) connection: ConnectionId,
-    pub(crate) priority: u8,
-    pub(crate) len: u64,
-    pub(crate) available: u64,
-    pub(crate) reply_max: u64,
-    pub(crate) stage: Stage,
-    pub(crate) unblock: bool,
-    what: What,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Waits for pulses sent before it.
-    Held,
-    /// In the queue of its channel.
-    Queued,
-    /// A thread has received it.
-    Received,
-    /// A thread waits until its long reply has been taken.
-    Replying(WaitIndex),
-}
-
-#[derive(Clone, Copy)]
-enum What {
-    Message,
-    Pulse(Pulse),
-}
-
-impl Channels {
-    pub(crate) fn get_mut(&mut self, id: ChannelId) -> Option<&mut ChannelState> {
-        self.channels.get_mut(&id)
-    }
-
-    /// The operation that `id` names, if it still is what it was.
-    pub(crate) fn served(&mut self, id: MessageId) -> Option<(u32, &mut Served)> {
-        let index = (id.0 & u64::from(u32::MAX)) as u32;
-        let served = self.served.get_mut(index as usize)?;
-        (served.key.is_some() && u64::from(served.generation) == id.0 >> 32).then_some((index, served))
-    }
-
-    pub(crate) fn by_index(&mut self, index: u32) -> &mut Served {
-        &mut self.served[index as usize]
-    }
-
-    /// Creates a channel.
-    pub(crate) fn create(&mut self, flags: ChannelFlags) -> Result<ChannelId> {
-        if self.channels.len() >= CHANNELS_MAX {
-            return Err(Errno::EAGAIN);
-        }
-        let hears_deaths = flags.contains(ChannelFlags::COID_DISCONNECT);
-        let hears_threads = flags.contains(ChannelFlags::THREAD_DEATH);
-        if (hears_deaths && self.death.is_some()) || (hears_threads && self.thread_death.is_some()) {
-            return Err(Errno::EBUSY);
-        }
-        loop {
-            self.next = self.next.wrapping_add(1).max(1);
-            if !self.channels.contains_key(&ChannelId(self.next)) {
-                break;
-            }
-        }
-        let id = ChannelId(self.next);
-        let channel = ChannelState { flags, queue: Queue::default(), receivers: Vec::new() };
-        self.channels.insert(id, channel);
-        if hears_deaths {
-            self.death = Some(id);
-        }
-        if hears_threads {
-            self.thread_death = Some(id);
-        }
-        Ok(id)
-    }
-
-    fn remove(&mut self, id: ChannelId) -> Option<ChannelState> {
-        if self.death == Some(id) {
-            self.death = None;
-        }
-        if self.thread_death == Some(id) {
-            self.thread_death = None;
-        }
-        self.channels.remove(&id)
-    }
-
-    fn add_served(&mut self, served: Served) -> u32 {
-        if let Some(index) = self.free.pop() {
-            let place = &mut self.served[index as usize];
-            *place = Served { generation: place.generation, ..served };
-            return index;
-        }
-        self.served.push(served);
-        (self.served.len() - 1) as u32
-    }
-
-    pub(crate) fn free_served(&mut self, index: u32) {
-        let served = &mut self.served[index as usize];
-        served.key = None;
-        served.generation = served.generation.wrapping_add(1);
-        self.free.push(index);
-    }
-}
-
-impl Served {
-    pub(crate) const fn id(&self, index: u32) -> MessageId {
-        MessageId((self.generation as u64) << 32 | index as u64)
-    }
-}
+use crate::wait::Outcome;
 
 impl State {
-    /// Wakes as many parked receivers of a channel as there are items for them.
-    pub(crate) fn wake_receivers(&mut self, channel: ChannelId) {
-        let Some(channel) = self.channels.get_mut(channel) else { return };
-        for _ in 0..channel.queue.len() {
-            let Some((_, thread)) = channel.receivers.pop() else { return };
-            thread.unpark();
-        }
-    }
-
-    pub(crate) fn add_receiver(&mut self, channel: ChannelId, id: u64, thread: Thread) {
-        if let Some(channel) = self.channels.get_mut(channel) {
-            channel.receivers.push((id, thread));
-        }
-    }
-
-    pub(crate) fn remove_receiver(&mut self, channel: ChannelId, id: u64) {
-        if let Some(channel) = self.channels.get_mut(channel) {
-            channel.receivers.retain(|(receiver, _)| *receiver != id);
-        }
-    }
-
     /// Queues a pulse of the system or of this process; false if there are too many.
     pub(crate) fn post(&mut self, channel: ChannelId, pulse: Pulse, place: Place) -> bool {
-        let Some(state) = self.channels.get_mut(channel) else { return true };
+        let Some(state) = self.channels.get_mut(channel) else {
+            return true;
+        };
         if place == Place::Bounded && state.queue.len() >= POSTED_MAX {
             return false;
         }
@@ -193,7 +38,16 @@ impl State {
 
     /// An operation has arrived.
     pub(crate) fn arrived(&mut self, now: Instant, event: &Event) {
-        let Event::Request { incoming, session, meta, len, available, reply_max, .. } = *event else {
+        let Event::Request {
+            incoming,
+            session,
+            meta,
+            len,
+            available,
+            reply_max,
+            ..
+        } = *event
+        else {
             return;
         };
         let Ok(meta) = Meta::from_bytes(meta.as_bytes()) else {
@@ -230,37 +84,23 @@ impl State {
 
     fn admit_or_hold(&mut self, session: SessionKey, meta: Meta, mut served: Served) -> Result {
         let incoming = served.key;
-        let server = self.sessions.server(session).ok_or(Errno::EBADMSG)?;
-        if !server.senders.contains_key(&meta.attachment) {
-            if self.channels.get_mut(meta.channel).is_none() {
-                return Err(Errno::EBADF);
-            }
-            self.sessions.next_sender = self.sessions.next_sender.wrapping_add(1).max(1);
-            let id = SenderId(self.sessions.next_sender);
-            let server = self.sessions.server(session).ok_or(Errno::EBADMSG)?;
-            if server.senders.len() >= SENDERS_MAX {
-                return Err(Errno::EAGAIN);
-            }
-            let sender = Sender { id, channel: meta.channel, pulses_taken: 0, held: Vec::new() };
-            server.senders.insert(meta.attachment, sender);
-        }
-        let server = self.sessions.server(session).ok_or(Errno::EBADMSG)?;
-        let sender = server.senders.get_mut(&meta.attachment).ok_or(Errno::EBADMSG)?;
-        if sender.channel != meta.channel {
-            return Err(Errno::EBADMSG);
-        }
-        let ahead = meta.pulses_before.wrapping_sub(sender.pulses_taken).cast_signed();
-        let is_pulse = matches!(meta.kind, Kind::Pulse { .. });
-        // A pulse comes once; numbers that are over or far ahead were never given by an honest client.
-        if !(-HELD_MAX..=HELD_MAX).contains(&ahead) || (is_pulse && ahead < 0) {
-            return Err(Errno::EBADMSG);
-        }
-        served.sender = sender.id;
+        let (sender, ahead) = self.sender_of(session, &meta)?;
+        served.sender = sender;
         let kind = match meta.kind {
             Kind::Detach => HeldKind::Detach,
-            Kind::Pulse { code, subtype, value } => {
-                let (sender, priority) = (sender.id, meta.priority);
-                served.what = What::Pulse(Pulse { code, subtype, value, sender, priority });
+            Kind::Pulse {
+                code,
+                subtype,
+                value,
+            } => {
+                let priority = meta.priority;
+                served.what = What::Pulse(Pulse {
+                    code,
+                    subtype,
+                    value,
+                    sender,
+                    priority,
+                });
                 HeldKind::Served(NOT_SERVED)
             }
             Kind::Message | Kind::Attach => HeldKind::Served(NOT_SERVED),
@@ -277,9 +117,15 @@ impl State {
         };
         if ahead > 0 {
             let server = self.sessions.server(session).ok_or(Errno::EBADMSG)?;
-            let sender = server.senders.get_mut(&meta.attachment).ok_or(Errno::EBADMSG)?;
+            let sender = server
+                .senders
+                .get_mut(&meta.attachment)
+                .ok_or(Errno::EBADMSG)?;
             if sender.held.len() < HELD_MAX as usize {
-                sender.held.push(Held { pulses_before: meta.pulses_before, what: kind });
+                sender.held.push(Held {
+                    pulses_before: meta.pulses_before,
+                    what: kind,
+                });
             }
             return Ok(());
         }
@@ -288,14 +134,60 @@ impl State {
         Ok(())
     }
 
+    /// The sender of an operation, made if it is the first, and by how many pulses the operation has overtaken those
+    /// sent before it.
+    fn sender_of(&mut self, session: SessionKey, meta: &Meta) -> Result<(SenderId, i32)> {
+        let is_here = self.channels.get_mut(meta.channel).is_some();
+        let next = self.sessions.next_sender.wrapping_add(1).max(1);
+        let server = self.sessions.server(session).ok_or(Errno::EBADMSG)?;
+        let is_new = !server.senders.contains_key(&meta.attachment);
+        if is_new && !is_here {
+            return Err(Errno::EBADF);
+        }
+        if is_new && server.senders.len() >= SENDERS_MAX {
+            return Err(Errno::EAGAIN);
+        }
+        let (id, channel) = (SenderId(next), meta.channel);
+        let fresh = || Sender {
+            id,
+            channel,
+            pulses_taken: 0,
+            held: Vec::new(),
+        };
+        let sender = server.senders.entry(meta.attachment).or_insert_with(fresh);
+        if sender.channel != meta.channel {
+            return Err(Errno::EBADMSG);
+        }
+        let ahead = meta
+            .pulses_before
+            .wrapping_sub(sender.pulses_taken)
+            .cast_signed();
+        let is_pulse = matches!(meta.kind, Kind::Pulse { .. });
+        // A pulse comes once; numbers that are over or far ahead were never given by an honest client.
+        if !(-HELD_MAX..=HELD_MAX).contains(&ahead) || (is_pulse && ahead < 0) {
+            return Err(Errno::EBADMSG);
+        }
+        let id = sender.id;
+        if is_new {
+            self.sessions.next_sender = next;
+        }
+        Ok((id, ahead))
+    }
+
     /// Lets in what waited for pulses that have come meanwhile.
     fn release_held(&mut self, session: SessionKey, attachment: u32) {
         loop {
-            let Some(server) = self.sessions.server(session) else { return };
-            let Some(sender) = server.senders.get_mut(&attachment) else { return };
+            let Some(server) = self.sessions.server(session) else {
+                return;
+            };
+            let Some(sender) = server.senders.get_mut(&attachment) else {
+                return;
+            };
             let taken = sender.pulses_taken;
             let due = |held: &Held| held.pulses_before.wrapping_sub(taken).cast_signed() <= 0;
-            let Some(at) = sender.held.iter().position(due) else { return };
+            let Some(at) = sender.held.iter().position(due) else {
+                return;
+            };
             let held = sender.held.remove(at);
             self.admit(session, attachment, held.what);
         }
@@ -306,7 +198,9 @@ impl State {
         let index = match what {
             HeldKind::Served(index) => index,
             HeldKind::Detach => {
-                let Some(server) = self.sessions.server(session) else { return };
+                let Some(server) = self.sessions.server(session) else {
+                    return;
+                };
                 if let Some(sender) = server.senders.remove(&attachment) {
                     self.sender_gone(&sender);
                 }
@@ -321,7 +215,9 @@ impl State {
         let item = match what {
             What::Message => Item::Message(index),
             What::Pulse(pulse) => {
-                let Some(server) = self.sessions.server(session) else { return };
+                let Some(server) = self.sessions.server(session) else {
+                    return;
+                };
                 if let Some(sender) = server.senders.get_mut(&attachment) {
                     sender.pulses_taken = sender.pulses_taken.wrapping_add(1);
                 }
@@ -344,13 +240,17 @@ impl State {
 
     /// Refuses an operation that no program has seen.
     pub(crate) fn refuse(&mut self, now: Instant, incoming: IncomingKey, errno: Errno) {
-        let _ = self.transport.fail(now, incoming, errno.number() | BY_LIBRARY | NOT_DONE);
+        let _ = self
+            .transport
+            .fail(now, incoming, errno.number() | BY_LIBRARY | NOT_DONE);
         self.regions.drop_arrived(incoming);
     }
 
     /// Forgets a served operation.
     pub(crate) fn drop_served(&mut self, index: u32) {
-        let Some(key) = self.channels.by_index(index).key else { return };
+        let Some(key) = self.channels.by_index(index).key else {
+            return;
+        };
         if let Some(server) = self.sessions.server(key.session())
             && server.in_slot(key.slot()) == Some(index)
         {
@@ -360,13 +260,20 @@ impl State {
     }
 
     fn served_by(&mut self, incoming: IncomingKey) -> Option<u32> {
-        let index = self.sessions.server(incoming.session())?.in_slot(incoming.slot())?;
+        let index = self
+            .sessions
+            .server(incoming.session())?
+            .in_slot(incoming.slot())?;
         (self.channels.by_index(index).key == Some(incoming)).then_some(index)
     }
 
     /// The client wants to leave (I40).
     pub(crate) fn unblock(&mut self, now: Instant, incoming: IncomingKey, reason: u8) {
-        let errno = if reason == TIMED_OUT { Errno::ETIMEDOUT } else { Errno::EINTR };
+        let errno = if reason == TIMED_OUT {
+            Errno::ETIMEDOUT
+        } else {
+            Errno::EINTR
+        };
         let Some(index) = self.served_by(incoming) else {
             self.refuse(now, incoming, errno);
             return;
@@ -384,13 +291,20 @@ impl State {
                 if flags.is_some_and(|flags| flags.contains(ChannelFlags::UNBLOCK)) {
                     if !std::mem::replace(&mut self.channels.by_index(index).unblock, true) {
                         let sender = self.channels.by_index(index).sender;
-                        let pulse =
-                            Pulse { code: Pulse::UNBLOCK, subtype: errno.number(), value: id.0, sender, priority };
+                        let pulse = Pulse {
+                            code: Pulse::UNBLOCK,
+                            subtype: errno.number(),
+                            value: id.0,
+                            sender,
+                            priority,
+                        };
                         self.post(channel, pulse, Place::Last);
                     }
                 } else {
                     self.drop_served(index);
-                    let _ = self.transport.fail(now, incoming, errno.number() | BY_LIBRARY);
+                    let _ = self
+                        .transport
+                        .fail(now, incoming, errno.number() | BY_LIBRARY);
                     self.regions.drop_arrived(incoming);
                 }
             }
@@ -399,14 +313,16 @@ impl State {
     }
 
     /// Takes an operation out of its channel's queue, or from among those held back.
-    fn unqueue(&mut self, index: u32) {
+    pub(crate) fn unqueue(&mut self, index: u32) {
         let served = self.channels.by_index(index);
         let (stage, channel, attachment) = (served.stage, served.channel, served.attachment);
         if stage == Stage::Queued {
             if let Some(channel) = self.channels.get_mut(channel) {
                 channel.queue.remove(|item| *item == Item::Message(index));
                 // A pulse outlives its sender; only its acknowledgement is not wanted any more.
-                let pulse = channel.queue.find_mut(|item| matches!(item, Item::Pulse(_, Some(i)) if *i == index));
+                let pulse = channel
+                    .queue
+                    .find_mut(|item| matches!(item, Item::Pulse(_, Some(i)) if *i == index));
                 if let Some(Item::Pulse(_, acknowledge)) = pulse {
                     *acknowledge = None;
                 }
@@ -415,7 +331,9 @@ impl State {
             && let Some(server) = self.sessions.server(key.session())
             && let Some(sender) = server.senders.get_mut(&attachment)
         {
-            sender.held.retain(|held| held.what != HeldKind::Served(index));
+            sender
+                .held
+                .retain(|held| held.what != HeldKind::Served(index));
         }
     }
 
@@ -449,7 +367,12 @@ impl State {
 
     /// The clients of a session that has ended are gone.
     pub(crate) fn clients_gone(&mut self, _key: SessionKey, server: ServerSide) {
-        for index in server.served.iter().copied().filter(|served| *served != NOT_SERVED) {
+        for index in server
+            .served
+            .iter()
+            .copied()
+            .filter(|served| *served != NOT_SERVED)
+        {
             self.served_gone(index);
         }
         for sender in server.senders.values() {
@@ -475,8 +398,13 @@ impl State {
     }
 
     /// The servers behind these connections are gone (I45).
-    pub(crate) fn connections_died<'a>(&mut self, dead: impl IntoIterator<Item = &'a ConnectionId>) {
-        let Some(channel) = self.channels.death else { return };
+    pub(crate) fn connections_died<'a>(
+        &mut self,
+        dead: impl IntoIterator<Item = &'a ConnectionId>,
+    ) {
+        let Some(channel) = self.channels.death_channel() else {
+            return;
+        };
         for connection in dead {
             let pulse = Pulse {
                 code: Pulse::CONNECTION_DEATH,
@@ -486,28 +414,6 @@ impl State {
                 priority: DEFAULT_PRIORITY,
             };
             self.post(channel, pulse, Place::Last);
-        }
-    }
-
-    /// Destroys a channel: everybody blocked on it fails with `ESRCH` (I3).
-    pub(crate) fn destroy(&mut self, now: Instant, id: ChannelId) {
-        let Some(channel) = self.channels.remove(id) else { return };
-        self.polling.nudge = true;
-        for (_, thread) in &channel.receivers {
-            thread.unpark();
-        }
-        for index in 0..self.channels.served.len() as u32 {
-            let served = self.channels.by_index(index);
-            let Some(key) = served.key.filter(|_| served.channel == id) else { continue };
-            let seen = match served.stage {
-                Stage::Held | Stage::Queued => NOT_DONE,
-                Stage::Received => 0,
-                Stage::Replying(_) => continue,
-            };
-            self.unqueue(index);
-            self.drop_served(index);
-            let _ = self.transport.fail(now, key, Errno::ESRCH.number() | BY_LIBRARY | seen);
-            self.regions.drop_arrived(key);
         }
     }
 }
@@ -530,7 +436,11 @@ fn may_pulse(server: &ServerSide, pulse: Pulse) -> Result {
     }
     let sender = &server.credentials;
     let own = rustix::process::geteuid().as_raw();
-    if sender.is_root() || sender.uid.0 == own { Ok(()) } else { Err(Errno::EPERM) }
+    if sender.is_root() || sender.uid.0 == own {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// Mark of a refusal that comes from this library and not from the program behind it.
@@ -543,8 +453,6 @@ pub(crate) const INTERRUPTED: u8 = 1;
 pub(crate) const TIMED_OUT: u8 = 2;
 /// Priority of what says none.
 pub(crate) const DEFAULT_PRIORITY: u8 = 10;
-/// Channels of one endpoint.
-const CHANNELS_MAX: usize = 4096;
 /// Attachments of one client process, each to another channel or at another time.
 const SENDERS_MAX: usize = 65_536;
 /// Items in a queue beyond which the process may not post to itself.

@@ -5,7 +5,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::system::Identity;
-use abi::{ChannelId, ConnectionId, Credentials, Errno, Incarnation, Instant, Nd, Pid, Result, SenderId, SessionId};
+use abi::{
+    ChannelId, ConnectionId, Credentials, Errno, Incarnation, Instant, LinkAddress, Nd, Pid,
+    Result, SenderId, SessionId,
+};
 use drivers::{MemoryDriver, PacketDriver};
 use rustix::event::epoll;
 use transport::{Cause, LaneParams, LinkIndex, Role, SessionKey, SessionParams};
@@ -24,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) incarnation: Incarnation,
     /// The link that belongs to this session alone.
     memory: Option<LinkIndex>,
+    /// Its links, and the peer's address on each.
+    lanes: Vec<(LinkIndex, LinkAddress)>,
     /// Reports the peer's end where no daemon does: its other end is held by the peer alone.
     lifeline: Option<(u32, OwnedFd)>,
     pub(crate) side: Side,
@@ -142,12 +147,18 @@ pub(crate) struct Sessions {
 impl Sessions {
     #[inline]
     pub(crate) fn get(&self, key: SessionKey) -> Option<&Session> {
-        self.sessions.get(key.index())?.as_ref().filter(|session| session.key == key)
+        self.sessions
+            .get(key.index())?
+            .as_ref()
+            .filter(|session| session.key == key)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.sessions.get_mut(key.index())?.as_mut().filter(|session| session.key == key)
+        self.sessions
+            .get_mut(key.index())?
+            .as_mut()
+            .filter(|session| session.key == key)
     }
 
     #[inline]
@@ -176,15 +187,21 @@ impl Sessions {
 
     /// Node descriptors mean something else from here on, perhaps.
     pub(crate) fn forget_remote_peers(&mut self) {
-        self.peers.retain(|peer, peering| peer.node == 0 || matches!(peering, Peering::Opening));
+        self.peers
+            .retain(|peer, peering| peer.node == 0 || matches!(peering, Peering::Opening));
     }
 
     pub(crate) fn by_local(&self, local: SessionId) -> Option<SessionKey> {
-        self.iter().find(|session| session.local == local).map(|session| session.key)
+        self.iter()
+            .find(|session| session.local == local)
+            .map(|session| session.key)
     }
 
     pub(crate) fn over_link(&self, link: LinkIndex) -> Vec<SessionKey> {
-        self.iter().filter(|session| session.memory == Some(link)).map(|session| session.key).collect()
+        self.iter()
+            .filter(|session| session.memory == Some(link))
+            .map(|session| session.key)
+            .collect()
     }
 
     /// An operation of the session has been started.
@@ -212,7 +229,31 @@ impl Sessions {
         if idle {
             self.idle.push_back(key);
         }
-        if self.idle.len() > IDLE_MAX { self.idle.pop_front() } else { None }
+        if self.idle.len() > IDLE_MAX {
+            self.idle.pop_front()
+        } else {
+            None
+        }
+    }
+}
+
+impl Side {
+    fn new(side: NewSide) -> Self {
+        match side {
+            NewSide::Client(peer) => Self::Client(ClientSide {
+                peer,
+                attachments: BTreeMap::new(),
+                next_attachment: 0,
+                pulses: 0,
+                slot_waiters: VecDeque::new(),
+                detached: Vec::new(),
+            }),
+            NewSide::Server(credentials) => Self::Server(ServerSide {
+                credentials: Arc::new(credentials),
+                senders: BTreeMap::new(),
+                served: Vec::new(),
+            }),
+        }
     }
 }
 
@@ -224,8 +265,12 @@ impl ClientSide {
         }
         let id = self.next_attachment;
         self.next_attachment = self.next_attachment.wrapping_add(1);
-        let attachment =
-            Attachment { channel, connections: BTreeSet::new(), pulses_sent: 0, refused: None };
+        let attachment = Attachment {
+            channel,
+            connections: BTreeSet::new(),
+            pulses_sent: 0,
+            refused: None,
+        };
         self.attachments.insert(id, attachment);
         (id, true)
     }
@@ -234,7 +279,10 @@ impl ClientSide {
 impl ServerSide {
     /// The served operation in `slot`.
     pub(crate) fn in_slot(&self, slot: u16) -> Option<u32> {
-        self.served.get(usize::from(slot)).copied().filter(|served| *served != NOT_SERVED)
+        self.served
+            .get(usize::from(slot))
+            .copied()
+            .filter(|served| *served != NOT_SERVED)
     }
 
     pub(crate) fn set_slot(&mut self, slot: u16, served: u32) {
@@ -264,6 +312,11 @@ impl State {
             memory = Some(link);
         }
         let (local, remote) = (params.local, params.peer);
+        let lanes: Vec<_> = params
+            .lanes
+            .iter()
+            .map(|lane| (lane.link, lane.peer))
+            .collect();
         let key = match self.transport.open(now, params) {
             Ok(key) => key,
             Err(error) => {
@@ -284,24 +337,10 @@ impl State {
             }
             (id, fd)
         });
-        let side = match new.side {
-            NewSide::Client(peer) => {
-                self.sessions.peers.insert(peer.clone(), Peering::Open(key));
-                Side::Client(ClientSide {
-                    peer,
-                    attachments: BTreeMap::new(),
-                    next_attachment: 0,
-                    pulses: 0,
-                    slot_waiters: VecDeque::new(),
-                    detached: Vec::new(),
-                })
-            }
-            NewSide::Server(credentials) => Side::Server(ServerSide {
-                credentials: Arc::new(credentials),
-                senders: BTreeMap::new(),
-                served: Vec::new(),
-            }),
-        };
+        if let NewSide::Client(peer) = &new.side {
+            self.sessions.peers.insert(peer.clone(), Peering::Open(key));
+        }
+        let side = Side::new(new.side);
         let index = key.index();
         if self.sessions.sessions.len() <= index {
             self.sessions.sessions.resize_with(index + 1, || None);
@@ -314,10 +353,12 @@ impl State {
             pid: new.pid,
             incarnation: new.incarnation,
             memory,
+            lanes: lanes.clone(),
             lifeline,
             side,
             operations: 0,
         });
+        self.focus_links(&lanes);
         Ok(key)
     }
 
@@ -326,7 +367,9 @@ impl State {
         if self.sessions.get(key).is_none() {
             return;
         }
-        let Some(session) = self.sessions.sessions[key.index()].take() else { return };
+        let Some(session) = self.sessions.sessions[key.index()].take() else {
+            return;
+        };
         let epoll = Arc::clone(&self.epoll);
         if let Some((_, fd)) = &session.lifeline {
             let _ = epoll::delete(&*epoll, fd);
@@ -352,12 +395,27 @@ impl State {
             Side::Server(server) => self.clients_gone(key, server),
         }
         self.regions.end_session(key);
+        self.focus_links(&session.lanes);
         self.node.session_ended(session.local);
+    }
+
+    /// Tells the drivers of the links of `lanes` whether they have one peer or several.
+    fn focus_links(&self, lanes: &[(LinkIndex, LinkAddress)]) {
+        for (link, _) in lanes {
+            let all = self.sessions.iter().flat_map(|session| &session.lanes);
+            let mut peers = all.filter(|(at, _)| at == link).map(|(_, peer)| peer);
+            let first = peers.next();
+            let only = first.filter(|first| peers.all(|peer| peer == *first));
+            self.links.focus(*link, only);
+        }
     }
 
     /// The other end of a lifeline has been closed.
     pub(crate) fn lifeline_ended(&mut self, now: Instant, id: u32) {
-        let found = self.sessions.iter().find(|session| session.lifeline.as_ref().is_some_and(|l| l.0 == id));
+        let found = self
+            .sessions
+            .iter()
+            .find(|session| session.lifeline.as_ref().is_some_and(|l| l.0 == id));
         if let Some(key) = found.map(|session| session.key) {
             self.peer_died(now, key, Cause::Server);
         }
@@ -367,7 +425,9 @@ impl State {
     pub(crate) fn peer_died(&mut self, now: Instant, key: SessionKey, cause: Cause) {
         if let Some(link) = self.sessions.get(key).and_then(|session| session.memory) {
             for _ in 0..DRAIN_MAX {
-                if self.links.receive(now, link, &mut self.transport, &mut self.regions)
+                if self
+                    .links
+                    .receive(now, link, &mut self.transport, &mut self.regions)
                     != crate::links::Arrival::Packets
                 {
                     break;
@@ -388,7 +448,10 @@ impl Shared {
             match state.sessions.peers.get(peer) {
                 Some(Peering::Open(key)) => return Ok(*key),
                 Some(Peering::Opening) => {
-                    state = self.opened.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+                    state = self
+                        .opened
+                        .wait(state)
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
                 }
                 None => break,
             }

@@ -6,13 +6,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use abi::{ChannelId, Instant, NodeName, Pid, Result};
 use transport::{Cause, Config, Event, LinkIndex, SessionKey, Transport};
 
+use crate::channels::Channels;
 use crate::fork_guard::ForkGuard;
 use crate::links::{Arrival, Links};
 use crate::node_page::NodePage;
 use crate::node_state::NodeState;
 use crate::poller::{Guard, Poller, Polling};
 use crate::regions::{Purpose, Regions};
-use crate::server::Channels;
 use crate::session::Sessions;
 use crate::wait::{Outcome, WaitIndex, Waits};
 
@@ -136,7 +136,10 @@ impl Shared {
 impl State {
     /// Takes in what has come over `link`, acts on it and sends what it leads to.
     pub(crate) fn take_in(&mut self, now: Instant, link: LinkIndex) {
-        match self.links.receive(now, link, &mut self.transport, &mut self.regions) {
+        match self
+            .links
+            .receive(now, link, &mut self.transport, &mut self.regions)
+        {
             Arrival::Broken => self.link_broken(now, link),
             Arrival::Packets | Arrival::Nothing => {}
         }
@@ -151,7 +154,10 @@ impl State {
 
     /// As [`take_in`](Self::take_in) for whichever link has something.
     pub(crate) fn take_in_ready(&mut self, now: Instant) {
-        let link = self.links.ready().or_else(|| self.links.unarmed.last().copied());
+        let link = self
+            .links
+            .ready()
+            .or_else(|| self.links.unarmed.last().copied());
         if let Some(link) = link {
             self.take_in(now, link);
         }
@@ -162,7 +168,8 @@ impl State {
         loop {
             let broken = {
                 let epoll = epoll_fd(&self.epoll);
-                self.links.flush(epoll, now, &mut self.transport, &mut self.regions)
+                self.links
+                    .flush(epoll, now, &mut self.transport, &mut self.regions)
             };
             if let Some(link) = broken {
                 self.link_broken(now, link);
@@ -189,7 +196,9 @@ impl State {
     fn happen(&mut self, now: Instant, event: Event) {
         match event {
             Event::Request { .. } => self.arrived(now, &event),
-            Event::Replied { op, status, len } => self.op_ended(op, Outcome::Replied { status, len }),
+            Event::Replied { op, status, len } => {
+                self.op_ended(op, Outcome::Replied { status, len })
+            }
             Event::Refused { op, errno } => self.op_ended(op, Outcome::Refused { errno }),
             Event::Failed { op, failure } => self.op_ended(op, Outcome::Failed(failure)),
             Event::Transferred { transfer } => {

@@ -29,7 +29,10 @@ impl Spin {
             return false;
         }
         let here = this_cpu();
-        drivers.iter().flatten().any(|driver| driver.peer_cpu().is_none_or(|peer| Some(peer) != here))
+        drivers
+            .iter()
+            .flatten()
+            .any(|driver| driver.peer_cpu().is_none_or(|peer| Some(peer) != here))
     }
 
     /// Learns how the last spin went.
@@ -48,7 +51,11 @@ pub(crate) fn spin(now: Instant, drivers: &[Option<Arc<dyn PacketDriver>>]) -> b
     let end = now + SPIN_MAX;
     loop {
         for _ in 0..LOOKS {
-            if drivers.iter().flatten().any(|driver| driver.has_data() == Some(true)) {
+            if drivers
+                .iter()
+                .flatten()
+                .any(|driver| driver.has_data() == Some(true))
+            {
                 return true;
             }
             std::hint::spin_loop();
@@ -90,6 +97,9 @@ mod tests {
         assert!(tries < 20, "{tries} tries");
         while !spin.is_due(&drivers) {}
         spin.learn(true);
-        assert!(spin.is_due(&drivers), "success must make it worth while at once");
+        assert!(
+            spin.is_due(&drivers),
+            "success must make it worth while at once"
+        );
     }
 }

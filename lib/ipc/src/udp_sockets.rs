@@ -19,7 +19,12 @@ pub(crate) struct UdpSockets {
 impl State {
     /// The socket on a link of the node, opened on first use, and its address.
     pub(crate) fn socket_on(&mut self, index: u8) -> Result<(LinkIndex, LinkAddress)> {
-        let link = self.node.links.iter().find(|link| link.index == index).ok_or(Errno::ENETDOWN)?;
+        let link = self
+            .node
+            .links
+            .iter()
+            .find(|link| link.index == index)
+            .ok_or(Errno::ENETDOWN)?;
         let known = |(at, address, _): &&(u8, LinkAddress, LinkIndex)| {
             *at == index && is_same_host(*address, link.address)
         };
@@ -38,7 +43,9 @@ impl State {
 /// A socket at the link's address, on one of the ports that a firewall is asked to let through.
 fn bind(link: &NodeLink) -> Result<UdpDriver> {
     let mut address = udp::socket_address(&link.address).ok_or(Errno::EAFNOSUPPORT)?;
-    let device = std::str::from_utf8(&link.device).ok().filter(|device| !device.is_empty());
+    let device = std::str::from_utf8(&link.device)
+        .ok()
+        .filter(|device| !device.is_empty());
     let mut random = [0; 2];
     getrandom::fill(&mut random).map_err(|_| Errno::EIO)?;
     let start = u16::from_le_bytes(random);

@@ -11,8 +11,13 @@ pub(crate) struct WaitIndex(u32);
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    Replied { status: i64, len: u64 },
-    Refused { errno: u16 },
+    Replied {
+        status: i64,
+        len: u64,
+    },
+    Refused {
+        errno: u16,
+    },
     Failed(Failure),
     /// A pull, a push or a long reply has been carried out.
     Done,

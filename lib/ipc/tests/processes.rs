@@ -1,7 +1,13 @@
 //! Two processes: what one of them may rely on when the other dies, and what a forked child may not do.
 //!
 //! The peer is this very program, started again, so the test brings its own main.
-#![allow(unsafe_code, missing_docs, clippy::print_stdout)]
+#![allow(
+    unsafe_code,
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic
+)]
 
 extern crate slashnet_ipc as ipc;
 
@@ -17,12 +23,30 @@ use ipc::direct::{self, Introduction};
 use ipc::{Cause, Channel, Connection, Delivery, Endpoint, Message, Received, SendOptions};
 
 const CASES: &[(&str, fn())] = &[
-    ("a_killed_server_fails_what_it_had_in_work_and_in_its_queue", killed_server),
-    ("a_client_killed_in_mid_send_is_gone_and_others_go_on", killed_client),
-    ("pulses_of_a_client_that_has_exited_still_arrive", exited_client),
-    ("a_forked_child_is_refused_and_its_parent_goes_on", forked_child),
-    ("a_forked_child_may_have_an_endpoint_of_its_own", forked_anew),
-    ("a_quarter_gigabyte_passes_through_a_small_server", large_echo),
+    (
+        "a_killed_server_fails_what_it_had_in_work_and_in_its_queue",
+        killed_server,
+    ),
+    (
+        "a_client_killed_in_mid_send_is_gone_and_others_go_on",
+        killed_client,
+    ),
+    (
+        "pulses_of_a_client_that_has_exited_still_arrive",
+        exited_client,
+    ),
+    (
+        "a_forked_child_is_refused_and_its_parent_goes_on",
+        forked_child,
+    ),
+    (
+        "a_forked_child_may_have_an_endpoint_of_its_own",
+        forked_anew,
+    ),
+    (
+        "a_quarter_gigabyte_passes_through_a_small_server",
+        large_echo,
+    ),
     ("signals_do_not_disturb_a_blocked_send", signals),
 ];
 
@@ -38,7 +62,9 @@ fn main() {
         return;
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = CASES.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));
+    let chosen = CASES
+        .iter()
+        .filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));
     let mut failed = 0;
     for (name, case) in chosen {
         let passed = std::panic::catch_unwind(case).is_ok();
@@ -75,14 +101,24 @@ fn start(scene: &str, endpoint: &Endpoint, number: u32, peer_serves: bool) -> Pe
     let (driver, parts) = MemoryDriver::create().unwrap();
     let (control, far_control) = UnixStream::pair().unwrap();
     let (lifeline, far_lifeline) = UnixStream::pair().unwrap();
-    let passed: Vec<OwnedFd> =
-        vec![parts.memfd, parts.fd_a, parts.fd_b, far_control.into(), far_lifeline.into()];
+    let passed: Vec<OwnedFd> = vec![
+        parts.memfd,
+        parts.fd_a,
+        parts.fd_b,
+        far_control.into(),
+        far_lifeline.into(),
+    ];
     for fd in &passed {
         // SAFETY: the descriptor is open; only its close-on-exec mark is changed.
         unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) };
     }
     let process = Command::new(std::env::current_exe().unwrap())
-        .args(["peer", scene, &number.to_string(), if peer_serves { "serves" } else { "asks" }])
+        .args([
+            "peer",
+            scene,
+            &number.to_string(),
+            if peer_serves { "serves" } else { "asks" },
+        ])
         .args(passed.iter().map(|fd| fd.as_raw_fd().to_string()))
         .stdin(Stdio::null())
         .spawn()
@@ -104,7 +140,11 @@ fn peer(arguments: &[String]) {
         // SAFETY: the parent has passed these descriptors on for this process alone.
         unsafe { OwnedFd::from_raw_fd(arguments[at].parse().unwrap()) }
     };
-    let parts = MemoryParts { memfd: fd(3), fd_a: fd(4), fd_b: fd(5) };
+    let parts = MemoryParts {
+        memfd: fd(3),
+        fd_a: fd(4),
+        fd_b: fd(5),
+    };
     let mut control = UnixStream::from(fd(6));
     let endpoint = direct::endpoint(Pid(2)).unwrap();
     let driver = direct::attach_memory(parts).unwrap();
@@ -189,14 +229,23 @@ fn killed_server() {
         }
         peer.process.kill().unwrap();
         for failure in [in_work.join().unwrap(), queued.join().unwrap()] {
-            assert_eq!((failure.errno, failure.cause), (Errno::ESRCH, Cause::Server));
+            assert_eq!(
+                (failure.errno, failure.cause),
+                (Errno::ESRCH, Cause::Server)
+            );
             assert_eq!(failure.delivery, Delivery::Unknown);
         }
     });
     let death = deaths.receive_pulse(soon()).unwrap();
-    assert_eq!((death.code, death.value), (Pulse::CONNECTION_DEATH, connection.id().0.into()));
+    assert_eq!(
+        (death.code, death.value),
+        (Pulse::CONNECTION_DEATH, connection.id().0.into())
+    );
     let later = connection.send(b"later", &mut []).unwrap_err();
-    assert_eq!((later.errno, later.delivery), (Errno::EBADF, Delivery::NotDone));
+    assert_eq!(
+        (later.errno, later.delivery),
+        (Errno::EBADF, Delivery::NotDone)
+    );
 }
 
 // qnx: I10, I27
@@ -214,7 +263,10 @@ fn killed_client() {
         assert_eq!(n, rest.len(), "all of it or an error");
     }
     let gone = channel.receive_pulse(soon()).unwrap();
-    assert_eq!((gone.code, gone.sender), (Pulse::DISCONNECT, held.info().sender));
+    assert_eq!(
+        (gone.code, gone.sender),
+        (Pulse::DISCONNECT, held.info().sender)
+    );
     assert_eq!(held.read_at(1 << 20, &mut rest), Err(Errno::ESRCH));
     assert_eq!(held.reply(0, &[]), Err(Errno::ESRCH));
     let _other = start("send pulses and exit", &endpoint, 2, false);
@@ -254,7 +306,10 @@ fn in_forked_child(child: impl FnOnce() -> bool) -> i32 {
     }
     let mut status = 0;
     // SAFETY: waits for the child forked above, with a valid place for its status.
-    assert_eq!(unsafe { libc::waitpid(process, &raw mut status, 0) }, process);
+    assert_eq!(
+        unsafe { libc::waitpid(process, &raw mut status, 0) },
+        process
+    );
     status
 }
 
@@ -312,7 +367,11 @@ fn large_echo() {
     let _peer = start("echo through a small buffer", &endpoint, 1, true);
     let connection = Connection::attach(&endpoint, Nd::LOCAL, Pid(2), ChannelId(1)).unwrap();
     // A gigabyte takes an unoptimised build too long.
-    let len = if cfg!(debug_assertions) { 256 << 20 } else { 1 << 30 };
+    let len = if cfg!(debug_assertions) {
+        256 << 20
+    } else {
+        1 << 30
+    };
     let mut request = vec![0u8; len];
     for (at, chunk) in request.chunks_exact_mut(4096).enumerate() {
         chunk.fill(at as u8);
@@ -322,7 +381,10 @@ fn large_echo() {
     connection.send(&request, &mut reply).unwrap();
     for at in (0..len).step_by(4096) {
         let same = (0..16).all(|k| reply[at + k] == !request[at + k]);
-        assert!(same && reply[at + 4095] == !request[at + 4095], "page at {at}");
+        assert!(
+            same && reply[at + 4095] == !request[at + 4095],
+            "page at {at}"
+        );
     }
 }
 
@@ -343,7 +405,10 @@ fn signals() {
             // SAFETY: has no arguments and always succeeds.
             tell.send(unsafe { libc::pthread_self() }).unwrap();
             let deadline = soon();
-            let options = SendOptions { deadline, ..SendOptions::default() };
+            let options = SendOptions {
+                deadline,
+                ..SendOptions::default()
+            };
             let status = connection.send_vectored(&[IoSlice::new(b"x")], &mut [], &options);
             status.unwrap().status
         });
