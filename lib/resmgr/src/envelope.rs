@@ -7,7 +7,8 @@ use abi::connect::{CombinedReply, ConnectStatus, Opened as OpenedReply};
 use abi::credentials::Credentials;
 use abi::{Encode, Errno, Result};
 
-use crate::open_file::{Bindings, Opened};
+use crate::bindings::Bindings;
+use crate::open_file::Opened;
 use crate::testing::Letter;
 use crate::wait_queue::{Parked, Place, lock};
 

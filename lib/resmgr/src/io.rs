@@ -59,7 +59,7 @@ fn dup(envelope: Envelope) -> Answer {
     };
     let bindings = &envelope.hub.bindings;
     let bound = bindings
-        .find_for_dup(place, from, &caller)
+        .find(from, &caller)
         .and_then(|opened| bindings.bind(place, &caller, opened));
     match bound {
         Ok(()) => {

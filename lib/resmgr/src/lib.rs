@@ -25,9 +25,11 @@
 //! with several resources. `docs/resmgr.md` walks through them.
 //!
 //! Reading order: `resource` (what an author sees), `request` (what a handler gets), `server` (how
-//! messages come in), `connect` and `io` (how they are routed), `open_file`, `wait_queue`, `posix`.
+//! messages come in), `connect` and `io` (how they are routed), `open_file`, `bindings`,
+//! `wait_queue`, `posix`.
 
 mod attributes;
+mod bindings;
 mod connect;
 mod envelope;
 mod io;

@@ -1,16 +1,15 @@
-//! What one open holds, and which connections lead to it.
+//! What one open holds.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use abi::OpenFlags;
 use abi::credentials::Credentials;
-use abi::{Errno, Nd, OpenFlags, Pid, Result, Uid};
 
 use crate::attributes::Attributes;
 use crate::resource::Resource;
-use crate::wait_queue::{Place, lock};
+use crate::wait_queue::lock;
 
 /// One open of a resource: flags, file offset and the manager's own state.
 ///
@@ -24,7 +23,7 @@ pub struct OpenFile {
     attributes: Arc<Attributes>,
     state: Option<Box<dyn Any + Send + Sync>>,
     opener: Arc<Credentials>,
-    connections: AtomicU32,
+    pub(crate) connections: AtomicU32,
 }
 
 impl OpenFile {
@@ -184,120 +183,5 @@ impl Drop for Opened {
 impl std::fmt::Debug for Opened {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.file.fmt(f)
-    }
-}
-
-/// Which connection leads to which open file (`R12`).
-#[derive(Debug, Default)]
-pub(crate) struct Bindings {
-    table: RwLock<HashMap<Place, Binding>>,
-}
-
-/// One connection; counted in its open file while it lives.
-#[derive(Debug)]
-struct Binding {
-    opened: Arc<Opened>,
-    node: Nd,
-    pid: Pid,
-    uid: Uid,
-}
-
-impl Binding {
-    fn new(opened: Arc<Opened>, caller: &Credentials) -> Self {
-        opened.file.connections.fetch_add(1, Ordering::Relaxed);
-        Self {
-            opened,
-            node: caller.node,
-            pid: caller.pid,
-            uid: caller.uid,
-        }
-    }
-}
-
-impl Drop for Binding {
-    fn drop(&mut self) {
-        self.opened.file.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Bindings {
-    /// Open connections of one server; far above what one machine's clients need, and far below
-    /// what its memory holds.
-    pub(crate) const MAX: usize = 262_144;
-
-    /// Makes `place` lead to `opened`. What it led to before is closed: the client would not
-    /// reuse the connection if it still needed that.
-    ///
-    /// # Errors
-    /// ENFILE when [`Self::MAX`] connections are bound.
-    pub(crate) fn bind(&self, place: Place, caller: &Credentials, opened: Arc<Opened>) -> Result {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        if table.len() >= Self::MAX && !table.contains_key(&place) {
-            return Err(Errno::ENFILE);
-        }
-        let binding = Binding::new(opened, caller);
-        let before = table.insert(place, binding);
-        drop(table);
-        drop(before);
-        Ok(())
-    }
-
-    /// The open file behind `place`, if it is still the same client's (`R12`).
-    pub(crate) fn find(&self, place: Place, caller: &Credentials) -> Result<Arc<Opened>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let binding = table.get(&place).ok_or(Errno::EBADF)?;
-        if binding.node != caller.node || binding.pid != caller.pid {
-            return Err(Errno::EBADF);
-        }
-        Ok(Arc::clone(&binding.opened))
-    }
-
-    /// The open file behind a connection that `caller` duplicates: its own, or one of the same
-    /// user, or anyone's for the superuser.
-    pub(crate) fn find_for_dup(
-        &self,
-        place: Place,
-        from: Place,
-        caller: &Credentials,
-    ) -> Result<Arc<Opened>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let binding = table.get(&from).ok_or(Errno::EBADF)?;
-        let same_client = from.sender == place.sender;
-        if !same_client && !caller.is_root() && caller.uid != binding.uid {
-            return Err(Errno::EACCES);
-        }
-        Ok(Arc::clone(&binding.opened))
-    }
-
-    /// Ends one connection.
-    pub(crate) fn unbind(&self, place: Place) -> Option<Arc<Opened>> {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table
-            .remove(&place)
-            .map(|binding| Arc::clone(&binding.opened))
-    }
-
-    /// Ends all connections of which `gone` is true (`R14`).
-    pub(crate) fn unbind_all(&self, gone: impl Fn(Place) -> bool) {
-        let mut closed = Vec::new();
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.retain(|place, binding| {
-            let stays = !gone(*place);
-            if !stays {
-                closed.push(Arc::clone(&binding.opened));
-            }
-            stays
-        });
-        drop(table);
-        // Only now: a close may take its time, and may come back here.
-        drop(closed);
-    }
-
-    /// How many connections are bound.
-    pub(crate) fn len(&self) -> usize {
-        self.table
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
     }
 }

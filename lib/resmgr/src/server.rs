@@ -205,7 +205,7 @@ impl Drop for Running {
         self.crew.shared.channel.destroy();
         self.wait();
         self.crew.core.hub.parked.forget(|_| true);
-        self.crew.core.hub.bindings.unbind_all(|_| true);
+        self.crew.core.hub.bindings.unbind_all();
     }
 }
 
@@ -364,9 +364,7 @@ impl Core {
             // qnx: R14
             Pulse::DISCONNECT => {
                 self.hub.parked.forget(|place| place.sender == pulse.sender);
-                self.hub
-                    .bindings
-                    .unbind_all(|place| place.sender == pulse.sender);
+                self.hub.bindings.unbind_client(pulse.sender);
             }
             code => tracing::debug!(code, "a pulse that nobody asked for"),
         }

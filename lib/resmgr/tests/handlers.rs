@@ -93,6 +93,20 @@ fn a_connection_without_an_open_file_is_refused() {
     assert_eq!(nothing.dup().err(), Some(Errno::EBADF));
 }
 
+#[test]
+fn no_client_takes_the_connections_of_all_others() {
+    let manager = hello();
+    let greedy = manager.client(5, 5);
+    for _ in 0..65_536 {
+        greedy.open("", READ).unwrap();
+    }
+    assert_eq!(greedy.open("", READ).map(drop), Err(Errno::EMFILE));
+    let other = manager.client(5, 5).open("", READ).unwrap();
+    assert_eq!(other.read(5).unwrap(), b"hello");
+    greedy.die();
+    assert_eq!(manager.open_connections(), 1);
+}
+
 // qnx: R40 R41
 #[test]
 fn an_open_is_checked_against_the_attributes() {
