@@ -21,7 +21,8 @@ pub struct Options {
     /// The path space to mount.
     pub namespace: Namespace,
     /// How long names, attributes and data may be believed without asking their server: 0 to an hour. Default 1 s.
-    /// A write that another node has completed is seen after this time at the latest.
+    /// A write that another node has completed is seen after this time at the latest. With 0 every write also waits
+    /// for its server; otherwise a program that streams does not, and learns of errors with the next write, fsync or close.
     pub fresh: Duration,
     /// Let all users of this machine in. The superuser's mount then speaks for each caller with the caller's own user and
     /// groups; an ordinary user's with the user's own rights (and `user_allow_other` must be set in `/etc/fuse.conf`).
