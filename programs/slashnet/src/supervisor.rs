@@ -22,6 +22,8 @@ use crate::supervised::READY;
 /// How long a part may take to begin its work. A daemon needs milliseconds; a loaded machine
 /// gets a hundred times that and more.
 const READY_PATIENCE: Duration = Duration::from_secs(20);
+/// How soon an interruption is seen while a part is waited for.
+const INTERRUPTED_LOOK: Duration = Duration::from_millis(50);
 /// How long a part may take to end after SIGTERM before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// The first pause before a part that ended by itself is started again; doubled up to
@@ -46,11 +48,11 @@ pub(crate) struct Part {
 /// A running part. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Running {
-    title: String,
     /// None only once it was released.
     process: Option<Child>,
     pidfd: OwnedFd,
-    announcements: ChildStdout,
+    /// None once somebody listens to them.
+    announcements: Option<Announcements>,
     begun: Instant,
 }
 
@@ -77,13 +79,15 @@ impl Running {
         let pidfd = pidfd_open(Pid::from_child(&process), PidfdFlags::empty());
         match (pidfd, process.stdout.take()) {
             (Ok(pidfd), Some(announcements)) => {
-                let title = title.to_owned();
                 let begun = Instant::now();
+                let announcements = Announcements {
+                    title: title.to_owned(),
+                    pipe: announcements,
+                };
                 Ok(Self {
-                    title,
                     process: Some(process),
                     pidfd,
-                    announcements,
+                    announcements: Some(announcements),
                     begun,
                 })
             }
@@ -105,44 +109,17 @@ impl Running {
         pid
     }
 
+    /// What the part says of itself, for whoever waits for it to be ready.
+    pub(crate) fn announcements(&mut self) -> Option<Announcements> {
+        self.announcements.take()
+    }
+
     /// Blocks until the part announces that it does its work; at most [`READY_PATIENCE`].
     pub(crate) fn wait_until_ready(&mut self, interrupted: impl Fn() -> bool) -> Outcome {
-        let deadline = Instant::now() + READY_PATIENCE;
-        let mut announced = Vec::new();
-        while !announced.ends_with(b"\n") {
-            if interrupted() {
-                return Err(Failure::new(&self.title, "interrupted before it was ready"));
-            }
-            if Instant::now() >= deadline {
-                return Err(Failure::new(
-                    &self.title,
-                    format!("not ready after {} s", READY_PATIENCE.as_secs()),
-                ));
-            }
-            // Short looks, so that an interruption that came in between is seen soon.
-            if !readable(self.announcements.as_fd(), Duration::from_millis(100)) {
-                continue;
-            }
-            let mut byte = [0];
-            match self.announcements.read(&mut byte) {
-                Ok(0) => {
-                    let status = self.wait().map_or_else(|| "ended".to_owned(), describe);
-                    return Err(Failure::new(&self.title, status));
-                }
-                Ok(_) => announced.push(byte[0]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::new(&self.title, error)),
-            }
-        }
-        if announced.strip_suffix(b"\n") == Some(READY.as_bytes()) {
-            Ok(())
-        } else {
-            let said = String::from_utf8_lossy(&announced).trim_end().to_owned();
-            Err(Failure::new(
-                &self.title,
-                format!("said '{said}' instead of '{READY}'"),
-            ))
-        }
+        let Some(mut announcements) = self.announcements() else {
+            return Ok(());
+        };
+        announcements.wait_until_ready(interrupted, || self.wait())
     }
 
     /// The process id.
@@ -168,7 +145,8 @@ impl Running {
         }
     }
 
-    fn wait(&mut self) -> Option<ExitStatus> {
+    /// Waits for the end of the process.
+    pub(crate) fn wait(&mut self) -> Option<ExitStatus> {
         self.process.as_mut()?.wait().ok()
     }
 
@@ -183,6 +161,51 @@ impl Running {
         }
         self.kill();
         false
+    }
+}
+
+/// What a part says of itself on its standard output.
+#[derive(Debug)]
+pub(crate) struct Announcements {
+    title: String,
+    pipe: ChildStdout,
+}
+
+impl Announcements {
+    /// Blocks until the part announces that it does its work; at most [`READY_PATIENCE`]. `status`
+    /// is asked how the part ended if it did.
+    pub(crate) fn wait_until_ready(
+        &mut self,
+        interrupted: impl Fn() -> bool,
+        status: impl FnOnce() -> Option<ExitStatus>,
+    ) -> Outcome {
+        let failed = |why: String| Err(Failure::new(&self.title, why));
+        let deadline = Instant::now() + READY_PATIENCE;
+        let mut announced = Vec::new();
+        while !announced.ends_with(b"\n") {
+            if interrupted() {
+                return failed("interrupted before it was ready".to_owned());
+            }
+            if Instant::now() >= deadline {
+                return failed(format!("not ready after {} s", READY_PATIENCE.as_secs()));
+            }
+            // Short looks, so that an interruption that came in between is seen soon.
+            if !readable(self.pipe.as_fd(), INTERRUPTED_LOOK) {
+                continue;
+            }
+            let mut byte = [0];
+            match self.pipe.read(&mut byte) {
+                Ok(0) => return failed(status().map_or_else(|| "ended".to_owned(), describe)),
+                Ok(_) => announced.push(byte[0]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return failed(error.explain()),
+            }
+        }
+        if announced.strip_suffix(b"\n") == Some(READY.as_bytes()) {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&announced);
+        failed(format!("said '{}' instead of '{READY}'", said.trim_end()))
     }
 }
 

@@ -164,6 +164,31 @@ fn the_path_space_is_mounted_and_unmounted_or_the_reason_is_given() {
 }
 
 #[test]
+fn a_config_file_says_what_options_would_say() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (dir, srv) = (temporary.path().join("node"), temporary.path().join("srv"));
+    fs::create_dir(&srv).expect("made");
+    fs::write(srv.join("hello"), "hello, world\n").expect("written");
+    let config = temporary.path().join("slashnet.toml");
+    let file = format!(
+        "name = 'file'\ndir = '{}'\nlink = ['{}']\nmount = false\nlog = 'info'\n\
+         [[export]]\ndirectory = '{}'\npath = '/srv'\nread-only = true\n",
+        dir.display(),
+        own_address(),
+        srv.display()
+    );
+    fs::write(&config, file).expect("written");
+    let mut up = Up::start_as_configured(&config);
+    up.wait_for("node file is up, not mounted");
+    assert_eq!(text(&run(&dir, &["cat", "/srv/hello"])), "hello, world\n");
+    assert_eq!(
+        run(&dir, &["write", "/srv/hello", "x"]).status.code(),
+        Some(1)
+    );
+    assert_eq!(up.stop(Signal::HUP), Some(0));
+}
+
+#[test]
 fn a_part_that_cannot_start_ends_the_whole_with_its_reason() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path().join("node");

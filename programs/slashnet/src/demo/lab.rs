@@ -20,6 +20,8 @@ use crate::supervisor::{Part, Running};
 
 /// What one program of this machine may take; a hang is a failure of the demo, not of patience.
 const PROGRAM_PATIENCE: Duration = Duration::from_secs(30);
+/// Files that the story can still begin once everything else has ended, and more.
+const REMOVALS_MAX: u32 = 100;
 /// Lines of each log that a failure shows.
 const LOG_LINES: usize = 40;
 
@@ -67,6 +69,7 @@ pub(crate) struct Lab {
 struct Belongings {
     parts: Vec<(String, Running)>,
     programs: Vec<OwnedFd>,
+    interrupted: bool,
     ended: bool,
     kept: bool,
 }
@@ -105,6 +108,7 @@ impl Lab {
             .name("signals".to_owned())
             .spawn(move || {
                 if signals.wait().is_ok() {
+                    interrupted.belongings().interrupted = true;
                     interrupted.end();
                     eprintln!("slashnet: demo: interrupted; everything is cleaned up");
                     std::process::exit(130);
@@ -140,22 +144,29 @@ impl Lab {
         };
         let log_path = self.log(node);
         let log = File::options().create(true).append(true).open(&log_path);
-        let mut running = {
-            let belongings = self.belongings();
+        let announcements = {
+            let mut belongings = self.belongings();
             if belongings.ended {
                 return Err(Failure::new(title, "the demo was interrupted"));
             }
-            Running::start(&part, Stdio::from(log.during(log_path.display())?))?
-        };
-        let interrupted = || self.belongings().ended;
-        let ready = running.wait_until_ready(interrupted);
-        let mut belongings = self.belongings();
-        if belongings.ended {
-            running.stop();
-        } else {
+            let mut running = Running::start(&part, Stdio::from(log.during(log_path.display())?))?;
+            let announcements = running.announcements();
             belongings.parts.push((title.to_owned(), running));
-        }
-        ready
+            announcements
+        };
+        let Some(mut announcements) = announcements else {
+            return Ok(());
+        };
+        announcements.wait_until_ready(
+            || self.belongings().ended,
+            || {
+                let mut belongings = self.belongings();
+                let mut parts = belongings.parts.iter_mut();
+                parts
+                    .find(|(name, _)| name == title)
+                    .and_then(|(_, running)| running.wait())
+            },
+        )
     }
 
     /// Kills a part by SIGKILL.
@@ -247,6 +258,13 @@ impl Lab {
         Ok(output)
     }
 
+    /// Does not return once a signal has come: the thread that waits for signals ends the process.
+    pub(crate) fn yield_to_signal(&self) {
+        while self.belongings().interrupted {
+            std::thread::park();
+        }
+    }
+
     /// Where the log lines of a node's parts go.
     pub(crate) fn log(&self, node: Node) -> PathBuf {
         self.root.join(format!("{}.log", node.name()))
@@ -273,9 +291,19 @@ impl Lab {
                 "slashnet: {}: still mounted and therefore not removed",
                 point.display()
             );
-        } else if !belongings.kept
-            && let Err(error) = fs::remove_dir_all(&self.root)
-        {
+        } else if !belongings.kept {
+            self.remove();
+        }
+    }
+
+    /// Removes the directory. The story may just be making another file in it.
+    fn remove(&self) {
+        for _ in 1..REMOVALS_MAX {
+            if fs::remove_dir_all(&self.root).is_ok() {
+                return;
+            }
+        }
+        if let Err(error) = fs::remove_dir_all(&self.root) {
             eprintln!("slashnet: {}: {error}", self.root.display());
         }
     }

@@ -37,6 +37,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &DemoOptions) -> Outcome {
     let report = Report::new();
     let lab = Lab::build(options.keep.as_deref())?;
     let told = tell(&lab, &report);
+    lab.yield_to_signal();
     if let Err(failure) = &told {
         report.fail("demo", failure);
     }
@@ -47,6 +48,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &DemoOptions) -> Outcome {
         lab.show_logs(&report);
     }
     lab.end();
+    lab.yield_to_signal();
     report.close()
 }
 
@@ -56,17 +58,25 @@ fn tell(lab: &Lab, report: &Report) -> Outcome {
     prepare(lab, report, &device)?;
 
     report.chapter(format!("(a) open {} from lab1", opening::PORT));
-    report.attempt("a.open", opening::trace(lab, report));
+    attempt(lab, report, "a.open", opening::trace(lab, report));
     report.chapter("(b) write to it and read from it");
-    report.attempt("b.echo", opening::echo(lab, report));
+    attempt(lab, report, "b.echo", opening::echo(lab, report));
     report.chapter("(c) the machine's own programs");
-    report.attempt("c.mount", mounting::run(lab, report));
-    report.attempt("c.verbs", mounting::without(lab, report));
+    attempt(lab, report, "c.mount", mounting::run(lab, report));
+    attempt(lab, report, "c.verbs", mounting::without(lab, report));
     report.chapter("(d) both node daemons die while data flows");
-    report.attempt("d.flow", killing::run(lab, report));
+    attempt(lab, report, "d.flow", killing::run(lab, report));
     report.chapter("(e) round trips, side by side");
-    report.attempt("e.times", round_trips::run(lab, report));
+    attempt(lab, report, "e.times", round_trips::run(lab, report));
     Ok(())
+}
+
+/// Notes it if a chapter could not be told to its end, unless a signal is the reason.
+fn attempt(lab: &Lab, report: &Report, name: &str, outcome: Outcome) {
+    lab.yield_to_signal();
+    if let Err(failure) = outcome {
+        report.fail(name, failure);
+    }
 }
 
 /// Starts both nodes, makes them trust each other, and starts the managers of lab2.

@@ -65,13 +65,6 @@ impl Report {
         self.check("31", "FAIL", name, why);
     }
 
-    /// Notes it if a chapter could not be told to its end.
-    pub(crate) fn attempt(&self, name: &str, outcome: Outcome) {
-        if let Err(failure) = outcome {
-            self.fail(name, failure);
-        }
-    }
-
     /// Whether any check has failed so far.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.get() > 0

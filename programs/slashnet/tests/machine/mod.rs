@@ -28,9 +28,22 @@ impl Up {
 
     /// Starts it with the options given, which say what is mounted, on an address of its own.
     pub(crate) fn start_mounting(dir: &Path, arguments: &[&str]) -> Self {
-        let mut process = command(dir)
+        let mut command = command(dir);
+        command
             .args(["up", "--link", &own_address()])
-            .args(arguments)
+            .args(arguments);
+        Self::watch(command)
+    }
+
+    /// Starts it with a config file and nothing else.
+    pub(crate) fn start_as_configured(config: &Path) -> Self {
+        let mut command = bare_command();
+        command.args(["up", "--config"]).arg(config);
+        Self::watch(command)
+    }
+
+    fn watch(mut command: Command) -> Self {
+        let mut process = command
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program runs");
@@ -74,10 +87,14 @@ impl Drop for Up {
 
 /// `slashnet --dir DIR`, independent of this machine's environment.
 pub(crate) fn command(dir: &Path) -> Command {
+    let mut command = bare_command();
+    command.arg("--dir").arg(dir);
+    command
+}
+
+fn bare_command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_slashnet"));
     command
-        .arg("--dir")
-        .arg(dir)
         .env_remove("SLASHNET_DIR")
         .env_remove("SLASHNET_LOG");
     command
