@@ -7,7 +7,7 @@ mod pair;
 
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use abi::{ChannelFlags, ChannelId, Errno, Pid};
 use ipc::{Cause, Connection, Delivery, Message, Received, SendOptions};

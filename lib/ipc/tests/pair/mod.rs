@@ -9,14 +9,14 @@ use abi::{ChannelFlags, Errno, Nd, Pid, Pulse};
 use ipc::{Channel, Connection, Endpoint, Message, Received};
 
 /// A client and a server, joined in one of the ways under test.
-pub struct Pair {
-    pub client: Endpoint,
-    pub server: Endpoint,
-    pub nd: Nd,
+pub(crate) struct Pair {
+    pub(crate) client: Endpoint,
+    pub(crate) server: Endpoint,
+    pub(crate) nd: Nd,
 }
 
 impl Pair {
-    pub fn memory() -> Self {
+    pub(crate) fn memory() -> Self {
         let (client, server) = ipc::direct::pair().unwrap();
         Self {
             client,
@@ -25,7 +25,7 @@ impl Pair {
         }
     }
 
-    pub fn udp() -> Self {
+    pub(crate) fn udp() -> Self {
         let (client, server) = ipc::direct::udp_pair().unwrap();
         Self {
             client,
@@ -34,16 +34,16 @@ impl Pair {
         }
     }
 
-    pub fn channel(&self, flags: ChannelFlags) -> Arc<Channel> {
+    pub(crate) fn channel(&self, flags: ChannelFlags) -> Arc<Channel> {
         Arc::new(Channel::create(&self.server, flags).unwrap())
     }
 
-    pub fn connect(&self, channel: &Channel) -> Connection {
+    pub(crate) fn connect(&self, channel: &Channel) -> Connection {
         Connection::attach(&self.client, self.nd, Pid(2), channel.id()).unwrap()
     }
 
     /// A channel, a thread that serves it until it is destroyed, and a connection to it.
-    pub fn serve(
+    pub(crate) fn serve(
         &self,
         room: usize,
         mut handle: impl FnMut(Message, &mut [u8]) + Send + 'static,
@@ -70,7 +70,7 @@ impl Pair {
     }
 }
 
-pub struct Served {
+pub(crate) struct Served {
     channel: Arc<Channel>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -86,32 +86,32 @@ impl Drop for Served {
     }
 }
 
-pub fn message(received: Received) -> Message {
+pub(crate) fn message(received: Received) -> Message {
     match received {
         Received::Message(message) => message,
         Received::Pulse(pulse) => panic!("a pulse instead of a message: {pulse:?}"),
     }
 }
 
-pub fn pulse(received: Received) -> Pulse {
+pub(crate) fn pulse(received: Received) -> Pulse {
     match received {
         Received::Pulse(pulse) => pulse,
         Received::Message(message) => panic!("a message instead of a pulse: {message:?}"),
     }
 }
 
-pub fn soon() -> Option<Instant> {
+pub(crate) fn soon() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(10))
 }
 
-pub fn pattern(len: usize, seed: usize) -> Vec<u8> {
+pub(crate) fn pattern(len: usize, seed: usize) -> Vec<u8> {
     (0..len)
         .map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ seed) as u8)
         .collect()
 }
 
 /// Waits until `condition` holds; a test that waits in vain fails.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < end, "{what}");
