@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use abi::system::SessionSecret;
+pub use transport::keys::Secret;
 use transport::{PacketCipher, Role};
 use zeroize::Zeroize;
 
@@ -16,27 +17,6 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, ..] = self.0;
         write!(f, "PublicKey({a:02x}{b:02x}{c:02x}{d:02x}..)")
-    }
-}
-
-/// 32 secret bytes. Wiped when dropped, never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub [u8; 32]);
-
-impl Secret {
-    /// Where no secret is shared.
-    pub const ZERO: Self = Self([0; 32]);
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
     }
 }
 
@@ -137,10 +117,6 @@ pub trait Crypto: Send {
     fn mac(&self, key: &[u8; 32], message: &[u8]) -> [u8; 16];
     /// BLAKE2s-256.
     fn hash(&self, label: &[u8], message: &[u8]) -> [u8; 32];
-    /// HKDF-SHA256 extract.
-    fn extract(&self, salt: &[u8; 32], input: &[u8]) -> Secret;
-    /// HKDF-SHA256 expand to 32 bytes.
-    fn expand(&self, key: &Secret, label: &[u8], context: &[u8]) -> Secret;
     /// XChaCha20-Poly1305: 16 bytes become 32.
     fn seal_cookie(
         &self,

@@ -15,23 +15,13 @@ pub struct Secret(pub [u8; 32]);
 
 impl core::fmt::Debug for Secret {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Secret")
+        f.write_str("Secret(..)")
     }
 }
 
-/// What the secret of a session is bound to, besides the channel it was introduced over.
-#[derive(Clone, Copy, Debug)]
-pub struct Binding<'a> {
-    /// The client's session id.
-    pub client: u32,
-    /// The server's session id.
-    pub server: u32,
-    /// Random bytes of the client's node.
-    pub client_nonce: [u8; 16],
-    /// Random bytes of the server's node.
-    pub server_nonce: [u8; 16],
-    /// Credentials of the client, target, policy and cipher, as both nodes have understood them.
-    pub agreed: &'a [u8],
+impl Secret {
+    /// Where no secret is shared.
+    pub const ZERO: Self = Self([0; 32]);
 }
 
 /// The epoch secret of a channel between two nodes, from a handshake's two keys and its hash.
@@ -60,16 +50,11 @@ pub fn exporter(epoch: &Secret) -> Secret {
     purpose(epoch, b"slashnet exporter", b"")
 }
 
-/// The secret of one session.
+/// The secret of one session. `agreed` is all that both nodes have understood: session ids, nonces, credentials of
+/// the client, target. If they differ in one byte, nothing decrypts.
 #[must_use]
-pub fn session(exporter: &Secret, binding: &Binding<'_>) -> Secret {
-    let mut context = [0; 72];
-    context[..4].copy_from_slice(&binding.client.to_le_bytes());
-    context[4..8].copy_from_slice(&binding.server.to_le_bytes());
-    context[8..24].copy_from_slice(&binding.client_nonce);
-    context[24..40].copy_from_slice(&binding.server_nonce);
-    context[40..].copy_from_slice(&Sha256::digest(binding.agreed));
-    purpose(exporter, b"slashnet session", &context)
+pub fn session(exporter: &Secret, agreed: &[u8]) -> Secret {
+    purpose(exporter, b"slashnet session", &Sha256::digest(agreed))
 }
 
 /// One key of a direction; the next one follows from it, and none before it does.
@@ -151,16 +136,6 @@ mod tests {
         core::array::from_fn(|i| from + i as u8)
     }
 
-    fn binding(agreed: &[u8]) -> Binding<'_> {
-        Binding {
-            client: 0x0102_0304,
-            server: 0x0506_0708,
-            client_nonce: [0xaa; 16],
-            server_nonce: [0xbb; 16],
-            agreed,
-        }
-    }
-
     /// Computed with another implementation of HMAC (Python's hmac module).
     #[test]
     fn the_schedule_gives_the_known_answers() {
@@ -174,55 +149,46 @@ mod tests {
             hex(&exporter.0),
             "f1e70672d36be1314d568626b2daba59ce03f2421cddc8ed3d32fe9adf7060af"
         );
-        let session = session(&exporter, &binding(b"uid 1000"));
+        let session = session(&exporter, b"uid 1000");
         assert_eq!(
             hex(&session.0),
-            "c17f37e41a2de1a7ad04690858a1286cbf2eada361e26138620e5218e392ff06"
+            "85961e8e7e1af4247a42506c7b8453f7334142138aa904f5f893a459a745b05d"
         );
         let chain = Chain::new(&session, Role::Client);
         assert_eq!(
             hex(&chain.secret.0),
-            "9e91cef418b24abaa96137fe4613cdb5960c0df6c81dd3e434864cb897b64382"
+            "16d221f069a8b830cf0c5459e05515100ae0e433db4c99287447436456d4af59"
         );
         assert_eq!(
             hex(&chain.key().0),
-            "eb55b2731052fa440462390875977679704884db5f3d221d73e1118e8afda925"
+            "c52e537588268a96d2bab97adbf1119adfb60bb4e9d76919a99fc28e7767613e"
         );
         assert_eq!(
             hex(&chain.next().secret.0),
-            "6ea486219927be176ddc5a7ff97399600f1a70493300b6af970d5893e15d8b44"
+            "cb12beb46f1f9dbf6abc27c8521acef9b18cf05e2e832de9e7abadd3912fdedb"
         );
         let back = Chain::new(&session, Role::Server);
         assert_eq!(
             hex(&back.secret.0),
-            "f8370f570d6ce10f3ddf240be071f6e890a673a0b53707ce3cdb4a99e058f42e"
+            "51d4d38ca264402a28223c43423b04022bf64a42f073e9c99ea0a33cd49973b8"
         );
         assert_eq!(
             hex(&nonce(&chain.iv(), 3, 0x0102_0304_0506_0708)),
-            "1971c0ec53693c2c18d568f9"
+            "b3eb94d91c55d0574ae0e688"
         );
-        assert_eq!(hex(&chain.iv()), "1971c0ef526b3f281dd36ff1");
+        assert_eq!(hex(&chain.iv()), "b3eb94da1d57d3534fe6e180");
     }
 
     #[test]
-    fn another_client_ids_or_nonces_give_another_secret() {
+    fn nodes_that_agree_on_something_else_get_another_secret() {
         let exporter = Secret(counting(1));
-        let one = session(&exporter, &binding(b"uid 1000"));
-        let other = Binding {
-            client: 1,
-            ..binding(b"uid 1000")
-        };
-        let nonce = Binding {
-            server_nonce: [0; 16],
-            ..binding(b"uid 1000")
-        };
-        for different in [binding(b"uid 0"), other, nonce] {
-            assert_ne!(session(&exporter, &different), one);
-        }
+        let one = session(&exporter, b"uid 1000");
+        assert_ne!(session(&exporter, b"uid 0"), one);
+        assert_ne!(session(&Secret(counting(2)), b"uid 1000"), one);
     }
 
     #[test]
     fn a_secret_does_not_show_itself() {
-        assert_eq!(alloc::format!("{:?}", Secret(counting(1))), "Secret");
+        assert_eq!(alloc::format!("{:?}", Secret(counting(1))), "Secret(..)");
     }
 }

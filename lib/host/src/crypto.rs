@@ -7,7 +7,6 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use node::crypto::{HandshakeKeys, Initiator, NotAuthentic, Pattern, Responder};
 use node::{Crypto, PublicKey, Secret};
-use ring::hmac;
 use transport::{PacketCipher, Role};
 
 use abi::system::SessionSecret;
@@ -198,15 +197,6 @@ impl Crypto for NodeCrypto {
             .into()
     }
 
-    fn extract(&self, salt: &[u8; 32], input: &[u8]) -> Secret {
-        hmac_sha256(salt, &[input])
-    }
-
-    fn expand(&self, key: &Secret, label: &[u8], context: &[u8]) -> Secret {
-        // RFC 5869 for one block: T(1) = HMAC(PRK, info | 0x01).
-        hmac_sha256(&key.0, &[label, &[0], context, &[1]])
-    }
-
     fn seal_cookie(
         &self,
         key: &[u8; 32],
@@ -250,17 +240,6 @@ impl Crypto for NodeCrypto {
         // Without its guard page a cipher could repeat a nonce in a forked child: there is no way to go on.
         ipc::session_cipher(&secret.0, role).expect("a page of memory is left")
     }
-}
-
-fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> Secret {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
-    for part in parts {
-        context.update(part);
-    }
-    let tag = context.sign();
-    let mut secret = Secret::ZERO;
-    secret.0.copy_from_slice(tag.as_ref());
-    secret
 }
 
 #[cfg(test)]
@@ -337,16 +316,6 @@ mod tests {
             lab1.open_cookie(&[9; 32], &[2; 24], b"mac1", &sealed)
                 .is_err()
         );
-    }
-
-    #[test]
-    fn key_derivation_is_rfc_5869_s() {
-        // RFC 5869, test case 3: zero-length salt means 32 zero bytes; info empty. Only the first block is compared.
-        let lab1 = crypto();
-        let prk = lab1.extract(&[0; 32], &[0x0b; 22]);
-        assert_eq!(prk.0[..8], [0x19, 0xef, 0x24, 0xa3, 0x2c, 0x71, 0x7b, 0x16]);
-        let okm = hmac_sha256(&prk.0, &[&[1]]);
-        assert_eq!(okm.0[..8], [0x8d, 0xa4, 0xe7, 0x75, 0xa5, 0x63, 0xc1, 0x8f]);
     }
 
     #[test]

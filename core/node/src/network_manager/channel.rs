@@ -8,7 +8,7 @@ use core::time::Duration;
 use abi::system::peer::{Introduce, PeerReply, PeerRequest};
 use abi::system::{Refusal, SessionSecret};
 use abi::{Credentials, Decode, Encode, Errno, Instant, Nd};
-use transport::{Delivery, Event, Failure, IncomingKey, OpKey, Request, SessionKey};
+use transport::{Delivery, Event, Failure, IncomingKey, OpKey, Request, SessionKey, keys};
 
 use super::lanes::{self, LanePlan};
 use super::peer::{Question, Standing};
@@ -421,19 +421,14 @@ impl NetworkManager {
     pub(crate) fn session_secret(
         &self,
         session: SessionKey,
-        binding: &[u8],
+        agreed: &[u8],
     ) -> Option<SessionSecret> {
         let peer = self.peers.get(self.by_session.get(&session)?)?;
         let channel = peer
             .channels
             .iter()
             .find(|c| c.asking == session || c.answering == session)?;
-        let context = self.crypto.hash(b"slashnet introduction", binding);
-        Some(SessionSecret(
-            self.crypto
-                .expand(&channel.exporter, b"slashnet session", &context)
-                .0,
-        ))
+        Some(SessionSecret(keys::session(&channel.exporter, agreed).0))
     }
 
     pub(crate) fn plan_lanes(&self, session: SessionKey, introduce: &Introduce) -> Vec<LanePlan> {

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use abi::system::VERSION;
 use abi::system::peer::Greeting;
 use abi::{Decode, Encode, Incarnation, Instant, LinkAddress, SessionId};
-use transport::{LaneParams, LinkIndex, Role, SessionKey, SessionParams};
+use transport::{LaneParams, LinkIndex, Role, SessionKey, SessionParams, keys};
 
 use super::load::{self, Admission};
 use super::peer::{Attempt, Channel, Standing};
@@ -299,13 +299,14 @@ impl NetworkManager {
         number: u16,
         agreed: &Agreement,
     ) -> Option<SessionKey> {
-        let keys = &agreed.keys;
-        let mut input = [keys.initiator_to_responder, keys.responder_to_initiator].concat();
-        let epoch = self.crypto.extract(&keys.hash, &input);
-        zeroize::Zeroize::zeroize(&mut input);
-        let exporter = self.crypto.expand(&epoch, b"slashnet exporter", b"");
-        let initiator_asks = self.crypto.expand(&epoch, b"slashnet initiator asks", b"");
-        let responder_asks = self.crypto.expand(&epoch, b"slashnet responder asks", b"");
+        let epoch = keys::epoch(
+            &agreed.keys.hash,
+            &agreed.keys.initiator_to_responder,
+            &agreed.keys.responder_to_initiator,
+        );
+        let exporter = keys::exporter(&epoch);
+        let initiator_asks = keys::purpose(&epoch, b"slashnet initiator asks", b"");
+        let responder_asks = keys::purpose(&epoch, b"slashnet responder asks", b"");
         let (we_ask, they_ask) = match agreed.end {
             End::Initiator => (initiator_asks, responder_asks),
             End::Responder => (responder_asks, initiator_asks),

@@ -174,12 +174,6 @@ impl Crypto for Toy {
     fn hash(&self, label: &[u8], message: &[u8]) -> [u8; 32] {
         digest(&[b"hash", label, message])
     }
-    fn extract(&self, salt: &[u8; 32], input: &[u8]) -> Secret {
-        Secret(digest(&[b"extract", salt, input]))
-    }
-    fn expand(&self, key: &Secret, label: &[u8], context: &[u8]) -> Secret {
-        Secret(digest(&[b"expand", &key.0, label, context]))
-    }
     fn seal_cookie(
         &self,
         key: &[u8; 32],
