@@ -51,18 +51,12 @@ impl UdpDriver {
             socket.bind_device(Some(device.as_bytes()))?;
         }
         socket.bind(&local.into())?;
-        let state = UdpSocketState::new((&socket).into())?;
-        // quinn-udp asks for these with each datagram. Nobody here looks at them, and each costs time on the
-        // way of a small message.
-        let fd = socket.as_fd();
-        option::switch_off(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
-        if local.is_ipv4() {
-            option::switch_off(fd, libc::IPPROTO_IP, libc::IP_PKTINFO)?;
-            option::switch_off(fd, libc::IPPROTO_IP, libc::IP_RECVTOS)?;
-        } else {
-            option::switch_off(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
-            option::switch_off(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS)?;
-        }
+        // quinn-udp finds out what the kernel can do. It also asks for marks, times and addresses with each
+        // datagram, at which nobody here looks and which cost time, so it gets a socket of its own for it.
+        let probe = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+        let state = UdpSocketState::new((&probe).into())?;
+        socket.set_nonblocking(true)?;
+        prepare(socket.as_fd(), local.is_ipv4())?;
         enlarge_buffers(&socket);
         let keeps_port = local.port() != 0;
         let local = socket
@@ -274,6 +268,21 @@ pub fn socket_address(address: &LinkAddress) -> Option<SocketAddr> {
             SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, scope))
         }
     })
+}
+
+/// No fragments, and trains where the kernel can.
+fn prepare(socket: BorrowedFd<'_>, is_ipv4: bool) -> io::Result<()> {
+    if is_ipv4 {
+        let probe = libc::IP_PMTUDISC_PROBE;
+        option::set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
+    } else {
+        let probe = libc::IPV6_PMTUDISC_PROBE;
+        option::set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
+        option::set(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)?;
+    }
+    // Older kernels cannot join datagrams; the driver works without.
+    let _ = option::set(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+    Ok(())
 }
 
 fn enlarge_buffers(socket: &Socket) {

@@ -4,17 +4,16 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Switches an integer option off.
-pub(super) fn switch_off(socket: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<()> {
-    let off: libc::c_int = 0;
+/// Sets an integer option.
+pub(super) fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value is a c_int, its length is given, and the kernel only reads it during the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             name,
-            (&raw const off).cast(),
-            size_of_val(&off) as libc::socklen_t,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     if result == 0 {
