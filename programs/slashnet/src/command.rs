@@ -19,8 +19,7 @@ use crate::table::TableOptions;
     after_help = FIRST_STEPS,
     max_term_width = 100,
     subcommand_required = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = true
+    arg_required_else_help = true
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

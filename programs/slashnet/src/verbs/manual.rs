@@ -19,7 +19,8 @@ pub(crate) fn completion(shell: Shell) -> Outcome {
 
 /// Writes `slashnet.1` and one page for each verb into `dir`.
 pub(crate) fn pages(dir: &Path) -> Outcome {
-    let mut command = Cli::command();
+    // `slashnet help` says what the pages say and needs none.
+    let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     write_pages(&command, "slashnet", dir)
 }
@@ -30,14 +31,26 @@ fn write_pages(command: &Command, name: &str, dir: &Path) -> Outcome {
     // No date: the same sources must give the same pages.
     let manual = clap_mangen::Man::new(command.clone())
         .title(name.to_uppercase())
-        .date("");
+        .date("")
+        .source("slashnet")
+        .manual("User commands");
     manual.render(&mut text).during(path.display())?;
-    text.extend_from_slice(SEE_ALSO.as_bytes());
-    fs::write(&path, text).during(path.display())?;
+    let text = with_notes(&String::from_utf8_lossy(&text));
+    fs::write(&path, text + SEE_ALSO).during(path.display())?;
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         write_pages(verb, &format!("{name}-{}", verb.get_name()), dir)?;
     }
     Ok(())
+}
+
+/// What follows the help stands in lines that must not be filled, under a title that says what it is.
+fn with_notes(page: &str) -> String {
+    let Some((before, rest)) = page.split_once(".SH EXTRA\n") else {
+        return page.to_owned();
+    };
+    let end = rest.find("\n.SH ").map_or(rest.len(), |end| end + 1);
+    let (notes, after) = rest.split_at(end);
+    format!("{before}.SH NOTES\n.nf\n{}\n.fi\n{after}", notes.trim_end())
 }
 
 const SEE_ALSO: &str = "\
