@@ -133,7 +133,16 @@ impl<'a> Attempt<'a> {
         let Some(kept_for) = self.kept_for else {
             return false;
         };
-        if self.doubtful {
+        // Where the whole node does not answer, asking again only doubles the wait.
+        let is_unreachable = matches!(
+            errno,
+            Errno::EHOSTDOWN
+                | Errno::EHOSTUNREACH
+                | Errno::ENETDOWN
+                | Errno::ENETUNREACH
+                | Errno::ETIMEDOUT
+        );
+        if self.doubtful || is_unreachable {
             return false;
         }
         self.missed || (errno.continues_union() && kept_for >= BELIEVED)

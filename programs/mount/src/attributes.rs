@@ -3,9 +3,9 @@
 use abi::flags::mode;
 use abi::io::{SetTime, Stat, Statvfs, TimeSpec};
 
-use crate::kernel::FileAttributes;
 use crate::kernel::reply::Space;
 use crate::kernel::request::When;
+use crate::kernel::{FileAttributes, MAX_TRANSFER};
 
 /// What the kernel is told of a file.
 pub(crate) fn of(stat: &Stat) -> FileAttributes {
@@ -21,7 +21,16 @@ pub(crate) fn of(stat: &Stat) -> FileAttributes {
         uid: stat.uid.0,
         gid: stat.gid.0,
         rdev: u32::try_from(stat.rdev).unwrap_or(0),
-        block_size: stat.block_size,
+        block_size: block_size(stat),
+    }
+}
+
+/// What programs take as the size of a good read or write: `cp`, `cat` and stdio follow it, and over a network a large
+/// one is good (NFS says the same).
+fn block_size(stat: &Stat) -> u32 {
+    match mode::is_regular(stat.mode) {
+        true => stat.block_size.max(MAX_TRANSFER as u32),
+        false => stat.block_size,
     }
 }
 
