@@ -8,7 +8,7 @@ use abi::{ChannelFlags, ChannelId, Errno, Pulse, Result, SenderId};
 use crate::channels::Stage;
 use crate::poller::{Guard, Interest};
 use crate::queue::Item;
-use crate::server::Place;
+use crate::server::{BY_LIBRARY, NOT_DONE, Place};
 use crate::session::Side;
 use crate::shared::{Shared, State};
 use crate::{Endpoint, Message, MessageId, MessageInfo, Received, clock};
@@ -231,7 +231,7 @@ impl Shared {
         let now = clock::now();
         let result = state
             .transport
-            .fail(now, key, errno.number())
+            .fail(now, key, by_program(errno))
             .map_err(|_| Errno::ESRCH);
         state.regions.drop_arrived(key);
         state.pump(now);
@@ -269,5 +269,13 @@ impl State {
             });
         }
         self.drop_served(index);
+    }
+}
+
+/// The number of a program's error on the wire. No errno is as large as the marks of this library.
+fn by_program(errno: Errno) -> u16 {
+    match errno.number() & !(BY_LIBRARY | NOT_DONE) {
+        0 => Errno::EIO.number(),
+        number => number,
     }
 }
