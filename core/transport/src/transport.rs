@@ -1,5 +1,7 @@
 //! All sessions of one process.
 
+mod serving;
+
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -10,11 +12,11 @@ use abi::time::{Duration, Instant};
 
 use crate::config::{Config, LANES_MAX, MTU_MAX, MTU_MIN, SLOTS_MAX, SessionParams};
 use crate::event::{
-    Cause, Event, Gone, IncomingKey, LinkIndex, Memory, OpKey, OpenError, Request, SendError,
-    SessionKey, SessionSummary, TransferKey,
+    Cause, Event, IncomingKey, LinkIndex, Memory, OpKey, OpenError, Request, SendError, SessionKey,
+    SessionSummary,
 };
 use crate::frame::WireOp;
-use crate::outgoing::{Cancel, ReplyHead};
+use crate::outgoing::Cancel;
 use crate::packet::Header;
 use crate::receiving::Shell;
 use crate::session::{Events, Session};
@@ -271,86 +273,6 @@ impl Transport {
         }
     }
 
-    /// Answers an operation; `len` bytes come from [`crate::Buffer::Outgoing`], but never more
-    /// than the client has room for.
-    ///
-    /// # Errors
-    /// [`Gone`] if it was answered already or its session is closed.
-    #[doc(alias = "MsgReply")]
-    pub fn reply(
-        &mut self,
-        now: Instant,
-        incoming: IncomingKey,
-        status: i64,
-        len: u64,
-    ) -> Result<(), Gone> {
-        self.answer(
-            now,
-            incoming,
-            ReplyHead {
-                total: len,
-                status,
-                refused: false,
-            },
-        )
-    }
-
-    /// Answers an operation with an error number.
-    ///
-    /// # Errors
-    /// As [`Self::reply`].
-    #[doc(alias = "MsgError")]
-    pub fn fail(&mut self, now: Instant, incoming: IncomingKey, errno: u16) -> Result<(), Gone> {
-        let status = i64::from(errno);
-        self.answer(
-            now,
-            incoming,
-            ReplyHead {
-                total: 0,
-                status,
-                refused: true,
-            },
-        )
-    }
-
-    /// Fetches bytes of the client's request into [`crate::Buffer::Transfer`]. The range is cut to
-    /// the request's length.
-    ///
-    /// # Errors
-    /// [`Gone`] as for [`Self::reply`].
-    #[doc(alias = "MsgRead")]
-    pub fn pull(
-        &mut self,
-        now: Instant,
-        incoming: IncomingKey,
-        offset: u64,
-        len: u64,
-    ) -> Result<TransferKey, Gone> {
-        let (session, events) = self.parts(incoming.session).ok_or(Gone)?;
-        let transfer = session.pull(wire(incoming), offset, len, events)?;
-        self.touched(now, incoming.session.index);
-        Ok(transfer)
-    }
-
-    /// Writes bytes from [`crate::Buffer::Transfer`] into the client's room for the reply, before
-    /// the reply. The range is cut to that room.
-    ///
-    /// # Errors
-    /// [`Gone`] as for [`Self::reply`].
-    #[doc(alias = "MsgWrite")]
-    pub fn push(
-        &mut self,
-        now: Instant,
-        incoming: IncomingKey,
-        offset: u64,
-        len: u64,
-    ) -> Result<TransferKey, Gone> {
-        let (session, events) = self.parts(incoming.session).ok_or(Gone)?;
-        let transfer = session.push(wire(incoming), offset, len, events)?;
-        self.touched(now, incoming.session.index);
-        Ok(transfer)
-    }
-
     /// Checks that the peer lives: the session is closed with [`Cause::Link`] unless an authentic
     /// packet arrives within `bound`.
     pub fn verify(&mut self, now: Instant, session: SessionKey, bound: Duration) {
@@ -438,13 +360,6 @@ impl Transport {
         let slot = slots.get_mut(key.index as usize)?;
         let session = slot.session.as_deref_mut()?;
         (slot.generation == key.generation && session.is_open()).then_some((session, events))
-    }
-
-    fn answer(&mut self, now: Instant, key: IncomingKey, head: ReplyHead) -> Result<(), Gone> {
-        let (session, events) = self.parts(key.session).ok_or(Gone)?;
-        session.reply(now, wire(key), head, events)?;
-        self.touched(now, key.session.index);
-        Ok(())
     }
 
     fn for_lanes_of(
