@@ -1,9 +1,13 @@
 //! Doing things as the caller, not as the manager.
 //!
-//! Linux keeps file system identities per thread. As root the thread takes on the caller's user,
-//! group and groups and puts all capabilities aside for the length of one operation, so the kernel
-//! itself checks every right. Without root that is impossible; then the owner of the manager acts
-//! as itself and everybody else is checked by [`crate::permission`].
+//! Linux keeps file system identities per thread. As root the thread takes on the caller's user for
+//! the length of one operation, and with it loses the capabilities that override file permissions, so
+//! the kernel itself checks every right. Group and groups stay as the last caller had them: the
+//! manager's own work as root does not depend on them, and each change of an identity costs
+//! microseconds. Other capabilities that mean something to file systems are put away once per thread.
+//!
+//! Without root that is impossible; then the owner of the manager acts as itself and everybody else
+//! is checked by [`crate::permission`].
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -30,10 +34,11 @@ impl Authority {
     pub(crate) fn assume(caller: &Credentials) -> Result<Self> {
         let owner = owner();
         if owner.can_disguise {
+            WORKER.with_borrow_mut(|worker| worker.prepare(caller))?;
             if caller.uid == Uid::ROOT {
                 return Ok(Self::Kernel(None));
             }
-            return Disguise::put_on(caller).map(|disguise| Self::Kernel(Some(disguise)));
+            return Disguise::put_on(caller.uid).map(|disguise| Self::Kernel(Some(disguise)));
         }
         Ok(if caller.uid == owner.uid {
             Self::Kernel(None)
@@ -52,9 +57,6 @@ impl Authority {
 #[derive(Debug)]
 struct Owner {
     uid: Uid,
-    gid: Gid,
-    groups: Vec<libc::gid_t>,
-    capabilities: Capabilities,
     can_disguise: bool,
 }
 
@@ -62,21 +64,9 @@ fn owner() -> &'static Owner {
     static OWNER: OnceLock<Owner> = OnceLock::new();
     OWNER.get_or_init(|| {
         let uid = Uid(rustix::process::geteuid().as_raw());
-        let gid = Gid(rustix::process::getegid().as_raw());
-        let groups = rustix::process::getgroups().unwrap_or_default();
         let capabilities = Capabilities::of_this_thread();
         let can_disguise = uid == Uid::ROOT && capabilities.has(Capabilities::SETUID_AND_SETGID);
-        let groups = groups
-            .into_iter()
-            .map(rustix::process::Gid::as_raw)
-            .collect();
-        Owner {
-            uid,
-            gid,
-            groups,
-            capabilities,
-            can_disguise,
-        }
+        Owner { uid, can_disguise }
     })
 }
 
@@ -85,7 +75,58 @@ pub(crate) fn remember_owner() {
     let _ = owner();
 }
 
-/// Another identity worn by the current thread; taken off when dropped.
+thread_local! {
+    static WORKER: RefCell<Worker> = const { RefCell::new(Worker::NEW) };
+}
+
+/// What a thread has taken on and keeps.
+#[derive(Debug)]
+struct Worker {
+    trimmed: bool,
+    gid: Option<Gid>,
+    /// Valid if `knows_groups`; a new thread has its maker's.
+    groups: Vec<libc::gid_t>,
+    knows_groups: bool,
+}
+
+impl Worker {
+    const NEW: Self = Self {
+        trimmed: false,
+        gid: None,
+        groups: Vec::new(),
+        knows_groups: false,
+    };
+
+    /// Takes on all of the caller but its user.
+    fn prepare(&mut self, caller: &Credentials) -> Result {
+        if !self.trimmed {
+            Capabilities::of_this_thread().trim()?;
+            self.trimmed = true;
+        }
+        if self.gid != Some(caller.gid) {
+            self.gid = None;
+            set_fs_gid(caller.gid)?;
+            self.gid = Some(caller.gid);
+        }
+        // Root has all rights without its groups, and may be unable to change them in a namespace.
+        let same = caller.uid == Uid::ROOT
+            || self.knows_groups
+                && self
+                    .groups
+                    .iter()
+                    .eq(caller.groups.iter().map(|gid| &gid.0));
+        if !same {
+            self.knows_groups = false;
+            self.groups.clear();
+            self.groups.extend(caller.groups.iter().map(|gid| gid.0));
+            set_groups(&self.groups)?;
+            self.knows_groups = true;
+        }
+        Ok(())
+    }
+}
+
+/// Another user worn by the current thread; taken off when dropped.
 #[derive(Debug)]
 pub(crate) struct Disguise {
     // A raw pointer is neither Send nor Sync: the value must be dropped on the thread that made it.
@@ -93,41 +134,23 @@ pub(crate) struct Disguise {
 }
 
 impl Disguise {
-    fn put_on(caller: &Credentials) -> Result<Self> {
+    fn put_on(uid: Uid) -> Result<Self> {
         let disguise = Self {
             _this_thread: std::marker::PhantomData,
         };
-        GROUPS.with_borrow_mut(|groups| {
-            groups.clear();
-            groups.extend(caller.groups.iter().map(|gid| gid.0));
-            set_groups(groups)
-        })?;
-        set_fs_gid(caller.gid)?;
-        set_fs_uid(caller.uid)?;
-        owner().capabilities.put_aside()?;
+        set_fs_uid(uid)?;
         Ok(disguise)
     }
 }
 
 impl Drop for Disguise {
     fn drop(&mut self) {
-        let owner = owner();
-        let restored = owner
-            .capabilities
-            .restore()
-            .and_then(|()| set_fs_uid(owner.uid))
-            .and_then(|()| set_fs_gid(owner.gid))
-            .and_then(|()| set_groups(&owner.groups));
-        if restored.is_err() {
+        if set_fs_uid(owner().uid).is_err() {
             // Going on with a foreign identity would give one caller's rights to the next.
             tracing::error!("a thread cannot take its own identity again; stopping the process");
             std::process::abort();
         }
     }
-}
-
-thread_local! {
-    static GROUPS: RefCell<Vec<libc::gid_t>> = const { RefCell::new(Vec::new()) };
 }
 
 fn set_groups(groups: &[libc::gid_t]) -> Result {
@@ -188,6 +211,13 @@ struct Capabilities([Words; 2]);
 impl Capabilities {
     /// CAP_SETGID is 6 and CAP_SETUID is 7.
     const SETUID_AND_SETGID: u32 = 1 << 6 | 1 << 7;
+    /// What a thread keeps of capabilities 0 to 31. Those about files (0 to 4, 9, 27) go and come
+    /// with the user; SETFCAP (31) acts on attributes that only root's callers reach; KILL, SETGID,
+    /// SETUID, the network's, IPC_LOCK and SYS_NICE (5 to 7, 10 to 14, 23) mean nothing to files.
+    /// Put away are, above all, SYS_ADMIN, SYS_RESOURCE (quotas, reserved blocks) and SYS_PTRACE.
+    const KEPT_LOW: u32 = 0x8880_7eff;
+    /// And of 32 to 63: MAC_OVERRIDE, which also goes and comes with the user.
+    const KEPT_HIGH: u32 = 1;
     /// _LINUX_CAPABILITY_VERSION_3, the one with two words.
     const VERSION: u32 = 0x2008_0522;
 
@@ -211,16 +241,10 @@ impl Capabilities {
         self.0[0].effective & low == low
     }
 
-    /// Empties the effective set; the permitted one stays, so that the thread can come back.
-    fn put_aside(&self) -> Result {
-        let mut words = self.0;
-        for word in &mut words {
-            word.effective = 0;
-        }
-        Self::set(&words)
-    }
-
-    fn restore(&self) -> Result {
+    /// Puts away what would let a caller do more than its user may.
+    fn trim(mut self) -> Result {
+        self.0[0].effective &= Self::KEPT_LOW;
+        self.0[1].effective &= Self::KEPT_HIGH;
         Self::set(&self.0)
     }
 
@@ -279,19 +303,55 @@ mod tests {
         let authority = Authority::assume(&caller).unwrap();
         if owner().can_disguise {
             assert_eq!(fs_uid(), 4321);
-            let others = std::thread::spawn(fs_uid);
-            // Threads inherit from their maker; one that was there before would not see it.
-            assert_eq!(others.join().unwrap(), 4321);
-            assert!(!Capabilities::of_this_thread().has(1));
+            let now = Capabilities::of_this_thread();
+            for (capability, name) in [(0, "CHOWN"), (1, "DAC_OVERRIDE"), (24, "SYS_RESOURCE")] {
+                assert!(!now.has(1 << capability), "{name}");
+            }
+            let groups = rustix::process::getgroups().unwrap();
+            assert_eq!(groups, [rustix::process::Gid::from_raw(4323)]);
         } else {
             assert!(authority.must_check());
         }
         drop(authority);
         assert_eq!(fs_uid(), mine);
         assert_eq!(
-            Capabilities::of_this_thread().0[0].effective,
-            owner().capabilities.0[0].effective
+            Capabilities::of_this_thread().has(1 << 1),
+            owner().can_disguise
         );
+    }
+
+    #[test]
+    fn each_caller_has_its_own_groups_whoever_came_before() {
+        let caller = |gid, groups: &[u32]| {
+            let mut caller = Credentials::new(Nd::LOCAL, Pid(9), Uid(4321), Gid(gid));
+            caller.groups.extend(groups.iter().copied().map(Gid));
+            caller
+        };
+        let groups = || -> Vec<u32> {
+            rustix::process::getgroups()
+                .unwrap()
+                .iter()
+                .map(|gid| gid.as_raw())
+                .collect()
+        };
+        for (gid, expected) in [(5, &[7, 8][..]), (5, &[]), (6, &[]), (5, &[7]), (5, &[7])] {
+            let authority = Authority::assume(&caller(gid, expected)).unwrap();
+            if authority.must_check() {
+                // Only root can take on anything; the groups are then compared by hand.
+                continue;
+            }
+            // SAFETY: an id of -1 changes nothing.
+            let fs_gid = unsafe { libc::syscall(libc::SYS_setfsgid, u32::MAX) };
+            assert_eq!(fs_gid, i64::from(gid));
+            assert_eq!(groups(), expected);
+        }
+        // A thread made now begins with what its maker has, and must not believe it is its own.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let authority = Authority::assume(&caller(5, &[])).unwrap();
+                assert!(authority.must_check() || groups().is_empty());
+            });
+        });
     }
 
     #[test]
