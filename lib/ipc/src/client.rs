@@ -10,7 +10,7 @@ use transport::{OpKey, Request, SendError, SessionKey};
 
 use crate::interrupt::{self, Registered};
 use crate::meta::{Kind, Meta};
-use crate::outcome::answer;
+use crate::outcome::{answer, is_channel_gone};
 use crate::poller::{Guard, Interest};
 use crate::regions::{Purpose, Source, Target};
 use crate::server::{DEFAULT_PRIORITY, INTERRUPTED, TIMED_OUT};
@@ -90,8 +90,14 @@ impl Shared {
     }
 
     pub(crate) fn is_dead(&self, route: &Route) -> bool {
-        self.enter()
-            .map_or(true, |state| state.sessions.get(route.session).is_none())
+        let Ok(mut state) = self.enter() else {
+            return true;
+        };
+        let attachment = state
+            .sessions
+            .client(route.session)
+            .and_then(|client| client.attachments.get(&route.attachment));
+        attachment.is_none_or(|attachment| attachment.is_dead)
     }
 
     /// The connection is dropped; with the last one of its attachment the server is told (I9).
@@ -212,6 +218,9 @@ impl Shared {
                 outcome.unwrap_or(Outcome::Gone)
             }
         };
+        if question.kind == Kind::Message && is_channel_gone(outcome) {
+            state.channel_gone(route);
+        }
         loan.end(&mut state);
         self.settle(state);
         drop(registered);
@@ -376,6 +385,20 @@ impl State {
             pulses_before: attachment.pulses_sent,
         };
         Some(Request::new(meta.pack(), len, room))
+    }
+
+    /// The server lives, its channel does not: the connections to it are dead (I3, I45).
+    fn channel_gone(&mut self, route: &Route) {
+        let Some(client) = self.sessions.client(route.session) else {
+            return;
+        };
+        let Some(attachment) = client.attachments.get_mut(&route.attachment) else {
+            return;
+        };
+        if !std::mem::replace(&mut attachment.is_dead, true) {
+            let dead = attachment.connections.clone();
+            self.connections_died(&dead);
+        }
     }
 
     /// Tells the server of attachments that have ended, as far as there are free slots.

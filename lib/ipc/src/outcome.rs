@@ -29,6 +29,15 @@ pub(crate) fn answer(outcome: Outcome, late: bool) -> Result<Reply, Failure> {
     })
 }
 
+/// Whether the library at the server says that the channel is not there, or not any more.
+pub(crate) fn is_channel_gone(outcome: Outcome) -> bool {
+    let Outcome::Refused { errno } = outcome else {
+        return false;
+    };
+    let number = errno & !(BY_LIBRARY | NOT_DONE);
+    errno & BY_LIBRARY != 0 && (number == Errno::ESRCH.number() || number == Errno::EBADF.number())
+}
+
 fn refused(number: u16) -> (Errno, Delivery, Cause) {
     let errno = Errno::from_wire(number & !(BY_LIBRARY | NOT_DONE));
     if number & BY_LIBRARY == 0 {

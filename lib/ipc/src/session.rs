@@ -62,6 +62,8 @@ pub(crate) struct Attachment {
     pub(crate) pulses_sent: u32,
     /// How the server has refused a pulse.
     pub(crate) refused: Option<Errno>,
+    /// The channel is known to be gone.
+    pub(crate) is_dead: bool,
 }
 
 /// An attachment that has ended here and not there yet.
@@ -270,6 +272,7 @@ impl ClientSide {
             connections: BTreeSet::new(),
             pulses_sent: 0,
             refused: None,
+            is_dead: false,
         };
         self.attachments.insert(id, attachment);
         (id, true)

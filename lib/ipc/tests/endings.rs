@@ -129,8 +129,10 @@ over_both! {
     // qnx: I3
 
     fn destroying_a_channel_releases_everybody_blocked_on_it(pair) {
+        let deaths = Channel::create(&pair.client, ChannelFlags::COID_DISCONNECT).unwrap();
         let channel = pair.channel(ChannelFlags::UNBLOCK | ChannelFlags::DISCONNECT);
         let connection = pair.connect(&channel);
+        let another = connection.duplicate().unwrap();
         thread::scope(|scope| {
             let received = scope.spawn(|| connection.send(b"1", &mut []).unwrap_err());
             let message = message(channel.receive_until(&mut [0; 1], soon()).unwrap());
@@ -146,7 +148,13 @@ over_both! {
             assert_eq!(message.reply(0, &[]), Err(Errno::ESRCH));
             assert_eq!(channel.receive(&mut []).unwrap_err(), Errno::ESRCH);
         });
+        assert!(connection.is_dead() && another.is_dead());
         assert_eq!(connection.send(b"3", &mut []).unwrap_err().errno, Errno::EBADF);
+        for connection in [&connection, &another] {
+            let death = deaths.receive_pulse(soon()).unwrap();
+            assert_eq!((death.code, death.value), (Pulse::CONNECTION_DEATH, connection.id().0.into()));
+        }
+        assert_eq!(deaths.receive_pulse(Some(Instant::now())), Err(Errno::ETIMEDOUT), "told once");
     }
 
     // qnx: I7, I9, I52
