@@ -127,7 +127,7 @@ impl NetworkManager {
             by_session: BTreeMap::new(),
             by_op: BTreeMap::new(),
             policies: Vec::from([LinkPolicy::LoadBalance]),
-            transport: Transport::new(transport::Config::default(), mix(config.seed ^ 1)),
+            transport: Transport::new(transport::Config::default()),
             letters: Letters::default(),
             load: Load::default(),
             joining: Joining::default(),

@@ -64,7 +64,7 @@ fn world(lane: &LaneParams) -> World {
         let mut params = SessionParams::new(SessionId(local), SessionId(peer), role);
         params.lanes.push(lane.clone());
         params.cipher = (!lane.reliable).then(|| Box::new(Plain) as _);
-        let mut transport = Transport::new(Config::default(), 1);
+        let mut transport = Transport::new(Config::default());
         let key = transport.open(Instant::from_nanos(0), params).unwrap();
         (transport, key, Block(vec![7; (1 << 20) + 65_536]))
     };

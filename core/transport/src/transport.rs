@@ -55,10 +55,9 @@ struct Slot {
 }
 
 impl Transport {
-    /// A transport without sessions. `seed` is for decisions that should differ
-    /// between processes; nothing secret follows from it.
+    /// A transport without sessions.
     #[must_use]
-    pub fn new(config: Config, _seed: u64) -> Self {
+    pub fn new(config: Config) -> Self {
         Self {
             config,
             slots: Vec::new(),

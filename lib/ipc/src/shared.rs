@@ -47,12 +47,10 @@ impl Shared {
     /// An endpoint without sessions, and its helper thread.
     pub(crate) fn start(node: NodeState, pid: Pid, name: NodeName) -> Result<Arc<Self>> {
         let poller = Poller::new()?;
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|_| abi::Errno::EIO)?;
         let shared = Arc::new(Self {
             guard: Arc::new(ForkGuard::new()?),
             state: Mutex::new(State {
-                transport: Transport::new(Config::default(), u64::from_le_bytes(seed)),
+                transport: Transport::new(Config::default()),
                 regions: Regions::default(),
                 links: Links::new(),
                 waits: Waits::default(),

@@ -78,7 +78,7 @@ impl End {
         ));
         params.unscheduled = 4096;
         params.credit = 16_384;
-        let mut transport = Transport::new(Config::default(), 0);
+        let mut transport = Transport::new(Config::default());
         let session = transport
             .open(now, params)
             .expect("the parameters are valid");

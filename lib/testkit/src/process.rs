@@ -106,9 +106,9 @@ pub struct Process {
 impl Process {
     /// A process with no session yet.
     #[must_use]
-    pub fn new(seed: u64, incoming_max: u64) -> Self {
+    pub fn new(incoming_max: u64) -> Self {
         Self {
-            transport: Transport::new(Config::default(), seed),
+            transport: Transport::new(Config::default()),
             memory: Buffers::new(incoming_max),
             inbox: VecDeque::new(),
             stalled_until: None,

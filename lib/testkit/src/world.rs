@@ -133,9 +133,7 @@ impl World {
         let plan = Plan::new(seed);
         let count = plan.clients + plan.servers;
         let incoming_max = u64::from(plan.unscheduled).max(1024);
-        let processes = (0..count)
-            .map(|n| Process::new(n as u64, incoming_max))
-            .collect();
+        let processes = (0..count).map(|_| Process::new(incoming_max)).collect();
         let program = |n| {
             if n < plan.clients {
                 Program::Client(Client::default())

@@ -145,7 +145,7 @@ impl Pair {
                 .any(|lane| !lane.reliable)
                 .then(|| Box::new(Checksum) as _);
             adjust(&mut params);
-            let mut transport = Transport::new(Config::default(), 1);
+            let mut transport = Transport::new(Config::default());
             let session = transport.open(now, params).unwrap();
             let (memory, events) = (Buffers::default(), VecDeque::new());
             Side {
