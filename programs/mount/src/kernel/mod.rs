@@ -10,6 +10,7 @@ pub(crate) mod interrupts;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod session;
+mod set_attr;
 #[cfg(test)]
 mod tests;
 

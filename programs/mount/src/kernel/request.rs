@@ -4,6 +4,7 @@
 
 use super::fields::Fields;
 pub(crate) use super::fields::Malformed;
+pub(crate) use super::set_attr::{SetAttr, When};
 
 /// The fixed start of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,24 +168,6 @@ impl Operation<'_> {
     }
 }
 
-/// Which attributes to change; `None` leaves one alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SetAttr {
-    pub(crate) handle: Option<u64>,
-    pub(crate) size: Option<u64>,
-    pub(crate) mode: Option<u32>,
-    pub(crate) uid: Option<u32>,
-    pub(crate) gid: Option<u32>,
-    pub(crate) accessed: Option<When>,
-    pub(crate) modified: Option<When>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
-    Now,
-    At { seconds: i64, nanoseconds: u32 },
-}
-
 /// The nodes of a batch forget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forgets<'a>(&'a [u8]);
@@ -199,6 +182,13 @@ impl Iterator for Forgets<'_> {
         self.0 = fields.rest();
         Some(item)
     }
+}
+
+/// The number of a request that cannot be read otherwise, so that it can be refused.
+pub(crate) fn unique_of(bytes: &[u8]) -> Option<u64> {
+    let mut fields = Fields::new(bytes);
+    fields.u64().ok()?;
+    fields.u64().ok()
 }
 
 /// Splits one request as read from the device.
@@ -241,7 +231,7 @@ fn names<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malf
                 handle: (flags & GETATTR_HANDLE != 0).then_some(handle),
             }
         }
-        4 => Operation::SetAttr(set_attr(fields)?),
+        4 => Operation::SetAttr(SetAttr::parse(fields)?),
         5 => Operation::ReadLink,
         6 => Operation::SymLink {
             name: fields.text()?,
@@ -454,35 +444,6 @@ fn read_directory<'a>(fields: &mut Fields<'a>, plus: bool) -> Result<Operation<'
     })
 }
 
-fn set_attr(fields: &mut Fields<'_>) -> Result<SetAttr, Malformed> {
-    let valid = fields.u32()?;
-    fields.u32()?;
-    let (handle, size, _owner) = (fields.u64()?, fields.u64()?, fields.u64()?);
-    let (atime, mtime, _ctime) = (fields.u64()?, fields.u64()?, fields.u64()?);
-    let (atime_ns, mtime_ns, _ctime_ns) = (fields.u32()?, fields.u32()?, fields.u32()?);
-    let mode = fields.u32()?;
-    fields.u32()?;
-    let (uid, gid) = (fields.u32()?, fields.u32()?);
-    let has = |bit: u32| valid & (1 << bit) != 0;
-    let when = |set: u32, now: u32, seconds: u64, nanoseconds: u32| match (has(set), has(now)) {
-        (false, _) => None,
-        (true, true) => Some(When::Now),
-        (true, false) => Some(When::At {
-            seconds: seconds.cast_signed(),
-            nanoseconds,
-        }),
-    };
-    Ok(SetAttr {
-        mode: has(0).then_some(mode),
-        uid: has(1).then_some(uid),
-        gid: has(2).then_some(gid),
-        size: has(3).then_some(size),
-        accessed: when(4, 7, atime, atime_ns),
-        modified: when(5, 8, mtime, mtime_ns),
-        handle: has(6).then_some(handle),
-    })
-}
-
 /// `FUSE_GETATTR_FH`: the handle field counts.
 const GETATTR_HANDLE: u32 = 1;
 
@@ -510,6 +471,7 @@ mod tests {
     fn a_lookup_carries_caller_and_name() {
         let bytes = request(1, 7, 3, b"ser1\0");
         let (header, operation) = parse(&bytes).unwrap();
+        assert_eq!(unique_of(&bytes), Some(7));
         assert_eq!((header.unique, header.node), (7, 3));
         assert_eq!((header.uid, header.gid, header.pid), (1000, 100, 4242));
         assert_eq!(operation, Operation::Lookup { name: b"ser1" });

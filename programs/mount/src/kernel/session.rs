@@ -195,6 +195,9 @@ impl<H: Handler> Session<H> {
                 length = bytes.len(),
                 "the kernel sent a request that cannot be read"
             );
+            if let Some(unique) = request::unique_of(bytes) {
+                self.send(unique, Err(rustix::io::Errno::IO.raw_os_error()), &[]);
+            }
         }
         parsed
     }
