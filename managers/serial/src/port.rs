@@ -380,10 +380,11 @@ fn is_ready(device: &Device, wanted: PollFlags) -> bool {
     poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(wanted)
 }
 
-/// Gives the rest of a write to the device; whether that was all.
+/// Gives what is here of a write to the device; whether that was all. What is still with the client
+/// comes with its next write: nobody waits for a slow client while the line is held.
 fn push(device: &Device, write: &mut WriteRequest) -> Result<bool> {
     loop {
-        let bytes = write.unwritten()?;
+        let bytes = write.received();
         if bytes.is_empty() {
             return Ok(true);
         }

@@ -229,6 +229,30 @@ fn writes_that_the_line_cannot_take_wait_and_leave_in_order() {
 }
 
 #[test]
+fn a_write_longer_than_the_managers_buffer_is_taken_in_part() {
+    let bench = Bench::new();
+    let file = bench.open();
+    let big: Vec<u8> = (0..300_000u32).map(|index| (index % 251) as u8).collect();
+    let device = bench.device().try_clone().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; 300_000];
+        (&device).read_exact(&mut got).unwrap();
+        got
+    });
+    let mut rest = &big[..];
+    while !rest.is_empty() {
+        let sent = file.start(&Request::Write {
+            offset: None,
+            data: rest,
+        });
+        let (count, _) = sent.wait().unwrap();
+        assert!(count > 0 && count < 100_000, "{count}");
+        rest = &rest[count as usize..];
+    }
+    assert!(reader.join().unwrap() == big);
+}
+
+#[test]
 fn a_write_interrupted_halfway_tells_how_much_left() {
     let bench = Bench::new();
     let file = bench.open();

@@ -181,6 +181,24 @@ impl WriteRequest {
         self.offset
     }
 
+    /// The next bytes that were not taken yet, of those that are here already; empty when there are
+    /// none. Never waits for the client: for managers that must not be held up by a slow one. They
+    /// take what is here and [`accept`](Self::accept) it; the client brings the rest again.
+    #[must_use]
+    pub fn received(&self) -> &[u8] {
+        let Some(skipped) = self.taken.checked_sub(self.buffered_from) else {
+            return &[];
+        };
+        let start = self.header + skipped;
+        let end = self.header + self.buffered;
+        let bytes = if self.header == 0 {
+            self.envelope.raw()
+        } else {
+            self.envelope.message()
+        };
+        bytes.get(start..end).unwrap_or_default()
+    }
+
     /// The next bytes that were not taken yet, as many as are at hand; empty when all are taken.
     /// Fetches more from the client when none are, which blocks for as long as they travel.
     ///
@@ -200,14 +218,7 @@ impl WriteRequest {
                 return Err(Errno::EBADMSG);
             }
         }
-        let start = self.header + (self.taken - self.buffered_from);
-        let end = self.header + self.buffered;
-        let bytes = if self.header == 0 {
-            self.envelope.raw()
-        } else {
-            self.envelope.message()
-        };
-        Ok(bytes.get(start..end).unwrap_or_default())
+        Ok(self.received())
     }
 
     /// Notes that `bytes` more were taken.
