@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::command::{GlobalOptions, StatOptions};
 use crate::daemon;
 use crate::failure::{During, Outcome};
-use crate::notation::{bytes, mode, printable, time};
+use crate::notation::{mode, printable, time};
 use crate::table::{Cell, Table};
 
 /// Prints a row for each path.
@@ -31,7 +31,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &StatOptions) -> Outcome {
             stat.nlink.into(),
             stat.uid.0.into(),
             stat.gid.0.into(),
-            Cell::shown_as(stat.size, bytes(stat.size)),
+            stat.size.into(),
             stat.blocks.into(),
             stat.ino.into(),
             stat.dev.into(),
