@@ -149,6 +149,15 @@ pub(crate) fn mount(point: &Path, shared: bool) -> Result<(Mounted, OwnedFd), Er
 }
 
 impl Mounted {
+    #[cfg(test)]
+    pub(super) const fn by_helper(point: PathBuf) -> Self {
+        Self {
+            point,
+            by_helper: true,
+            gone: false,
+        }
+    }
+
     pub(crate) fn point(&self) -> &Path {
         &self.point
     }
@@ -309,7 +318,7 @@ fn mount_directly(point: &Path, shared: bool) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Debian's set-uid helper mounts for ordinary users and passes the device back over a socket.
-fn mount_by_helper(point: &Path, shared: bool) -> Result<OwnedFd, Error> {
+pub(super) fn mount_by_helper(point: &Path, shared: bool) -> Result<OwnedFd, Error> {
     let (ours, theirs) = UnixStream::pair().map_err(Error::Helper)?;
     let mut options = String::from("fsname=slashnet,subtype=slashnet,nosuid,nodev");
     if shared {

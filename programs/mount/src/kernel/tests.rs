@@ -1,10 +1,13 @@
 //! The kernel's side against the real kernel: root mounts a toy file system and real programs use it.
 
+use super::device::mount_by_helper;
 use super::device::{Channel, Mounted, mount};
 use super::reply::{self, OPEN_DIRECT_IO, OPEN_NONSEEKABLE};
 use super::request::Operation;
 use super::*;
+use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -110,6 +113,10 @@ impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (mounted, fuse) = mount(directory.path(), false).unwrap();
+        Self::serving(directory, mounted, fuse)
+    }
+
+    fn serving(directory: tempfile::TempDir, mounted: Mounted, fuse: OwnedFd) -> Self {
         let (sender, reading) = channel();
         let toy = Toy {
             reading: Mutex::new(sender),
@@ -262,4 +269,42 @@ fn an_unmount_from_outside_ends_the_session() {
     fixture.session().wait();
     assert!(fixture.session().is_unmounted());
     fixture.mounted.forget();
+}
+
+#[test]
+fn ordinary_users_mount_and_unmount_through_the_helper() {
+    let directory = tempfile::tempdir().unwrap();
+    let point = directory.path().canonicalize().unwrap();
+    let fuse = mount_by_helper(&point, false).unwrap();
+    let mounted = Mounted::by_helper(point.clone());
+    let mut fixture = Fixture::serving(directory, mounted, fuse);
+    let output = fixture.cat("hello").wait_with_output().unwrap();
+    assert_eq!(output.stdout, HELLO);
+    // Also while somebody is blocked in it.
+    let mut child = fixture.blocked("device");
+    fixture.end();
+    assert!(!ends(&mut child).success());
+    assert_eq!(std::fs::read_dir(&point).unwrap().count(), 0);
+    let refused = mount_by_helper(Path::new("/proc/self"), false)
+        .unwrap_err()
+        .to_string();
+    assert!(!refused.is_empty());
+}
+
+#[test]
+fn a_mount_that_a_killed_run_has_left_is_cleared_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mounted, fuse) = mount(directory.path(), false).unwrap();
+    // As after SIGKILL: the device is closed and nobody unmounts.
+    drop(fuse);
+    std::mem::forget(mounted);
+    let dead = std::fs::read_dir(directory.path()).unwrap_err();
+    assert_eq!(
+        dead.raw_os_error(),
+        Some(rustix::io::Errno::NOTCONN.raw_os_error())
+    );
+    let (mounted, fuse) = mount(directory.path(), false).unwrap();
+    let fixture = Fixture::serving(directory, mounted, fuse);
+    let output = fixture.cat("hello").wait_with_output().unwrap();
+    assert_eq!(output.stdout, HELLO);
 }
