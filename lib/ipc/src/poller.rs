@@ -396,12 +396,12 @@ impl Shared {
             for event in &events[..n] {
                 self.happened(&mut state, now, event.data.u64());
             }
-            // A thread that took the role meanwhile may sleep for what was taken in here.
+            // A thread that took the role meanwhile may sleep for what was taken in here, be it a kick that was
+            // meant for it: then its sleep is not on record any more.
             if sleeper == Sleeper::Helper && state.polling.holder == Holder::Thread {
                 state.polling.nudge = true;
-                if state.polling.sleeping_until.take().is_some() {
-                    ring(&self.poller.kick);
-                }
+                state.polling.sleeping_until = None;
+                ring(&self.poller.kick);
             }
         }
         state
