@@ -111,7 +111,6 @@ impl Poller {
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &alarm, epoll::EventData::new_u64(ALARM), edge).map_err(errno)?;
         let nested = epoll::EventData::new_u64(0);
-        epoll::add(&helper_epoll, &epoll, nested, epoll::EventFlags::IN).map_err(errno)?;
         epoll::add(&helper_epoll, &helper_kick, nested, epoll::EventFlags::IN).map_err(errno)?;
         Ok(Self {
             epoll: Arc::new(epoll),
@@ -378,8 +377,14 @@ impl Shared {
         match sleeper {
             Sleeper::Thread => n = epoll::wait(fd, &mut events, timeout.as_ref()).unwrap_or(0),
             Sleeper::Helper => {
-                let nested = &mut events[..2];
-                let woken = epoll::wait(&self.poller.helper_epoll, nested, timeout.as_ref());
+                // Only for now: each packet would ring at the outer one, too, while a thread waits for it.
+                let outer = &self.poller.helper_epoll;
+                let data = epoll::EventData::new_u64(0);
+                if epoll::add(outer, fd, data, epoll::EventFlags::IN).is_err() {
+                    tracing::error!("the helper cannot watch for packets");
+                }
+                let woken = epoll::wait(outer, &mut events[..2], timeout.as_ref());
+                let _ = epoll::delete(outer, fd);
                 clear(&self.poller.helper_kick);
                 if woken.unwrap_or(0) > 0 {
                     n = epoll::wait(fd, &mut events, Some(&NO_TIME)).unwrap_or(0);
@@ -396,12 +401,12 @@ impl Shared {
             for event in &events[..n] {
                 self.happened(&mut state, now, event.data.u64());
             }
-            // A thread that took the role meanwhile may sleep for what was taken in here, be it a kick that was
-            // meant for it: then its sleep is not on record any more.
+            // A thread that took the role meanwhile may sleep for what was taken in here.
             if sleeper == Sleeper::Helper && state.polling.holder == Holder::Thread {
                 state.polling.nudge = true;
-                state.polling.sleeping_until = None;
-                ring(&self.poller.kick);
+                if state.polling.sleeping_until.take().is_some() {
+                    ring(&self.poller.kick);
+                }
             }
         }
         state
