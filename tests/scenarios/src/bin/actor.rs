@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::io::stdin;
 use std::path::Path;
 
-use abi::system::{Lookup, Reply, Request};
+use abi::system::{Identity, Lookup, Reply, Request};
 use abi::{AttachFlags, ChannelFlags, ChannelId, Errno, FileType, Handle, Nd, NodeName, OpenFlags};
-use abi::{Pid, Pulse};
+use abi::{Gid, Pid, Pulse, Uid};
 use client::Namespace;
 use host::Builder;
 use ipc::direct::{self, Introduction};
@@ -35,7 +35,15 @@ fn main() {
         ["send", directory, node, pid, channel, len] => {
             send(directory, node, pid, channel, len.parse().unwrap());
         }
-        ["open", directory, path] => open(directory, path),
+        ["open", directory, path] => open(&Namespace::of(&endpoint(directory)), path),
+        ["open", directory, path, uid] => {
+            let identity = Identity {
+                uid: Uid(uid.parse().unwrap()),
+                gid: Gid(0),
+                groups: Vec::new(),
+            };
+            open(&Namespace::of(&endpoint(directory)).as_user(identity), path);
+        }
         ["read", directory, path] => read(directory, path),
         _ => panic!("unknown role: {words:?}"),
     }
@@ -181,8 +189,7 @@ fn answer<T>(result: Result<T, Errno>) -> String {
 }
 
 /// Opens a path for reading and writing and says how it went; does so again for every line of input.
-fn open(directory: &str, path: &str) {
-    let namespace = Namespace::of(&endpoint(directory));
+fn open(namespace: &Namespace, path: &str) {
     println!("ready");
     let mut line = String::new();
     while stdin().read_line(&mut line).unwrap() > 0 {
