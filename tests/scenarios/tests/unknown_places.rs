@@ -87,7 +87,7 @@ fn names_up_to_255_bytes_and_paths_up_to_the_limit_pass_and_longer_ones_are_enam
     ] {
         too_long(open(&namespace, &path), "a name in a path");
     }
-    // A path is at most 4095 bytes long, as on Linux, wherever the bytes are.
+    // The limit is that of the whole path, wherever in it the bytes are.
     let path = |len: usize| {
         let start = "/net/lab2/dev/";
         let mut path = start.to_owned() + &"d/".repeat((len - start.len()) / 2);
