@@ -44,7 +44,9 @@ impl Lab {
 /// How many messages the server has executed, and how many of them more than once.
 fn tally(connection: &Connection) -> (i64, u64) {
     let mut again = [0; 8];
-    let answer = connection.send(&u64::MAX.to_le_bytes(), &mut again).unwrap();
+    let answer = connection
+        .send(&u64::MAX.to_le_bytes(), &mut again)
+        .unwrap();
     (answer.status, u64::from_le_bytes(again))
 }
 
@@ -55,7 +57,9 @@ fn daemons_killed_and_restarted_under_traffic_cost_no_message_and_serve_again() 
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let flows_on = || {
         let now = next.load(Ordering::Relaxed);
-        until("the traffic goes on", || next.load(Ordering::Relaxed) > now + 50);
+        until("the traffic goes on", || {
+            next.load(Ordering::Relaxed) > now + 50
+        });
     };
     let talk = |connection: &Connection| {
         let (mut request, mut reply) = ([0; 300], [0; 300]);
@@ -63,7 +67,12 @@ fn daemons_killed_and_restarted_under_traffic_cost_no_message_and_serve_again() 
             let number = next.fetch_add(1, Ordering::Relaxed);
             request[..8].copy_from_slice(&number.to_le_bytes());
             assert_eq!(connection.send(&request, &mut reply).unwrap().len, 300);
-            assert!(request.iter().zip(&reply).all(|(asked, got)| *got == !*asked));
+            assert!(
+                request
+                    .iter()
+                    .zip(&reply)
+                    .all(|(asked, got)| *got == !*asked)
+            );
         }
     };
     thread::scope(|scope| {
@@ -92,11 +101,14 @@ fn daemons_killed_and_restarted_under_traffic_cost_no_message_and_serve_again() 
     assert_eq!(tally(&connections[0]), (sent, 0));
     lab.cluster["lab1"].wait_for("lab2");
     until("a new program is introduced", || {
-        lab.connect().is_ok_and(|connection| tally(&connection) == (sent, 0))
+        lab.connect()
+            .is_ok_and(|connection| tally(&connection) == (sent, 0))
     });
     let namespace = Namespace::of(&lab.cluster["lab1"].endpoint());
     until("the server's name is known again", || {
-        let steps = namespace.trace("/net/lab2/dev/count", OpenFlags::READ).unwrap();
+        let steps = namespace
+            .trace("/net/lab2/dev/count", OpenFlags::READ)
+            .unwrap();
         steps.len() == 4
     });
 }

@@ -66,7 +66,10 @@ fn a_node_without_trust_gives_and_gets_nothing() {
         assert_eq!(read(&lab[here], &path), Ok(5));
     }
     // Who trusts somebody does not trust everybody whom that one trusts.
-    assert_eq!(read(&lab["lab3"], "/net/lab2/dev/hello"), Err(Errno::ENOENT));
+    assert_eq!(
+        read(&lab["lab3"], "/net/lab2/dev/hello"),
+        Err(Errno::ENOENT)
+    );
     let around = read(&lab["lab3"], "/net/lab1/net/lab2/dev/hello");
     assert!(around.is_err(), "{around:?}");
 }
@@ -79,7 +82,10 @@ fn a_node_that_was_forgotten_gets_nothing_any_more() {
     let node = NodeName::parse("lab1").unwrap();
     let forget = Request::Forget(Forget { node });
     lab["lab2"].endpoint().request(&forget).unwrap();
-    assert_eq!(read(&lab["lab2"], "/net/lab1/dev/hello"), Err(Errno::ENOENT));
+    assert_eq!(
+        read(&lab["lab2"], "/net/lab1/dev/hello"),
+        Err(Errno::ENOENT)
+    );
     let began = Instant::now();
     let refused = read(&lab["lab1"], "/net/lab2/dev/hello");
     // A stranger gets silence, so lab1 cannot know more than that nobody answers.
@@ -96,7 +102,10 @@ fn only_the_right_code_only_once_and_only_in_time_makes_trust() {
     assert_eq!(join(&lab["lab2"], &right).unwrap().as_str(), "lab1");
     let (errno, text) = join(&lab["lab3"], &right).unwrap_err();
     assert_eq!(errno, Errno::EALREADY);
-    assert!(text.contains("used already") && text.contains("lab1"), "{text}");
+    assert!(
+        text.contains("used already") && text.contains("lab1"),
+        "{text}"
+    );
     let short = Duration::from_millis(1);
     let (expired, made) = (invite(&lab["lab1"], short), Instant::now());
     until("the code expires", || made.elapsed() > 2 * short);
@@ -105,7 +114,10 @@ fn only_the_right_code_only_once_and_only_in_time_makes_trust() {
     let mut mistyped = right;
     mistyped[20] = if mistyped[20] == b'A' { b'B' } else { b'A' };
     let (errno, text) = join(&lab["lab3"], &mistyped).unwrap_err();
-    assert!(errno == Errno::EINVAL && text.contains("mistyped"), "{text}");
+    assert!(
+        errno == Errno::EINVAL && text.contains("mistyped"),
+        "{text}"
+    );
     // Well made, but of no invitation that lab1 knows: silence.
     let unknown = invite(&lab["lab1"], minute);
     lab.get_mut("lab1").kill();
@@ -114,7 +126,10 @@ fn only_the_right_code_only_once_and_only_in_time_makes_trust() {
     let (errno, text) = join(&lab["lab3"], &unknown).unwrap_err();
     assert_eq!(errno, Errno::ETIMEDOUT, "{text}");
     assert!(began.elapsed() < GIVEN_UP, "after {:?}", began.elapsed());
-    assert_eq!(read(&lab["lab3"], "/net/lab1/dev/hello"), Err(Errno::ENOENT));
+    assert_eq!(
+        read(&lab["lab3"], "/net/lab1/dev/hello"),
+        Err(Errno::ENOENT)
+    );
     until("the one with the right code gets in", || {
         read(&lab["lab2"], "/net/lab1/dev/hello") == Ok(5)
     });
