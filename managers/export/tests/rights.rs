@@ -14,7 +14,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use abi::connect::{ConnectType, Extra};
 use abi::credentials::Credentials;
@@ -47,15 +48,23 @@ fn as_root_and_as_an_ordinary_user(test: &str, body: fn()) {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = place.path().join("test");
-    fs::copy(program, &copy).unwrap();
-    let output = Command::new(&copy)
-        .args(["--exact", test])
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .current_dir("/")
-        .env("TMPDIR", "/tmp")
-        .output()
-        .unwrap();
+    let running = {
+        // A program cannot be started while a child that another thread is just making still has it
+        // open for writing.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::copy(program, &copy).unwrap();
+        Command::new(&copy)
+            .args(["--exact", test])
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .current_dir("/")
+            .env("TMPDIR", "/tmp")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let output = running.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && text.contains("1 passed"),
