@@ -32,6 +32,8 @@ fn main() {
         }
         ["count-behind", peer] => count_behind(peer),
         ["hold", directory, messages] => hold(&serve(directory), messages.parse().unwrap()),
+        ["swallow", directory] => swallow(&serve(directory)),
+        ["pour", directory] => pour(&serve(directory)),
         ["send", directory, node, pid, channel, len] => {
             send(directory, node, pid, channel, len.parse().unwrap());
         }
@@ -155,6 +157,36 @@ fn hold(server: &Server, messages: usize) {
         }
     }
     let _ = stdin().read_line(&mut String::new());
+}
+
+/// Reads one message over and over, and tells when it begins.
+fn swallow(server: &Server) {
+    let mut buffer = vec![0; 1 << 20];
+    let Received::Message(message) = server.channel.receive(&mut buffer).unwrap() else {
+        panic!("no message");
+    };
+    println!("busy");
+    loop {
+        let mut at = 0;
+        while at < message.info().len {
+            at += message.read_at(at, &mut buffer).unwrap() as u64;
+        }
+    }
+}
+
+/// Writes into the sender's reply buffer over and over, and tells when it begins.
+fn pour(server: &Server) {
+    let buffer = vec![3; 1 << 20];
+    let Received::Message(message) = server.channel.receive(&mut []).unwrap() else {
+        panic!("no message");
+    };
+    println!("busy");
+    loop {
+        let mut at = 0;
+        while at < message.info().reply_max {
+            at += message.write_at(at, &buffer).unwrap() as u64;
+        }
+    }
 }
 
 fn node_descriptor(endpoint: &Endpoint, node: &str) -> Nd {

@@ -1,0 +1,137 @@
+//! Processes that die or stand still while a large message is on its way.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use abi::{ChannelFlags, ChannelId, Errno, Pid};
+use ipc::{Cause, Channel, Connection, Delivery, Endpoint, Received};
+use rustix::process::{Signal, kill_process};
+use slashnet_scenarios::actor::Actor;
+use slashnet_scenarios::{soon, until};
+use testkit::Cluster;
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_slashnet-actor");
+/// Within this time after a process's end everybody concerned is told.
+const TOLD: Duration = Duration::from_secs(1);
+/// Enough that it is under way for long, and far above all windows and buffers.
+const MUCH: usize = 64 << 20;
+
+fn actor(role: &str, lab: &Cluster, node: &str, more: &[&str]) -> Actor {
+    let mut arguments = vec![role, lab[node].directory().to_str().unwrap()];
+    arguments.extend(more);
+    Actor::start(Path::new(ACTOR), &arguments)
+}
+
+/// A connection from a program on `node` to a serving actor on lab2.
+fn connect(lab: &Cluster, endpoint: &Endpoint, node: &str, server: &Actor) -> Connection {
+    let place = server.numbers("ready ");
+    let nd = lab[node].nd_of("lab2");
+    Connection::attach(endpoint, nd, Pid(place[0]), ChannelId(place[1])).unwrap()
+}
+
+// qnx: I27
+#[test]
+fn a_server_that_reads_from_a_client_is_freed_when_the_client_is_killed() {
+    for client in ["lab1", "lab2"] {
+        let lab = Cluster::start(["lab1", "lab2"]);
+        let endpoint = lab["lab2"].endpoint();
+        let channel = Channel::create(&endpoint, ChannelFlags::empty()).unwrap();
+        let (pid, id) = (endpoint.pid().0.to_string(), channel.id().0.to_string());
+        let len = MUCH.to_string();
+        let mut sender = actor("send", &lab, client, &["lab2", &pid, &id, &len]);
+        let mut buffer = vec![0; 4 << 20];
+        let Received::Message(message) = channel.receive_until(&mut buffer, soon()).unwrap() else {
+            panic!("no message")
+        };
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut at = 0;
+                loop {
+                    match message.read_at(at, &mut buffer) {
+                        Ok(read) => at = (at + read as u64) % MUCH as u64,
+                        Err(errno) => return (errno, Instant::now()),
+                    }
+                }
+            });
+            let killed = Instant::now();
+            sender.kill();
+            let (errno, freed) = reader.join().unwrap();
+            assert_eq!(errno, Errno::ESRCH);
+            let after = freed.saturating_duration_since(killed);
+            assert!(after < TOLD, "freed after {after:?}");
+        });
+    }
+}
+
+/// The server on lab2 is killed while it moves the bytes of a large message.
+fn killed_in_the_middle(role: &str, client: &str, request: &[u8], reply: &mut [u8]) {
+    let lab = Cluster::start(["lab1", "lab2"]);
+    let mut server = actor(role, &lab, "lab2", &[]);
+    let connection = connect(&lab, &lab[client].endpoint(), client, &server);
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| connection.send(request, reply).unwrap_err());
+        assert_eq!(server.line(), "busy");
+        let killed = Instant::now();
+        server.kill();
+        let failure = sender.join().unwrap();
+        assert_eq!(
+            (failure.errno, failure.cause),
+            (Errno::ESRCH, Cause::Server)
+        );
+        assert_eq!(failure.delivery, Delivery::Unknown);
+        assert!(killed.elapsed() < TOLD, "told after {:?}", killed.elapsed());
+    });
+}
+
+// qnx: I22
+#[test]
+fn a_client_whose_message_is_being_read_is_freed_when_the_server_is_killed() {
+    for client in ["lab1", "lab2"] {
+        killed_in_the_middle("swallow", client, &vec![1; MUCH], &mut []);
+    }
+}
+
+// qnx: I22
+#[test]
+fn a_client_whose_buffer_is_being_written_is_freed_when_the_server_is_killed() {
+    for client in ["lab1", "lab2"] {
+        killed_in_the_middle("pour", client, b"give", &mut vec![0; MUCH]);
+    }
+}
+
+#[test]
+fn what_is_sent_to_a_server_that_stands_still_is_done_once_when_it_goes_on() {
+    for client in ["lab1", "lab2"] {
+        let lab = Cluster::start(["lab1", "lab2"]);
+        let server = actor("count", &lab, "lab2", &[]);
+        let endpoint = lab[client].endpoint();
+        let connection = connect(&lab, &endpoint, client, &server);
+        let process = rustix::process::Pid::from_raw(server.process() as i32).unwrap();
+        let ask = |number: u64| {
+            connection
+                .send(&number.to_le_bytes(), &mut [0; 8])
+                .unwrap()
+                .status
+        };
+        assert_eq!(ask(0), 0);
+        for round in 0..3 {
+            kill_process(process, Signal::STOP).unwrap();
+            thread::scope(|scope| {
+                let ask = &ask;
+                for number in 1..=4 {
+                    scope.spawn(move || ask(round * 4 + number));
+                }
+                until("all are under way", || {
+                    endpoint.session_stats()[0].operations == 4
+                });
+                kill_process(process, Signal::CONT).unwrap();
+            });
+        }
+        let mut again = [1; 8];
+        let tally = connection
+            .send(&u64::MAX.to_le_bytes(), &mut again)
+            .unwrap();
+        assert_eq!((tally.status, again), (13, [0; 8]));
+    }
+}
