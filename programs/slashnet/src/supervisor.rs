@@ -242,7 +242,11 @@ impl<'a> Supervisor<'a> {
     /// Starts one more part and waits until it is ready. Parts are stopped in reverse order.
     pub(crate) fn start(&mut self, part: Part) -> Outcome {
         let mut running = Running::start(&part, Stdio::inherit())?;
-        running.wait_until_ready(|| self.signals.arrived())?;
+        if let Err(failure) = running.wait_until_ready(|| self.signals.arrived()) {
+            // It may have begun something that it has to undo.
+            running.stop();
+            return Err(failure);
+        }
         tracing::info!(part = %part.title, pid = running.pid(), "started");
         let place = Place {
             part,

@@ -3,6 +3,7 @@
 mod machine;
 
 use std::fs;
+use std::io;
 use std::time::Instant;
 
 use machine::{PATIENCE, Up, own_address, run, text};
@@ -153,10 +154,23 @@ fn the_path_space_is_mounted_and_unmounted_or_the_reason_is_given() {
         assert_eq!(up.process.wait().expect("it ends").code(), Some(1));
         return;
     }
+    let mounting = pid_in(&up.wait_for("part=mount"));
     up.wait_for("node alone is up, mounted at");
-    let nodes = fs::read_dir(&point).expect("a directory").flatten();
-    let names: Vec<_> = nodes.map(|entry| entry.file_name()).collect();
-    assert_eq!(names, ["alone"]);
+    let names = || {
+        let nodes = fs::read_dir(&point)?;
+        nodes
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<Vec<_>>>()
+    };
+    assert_eq!(names().expect("a directory"), ["alone"]);
+
+    let mounting = Pid::from_raw(mounting).expect("a pid");
+    kill_process(mounting, Signal::KILL).expect("it runs");
+    up.wait_for("restarted");
+    let deadline = Instant::now() + PATIENCE;
+    while !names().is_ok_and(|names| names == ["alone"]) {
+        assert!(Instant::now() < deadline, "{:?}", names());
+    }
     assert_eq!(up.stop(Signal::INT), Some(0));
     let mounts = fs::read_to_string("/proc/self/mounts").expect("a mount table");
     assert!(!mounts.contains(mount), "{mounts}");
