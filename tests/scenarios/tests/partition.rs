@@ -1,0 +1,100 @@
+//! All links between two nodes are cut, and come back.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use abi::{ChannelId, Errno, Pid};
+use ipc::{Cause, Connection, Delivery};
+use slashnet_scenarios::actor::Actor;
+use slashnet_scenarios::attacker::in_own_network;
+use slashnet_scenarios::until;
+use testkit::Cluster;
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_slashnet-actor");
+
+/// Cuts or mends every link of this network namespace.
+fn loopback(state: &str) {
+    let ip = Command::new("ip")
+        .args(["link", "set", "lo", state])
+        .status();
+    assert!(ip.unwrap().success());
+}
+
+#[test]
+fn a_short_cut_costs_time_and_nothing_else() {
+    in_own_network("a_short_cut_costs_time_and_nothing_else", || {
+        let lab = Cluster::start_processes(Path::new(ACTOR), ["lab1", "lab2"]);
+        let directory = lab["lab2"].directory().to_str().unwrap();
+        let server = Actor::start(Path::new(ACTOR), &["count", directory]);
+        let place = server.numbers("ready ");
+        let endpoint = lab["lab1"].endpoint();
+        let nd = lab["lab1"].nd_of("lab2");
+        let (pid, channel) = (Pid(place[0]), ChannelId(place[1]));
+        let connection = Connection::attach(&endpoint, nd, pid, channel).unwrap();
+        let ask = |number: u64| {
+            connection
+                .send(&number.to_le_bytes(), &mut [0; 8])
+                .unwrap()
+                .status
+        };
+        for round in 0..3 {
+            loopback("down");
+            thread::scope(|scope| {
+                for number in 0..4 {
+                    let ask = &ask;
+                    scope.spawn(move || ask(round * 4 + number));
+                }
+                until("all are under way", || {
+                    endpoint.session_stats()[0].operations == 4
+                });
+                loopback("up");
+            });
+        }
+        let mut again = [1; 8];
+        let tally = connection
+            .send(&u64::MAX.to_le_bytes(), &mut again)
+            .unwrap();
+        assert_eq!((tally.status, again), (12, [0; 8]));
+    });
+}
+
+#[test]
+fn a_long_cut_ends_every_send_in_time_and_mending_it_is_enough() {
+    in_own_network(
+        "a_long_cut_ends_every_send_in_time_and_mending_it_is_enough",
+        || {
+            let lab = Cluster::start_processes(Path::new(ACTOR), ["lab1", "lab2"]);
+            let directory = lab["lab2"].directory().to_str().unwrap();
+            let server = Actor::start(Path::new(ACTOR), &["hold", directory, "1"]);
+            let place = server.numbers("ready ");
+            let endpoint = lab["lab1"].endpoint();
+            let nd = lab["lab1"].nd_of("lab2");
+            let (pid, channel) = (Pid(place[0]), ChannelId(place[1]));
+            let connection = Connection::attach(&endpoint, nd, pid, channel).unwrap();
+            thread::scope(|scope| {
+                let in_work = scope.spawn(|| connection.send(b"in work", &mut []).unwrap_err());
+                assert_eq!(server.line(), "holding");
+                loopback("down");
+                let cut = Instant::now();
+                let failure = in_work.join().unwrap();
+                assert_eq!(failure.delivery, Delivery::Unknown);
+                assert_eq!(failure.errno, Errno::ESRCH);
+                assert!(
+                    matches!(failure.cause, Cause::Link | Cause::Node),
+                    "{failure:?}"
+                );
+                assert!(
+                    cut.elapsed() < Duration::from_secs(25),
+                    "{:?}",
+                    cut.elapsed()
+                );
+            });
+            loopback("up");
+            until("a new connection is made", || {
+                Connection::attach(&lab["lab1"].endpoint(), nd, pid, channel).is_ok()
+            });
+        },
+    );
+}
