@@ -1,6 +1,8 @@
 //! An open file: a connection to its server.
 
-use std::io::{self, IoSlice, IoSliceMut, SeekFrom};
+mod stream;
+
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -486,57 +488,5 @@ impl std::fmt::Debug for File {
             .field("server", &self.candidate)
             .field("flags", &self.flags)
             .finish_non_exhaustive()
-    }
-}
-
-impl io::Read for &File {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        Ok(File::read(self, into)?)
-    }
-}
-
-impl io::Write for &File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(File::write(self, bytes)?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl io::Seek for &File {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let (offset, whence) = match to {
-            SeekFrom::Start(offset) => (
-                i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?,
-                Whence::Set,
-            ),
-            SeekFrom::Current(offset) => (offset, Whence::Current),
-            SeekFrom::End(offset) => (offset, Whence::End),
-        };
-        Ok(File::seek(self, offset, whence)?)
-    }
-}
-
-impl io::Read for File {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        io::Read::read(&mut &*self, into)
-    }
-}
-
-impl io::Write for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        io::Write::write(&mut &*self, bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl io::Seek for File {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        io::Seek::seek(&mut &*self, to)
     }
 }
