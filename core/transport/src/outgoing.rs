@@ -213,6 +213,10 @@ impl Session {
         }
         self.queue.control(Control::Cancel(op));
         self.expect_answer(now);
+        if !self.may_lose() {
+            // Nothing tells that it has arrived, so the question about it follows anyway.
+            self.cancel_arrived(now, op);
+        }
     }
 
     /// Ends an operation: its slot is free, what was queued for it is forgotten.

@@ -135,6 +135,11 @@ impl Session {
         self.watch.waiting_since.get_or_insert(now);
     }
 
+    /// Whether something has arrived since `since`, when an answer was asked for.
+    pub(crate) fn is_heard_since(&self, since: Instant) -> bool {
+        self.watch.waiting_since.is_none_or(|asked| asked > since)
+    }
+
     /// An authentic packet has arrived.
     pub(crate) fn heard(&mut self) {
         self.watch.waiting_since = None;

@@ -272,6 +272,13 @@ impl Transport {
         }
     }
 
+    /// Whether an authentic packet of the peer has arrived since `since`, or nothing was expected then.
+    #[must_use]
+    pub fn is_heard_since(&mut self, session: SessionKey, since: Instant) -> bool {
+        self.parts(session)
+            .is_some_and(|(open, _)| open.is_heard_since(since))
+    }
+
     /// Checks that the peer lives: the session is closed with [`Cause::Link`] unless an authentic
     /// packet arrives within `bound`.
     pub fn verify(&mut self, now: Instant, session: SessionKey, bound: Duration) {

@@ -203,20 +203,19 @@ impl Shared {
             state.waits.take(wait)
         });
         state = after;
-        let mut late = false;
+        let late = outcome.is_none();
         let outcome = match outcome {
-            Some(outcome) => outcome,
-            None => {
-                late = true;
-                let now = clock::now();
-                state.transport.cancel(now, op, TIMED_OUT);
-                state.pump(now);
-                let (after, outcome) = self.wait(state, None, Interest::Wait(wait), |state| {
-                    state.waits.take(wait)
-                });
+            Some(Outcome::Interrupted) | None => {
+                if late {
+                    let now = clock::now();
+                    state.transport.cancel(now, op, TIMED_OUT);
+                    state.pump(now);
+                }
+                let (after, outcome) = self.leave(state, op, len, wait);
                 state = after;
-                outcome.unwrap_or(Outcome::Gone)
+                outcome
             }
+            Some(outcome) => outcome,
         };
         if question.kind == Kind::Message && is_channel_gone(outcome) {
             state.channel_gone(route);
@@ -228,6 +227,37 @@ impl Shared {
             peer: route.incarnation,
             ..failure
         })
+    }
+
+    /// Waits for the server's word on an operation that it has been asked to end. A server that lives may keep the
+    /// caller as long as it likes (I40); one that stands still may not.
+    fn leave<'a>(
+        &'a self,
+        state: Guard<'a>,
+        op: OpKey,
+        len: u64,
+        wait: WaitIndex,
+    ) -> (Guard<'a>, Outcome) {
+        let word = |state: &mut State| match state.waits.take(wait) {
+            Some(Outcome::Interrupted) => None,
+            outcome => outcome,
+        };
+        let asked = clock::now();
+        let until = Some(asked + SERVER_SILENCE);
+        let (mut state, outcome) = self.wait(state, until, Interest::Wait(wait), word);
+        if let Some(outcome) = outcome {
+            return (state, outcome);
+        }
+        if state.transport.is_heard_since(op.session(), asked) {
+            let (state, outcome) = self.wait(state, None, Interest::Wait(wait), word);
+            return (state, outcome.unwrap_or(Outcome::Gone));
+        }
+        state.regions.leave_behind(op, len as usize);
+        let failure = transport::Failure {
+            cause: transport::Cause::Cancelled,
+            delivery: transport::Delivery::Unknown,
+        };
+        (state, Outcome::Failed(failure))
     }
 
     /// Starts an operation, waiting for a free slot if need be.
@@ -311,15 +341,23 @@ impl Shared {
         let registered = interrupt.register(target);
         // A trigger just before the registration has not reached it.
         if interrupt.is_triggered() {
-            let now = clock::now();
-            state.transport.cancel(now, op, INTERRUPTED);
-            state.pump(now);
+            state.interrupt(op);
         }
         registered
     }
 }
 
 impl State {
+    /// Asks the server to let the caller of an operation go, and tells the caller.
+    fn interrupt(&mut self, op: OpKey) {
+        let now = clock::now();
+        self.transport.cancel(now, op, INTERRUPTED);
+        self.pump(now);
+        if let Some(wait) = self.regions.waiting_for(op) {
+            self.finish(wait, Outcome::Interrupted);
+        }
+    }
+
     /// A new connection of an attachment; nothing if the session has ended. The flag tells that the attachment is new.
     fn connect(
         &mut self,
@@ -499,9 +537,7 @@ impl interrupt::Target for Interruptible {
         let Ok(mut state) = shared.enter() else {
             return;
         };
-        let now = clock::now();
-        state.transport.cancel(now, self.op, INTERRUPTED);
-        state.pump(now);
+        state.interrupt(self.op);
         shared.settle(state);
     }
 }
@@ -526,3 +562,5 @@ fn shorten_mut<'a, 'b: 'a>(slices: &'a mut [IoSliceMut<'b>]) -> &'a mut [IoSlice
 const CONNECTIONS_MAX: usize = 1 << 20;
 /// How often a thread without a slot looks whether it has been interrupted.
 const SLOT_TURN: abi::Duration = abi::Duration::from_millis(20);
+/// How long nothing may be heard of a server before a caller that wants to leave does so without its word.
+const SERVER_SILENCE: abi::Duration = abi::Duration::from_secs(1);

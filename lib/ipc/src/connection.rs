@@ -33,6 +33,9 @@ pub struct Reply {
 }
 
 /// How a send waits.
+///
+/// A server whose channel has `UNBLOCK` may keep a caller beyond its deadline or interrupt (I40), but only while it
+/// lives: if nothing is heard of it for a second, the send ends all the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SendOptions<'a> {
     /// When to give up with `ETIMEDOUT`; none waits as long as the server lives.

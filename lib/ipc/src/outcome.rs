@@ -17,7 +17,7 @@ pub(crate) fn answer(outcome: Outcome, late: bool) -> Result<Reply, Failure> {
         }
         Outcome::Refused { errno } => refused(errno),
         Outcome::Failed(failure) => failed(failure, late),
-        Outcome::Done | Outcome::Gone | Outcome::Answered => {
+        Outcome::Done | Outcome::Gone | Outcome::Interrupted | Outcome::Answered => {
             (Errno::EBADF, Delivery::Unknown, Cause::Local)
         }
     };

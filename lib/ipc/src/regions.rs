@@ -173,6 +173,8 @@ struct Transfer {
 #[derive(Default)]
 struct SessionRegions {
     ops: Vec<ClientOp>,
+    /// Requests whose callers have left before the server has said that it needs them no more.
+    left_behind: Vec<(OpKey, Vec<u8>)>,
     served: Vec<Served>,
 }
 
@@ -209,6 +211,10 @@ impl Regions {
         let op = self.op(key)?;
         let purpose = op.purpose;
         *op = ClientOp::free();
+        let left_behind = &mut self.session(key.session()).left_behind;
+        if !left_behind.is_empty() {
+            left_behind.retain(|(left, _)| *left != key);
+        }
         Some(purpose)
     }
 
@@ -219,6 +225,30 @@ impl Regions {
                 key: Some(key),
                 ..ClientOp::free()
             };
+        }
+    }
+
+    /// Copies `len` bytes of a request, before its caller leaves with the memory: the server may still read them.
+    pub(crate) fn leave_behind(&mut self, key: OpKey, len: usize) {
+        if let Some(op) = self.op(key) {
+            let mut bytes = vec![0; len];
+            op.request.load(0, &mut bytes);
+            self.session(key.session()).left_behind.push((key, bytes));
+        }
+    }
+
+    fn left_behind(&self, key: OpKey) -> Option<&[u8]> {
+        let session = self.sessions.get(key.session().index())?;
+        let mut all = session.left_behind.iter();
+        all.find(|(left, _)| *left == key)
+            .map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// Who waits for an operation that has not ended.
+    pub(crate) fn waiting_for(&mut self, key: OpKey) -> Option<WaitIndex> {
+        match self.op(key)?.purpose {
+            Purpose::Waited(wait) => Some(wait),
+            Purpose::Pulse(_) | Purpose::Orphan => None,
         }
     }
 
@@ -423,7 +453,13 @@ impl Memory for Regions {
     fn load(&mut self, from: Buffer, offset: u64, into: &mut [u8]) {
         self.moved += 1;
         let source = match from {
-            Buffer::Request(key) => self.op(key).map(|op| op.request),
+            Buffer::Request(key) => {
+                if let Some(bytes) = self.left_behind(key) {
+                    load_kept(bytes, offset, into);
+                    return;
+                }
+                self.op(key).map(|op| op.request)
+            }
             Buffer::Outgoing(key) => match self.served(key).map(|served| &served.outgoing) {
                 Some(Outgoing::Lent(source)) => Some(*source),
                 Some(Outgoing::Kept(bytes)) => {

@@ -23,6 +23,8 @@ pub(crate) enum Outcome {
     Done,
     /// The peer of a pull, a push or a long reply is gone.
     Gone,
+    /// Somebody has interrupted the caller; the server has been asked to let it go, but has not done so yet.
+    Interrupted,
     /// The node daemon's answer is there.
     Answered,
 }

@@ -1,11 +1,12 @@
 //! Processes that die or stand still while a large message is on its way.
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use abi::{ChannelFlags, ChannelId, Errno, Pid};
-use ipc::{Cause, Channel, Connection, Delivery, Endpoint, Received};
+use ipc::{Cause, Channel, Connection, Delivery, Endpoint, Interrupt, Received, SendOptions};
 use rustix::process::{Signal, kill_process};
 use slashnet_scenarios::actor::Actor;
 use slashnet_scenarios::{soon, until};
@@ -133,5 +134,98 @@ fn what_is_sent_to_a_server_that_stands_still_is_done_once_when_it_goes_on() {
             .send(&u64::MAX.to_le_bytes(), &mut again)
             .unwrap();
         assert_eq!((tally.status, again), (13, [0; 8]));
+    }
+}
+
+/// Longer than a server may be silent before its clients leave without its word.
+const LONG: Duration = Duration::from_millis(1500);
+
+// qnx: I40 I43
+#[test]
+fn a_server_that_stands_still_does_not_keep_those_who_want_to_leave() {
+    for client in ["lab1", "lab2"] {
+        let lab = Cluster::start(["lab1", "lab2"]);
+        let server = actor("count", &lab, "lab2", &[]);
+        let connection = connect(&lab, &lab[client].endpoint(), client, &server);
+        let process = rustix::process::Pid::from_raw(server.process() as i32).unwrap();
+        kill_process(process, Signal::STOP).unwrap();
+        let began = Instant::now();
+        let interrupt = Interrupt::new();
+        let ask = |number: u64, deadline, interrupt| {
+            let mut request = vec![0; 5000];
+            request[..8].copy_from_slice(&number.to_le_bytes());
+            let options = SendOptions {
+                deadline,
+                interrupt,
+                ..SendOptions::default()
+            };
+            let failure = connection.send_vectored(&[IoSlice::new(&request)], &mut [], &options);
+            failure.unwrap_err()
+        };
+        thread::scope(|scope| {
+            let now = Some(began + Duration::from_millis(50));
+            let late = scope.spawn(move || ask(1, now, None));
+            let interrupted = scope.spawn(|| ask(2, None, Some(&interrupt)));
+            interrupt.trigger();
+            let (late, interrupted) = (late.join().unwrap(), interrupted.join().unwrap());
+            assert_eq!(
+                (late.errno, late.cause),
+                (Errno::ETIMEDOUT, Cause::TimedOut)
+            );
+            let expected = (Errno::EINTR, Cause::Interrupted);
+            assert_eq!((interrupted.errno, interrupted.cause), expected);
+        });
+        assert!(
+            began.elapsed() < 4 * TOLD,
+            "{client}: {:?}",
+            began.elapsed()
+        );
+        kill_process(process, Signal::CONT).unwrap();
+        let mut again = [1; 8];
+        let tally = connection
+            .send(&u64::MAX.to_le_bytes(), &mut again)
+            .unwrap();
+        assert!(
+            tally.status <= 2 && again == [0; 8],
+            "the session lives: {tally:?}"
+        );
+    }
+}
+
+// qnx: I40 I43
+#[test]
+fn a_server_that_lives_may_keep_those_who_want_to_leave() {
+    for client in ["lab1", "lab2"] {
+        let lab = Cluster::start(["lab1", "lab2"]);
+        let (near, far) = (lab[client].endpoint(), lab["lab2"].endpoint());
+        let channel = Channel::create(&far, ChannelFlags::UNBLOCK).unwrap();
+        let nd = lab[client].nd_of("lab2");
+        let connection = Connection::attach(&near, nd, far.pid(), channel.id()).unwrap();
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                let options = SendOptions {
+                    deadline: Some(Instant::now() + Duration::from_millis(20)),
+                    ..SendOptions::default()
+                };
+                let request = [IoSlice::new(b"x")];
+                connection
+                    .send_vectored(&request, &mut [], &options)
+                    .unwrap()
+                    .status
+            });
+            let Received::Message(message) = channel.receive_until(&mut [0], soon()).unwrap()
+            else {
+                panic!("no message")
+            };
+            let unblock = channel.receive_pulse(soon()).unwrap();
+            assert_eq!(unblock.code, abi::Pulse::UNBLOCK);
+            let asked = Instant::now();
+            until("much time passes", || {
+                asked.elapsed() > LONG || sender.is_finished()
+            });
+            assert!(!sender.is_finished(), "{client}");
+            message.reply(7, &[]).unwrap();
+            assert_eq!(sender.join().unwrap(), 7);
+        });
     }
 }
