@@ -1,5 +1,8 @@
 //! A wire that changes, doubles and replays packets, between real processes.
 
+// Setting up a story: what cannot be set up fails the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::net::UdpSocket;
 use std::path::Path;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,8 @@
 //! Node daemons that are killed and restarted, as processes, while programs talk.
 
+// Setting up a story: what cannot be set up fails the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;

@@ -1,5 +1,8 @@
 //! Programs killed by SIGKILL in the middle of their work, seen from the other side.
 
+// Setting up a story: what cannot be set up fails the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::io::IoSlice;
 use std::path::Path;

@@ -1,5 +1,8 @@
 //! Nodes that do not trust each other, not any more, or not by this code.
 
+// Setting up a story: what cannot be set up fails the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::time::{Duration, Instant};
 
 use abi::system::{Forget, Invite, Join, Reply, Request};

@@ -1,5 +1,8 @@
 //! Names that lead nowhere: what the user gets, and how soon.
 
+// Setting up a story: what cannot be set up fails the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::time::{Duration, Instant};
 
 use abi::{AttachFlags, ChannelFlags, Errno, FileType, Handle, OpenFlags};
