@@ -81,6 +81,14 @@ impl Queue {
             .find_map(|(_, list)| list.iter_mut().find(|item| found(item)))
     }
 
+    /// How many items satisfy `found`.
+    pub(crate) fn count(&self, found: impl Fn(&Item) -> bool) -> usize {
+        let lists = self.lists.iter();
+        lists
+            .map(|(_, list)| list.iter().filter(|item| found(item)).count())
+            .sum()
+    }
+
     /// Items that wait.
     pub(crate) const fn len(&self) -> usize {
         self.len

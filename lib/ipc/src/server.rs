@@ -45,12 +45,18 @@ impl State {
             len,
             available,
             reply_max,
-            ..
+            one_way,
         } = *event
         else {
             return;
         };
-        let Ok(meta) = Meta::from_bytes(meta.as_bytes()) else {
+        let meta = Meta::from_bytes(meta.as_bytes());
+        // Only a farewell wants no answer. Anything else without one would take no slot of its session, and nothing
+        // would bound how much of it waits.
+        let Some(meta) = meta
+            .ok()
+            .filter(|meta| one_way == (meta.kind == Kind::Detach))
+        else {
             self.refuse(now, incoming, Errno::EBADMSG);
             return;
         };
@@ -138,38 +144,38 @@ impl State {
     /// sent before it.
     fn sender_of(&mut self, session: SessionKey, meta: &Meta) -> Result<(SenderId, i32)> {
         let is_here = self.channels.get_mut(meta.channel).is_some();
-        let next = self.sessions.next_sender.wrapping_add(1).max(1);
         let server = self.sessions.server(session).ok_or(Errno::EBADMSG)?;
-        let is_new = !server.senders.contains_key(&meta.attachment);
-        if is_new && !is_here {
+        let known = server.senders.get(&meta.attachment);
+        if known.is_none() && !is_here {
             return Err(Errno::EBADF);
         }
-        if is_new && server.senders.len() >= SENDERS_MAX {
+        if known.is_none() && server.senders.len() >= SENDERS_MAX {
             return Err(Errno::EAGAIN);
         }
-        let (id, channel) = (SenderId(next), meta.channel);
-        let fresh = || Sender {
-            id,
-            channel,
-            pulses_taken: 0,
-            held: Vec::new(),
-        };
-        let sender = server.senders.entry(meta.attachment).or_insert_with(fresh);
-        if sender.channel != meta.channel {
+        if known.is_some_and(|sender| sender.channel != meta.channel) {
             return Err(Errno::EBADMSG);
         }
         let ahead = meta
             .pulses_before
-            .wrapping_sub(sender.pulses_taken)
+            .wrapping_sub(known.map_or(0, |sender| sender.pulses_taken))
             .cast_signed();
         let is_pulse = matches!(meta.kind, Kind::Pulse { .. });
         // A pulse comes once; numbers that are over or far ahead were never given by an honest client.
         if !(-HELD_MAX..=HELD_MAX).contains(&ahead) || (is_pulse && ahead < 0) {
             return Err(Errno::EBADMSG);
         }
-        let id = sender.id;
-        if is_new {
-            self.sessions.next_sender = next;
+        if let Some(sender) = known {
+            return Ok((sender.id, ahead));
+        }
+        let id = self.sessions.fresh_sender();
+        let sender = Sender {
+            id,
+            channel: meta.channel,
+            pulses_taken: 0,
+            held: Vec::new(),
+        };
+        if let Some(server) = self.sessions.server(session) {
+            server.senders.insert(meta.attachment, sender);
         }
         Ok((id, ahead))
     }
@@ -202,7 +208,12 @@ impl State {
                     return;
                 };
                 if let Some(sender) = server.senders.remove(&attachment) {
+                    server.farewells = server.farewells.wrapping_add(1);
+                    let is_due = server.farewells.is_multiple_of(FAREWELLS);
                     self.sender_gone(&sender);
+                    if is_due {
+                        self.bound_farewells(session, sender.channel);
+                    }
                 }
                 return;
             }
@@ -381,6 +392,7 @@ impl State {
     }
 
     fn sender_gone(&mut self, sender: &Sender) {
+        self.sessions.sender_left(sender.id);
         let wanted = self
             .channels
             .get_mut(sender.channel)
@@ -394,6 +406,20 @@ impl State {
                 priority: DEFAULT_PRIORITY,
             };
             self.post(sender.channel, pulse, Place::First);
+        }
+    }
+
+    /// A farewell costs its client nothing and the server a pulse. Who says more of them than any honest client has
+    /// attachments, while the server does not come to read them, is sent away.
+    fn bound_farewells(&mut self, session: SessionKey, channel: ChannelId) {
+        let Some(channel) = self.channels.get_mut(channel) else {
+            return;
+        };
+        let is_farewell = |item: &Item| matches!(item, Item::Pulse(pulse, None) if pulse.code == Pulse::DISCONNECT);
+        let queue = &channel.queue;
+        if queue.len() > SENDERS_MAX && queue.count(is_farewell) > SENDERS_MAX {
+            tracing::warn!("a client floods a channel with farewells");
+            self.transport.close(crate::clock::now(), session, FLOOD);
         }
     }
 
@@ -455,6 +481,10 @@ pub(crate) const TIMED_OUT: u8 = 2;
 pub(crate) const DEFAULT_PRIORITY: u8 = 10;
 /// Attachments of one client process, each to another channel or at another time.
 const SENDERS_MAX: usize = 65_536;
+/// Farewells of a client after which it is looked whether they pile up.
+const FAREWELLS: u32 = 4096;
+/// Why a session is closed: its client is no honest one.
+const FLOOD: u16 = 1;
 /// Items in a queue beyond which the process may not post to itself.
 const POSTED_MAX: usize = 16_384;
 /// How far an operation may overtake pulses: as many as can be under way.

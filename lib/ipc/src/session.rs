@@ -1,6 +1,6 @@
 //! Sessions: one per pair of processes, direction and identity.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -77,6 +77,8 @@ pub(crate) struct Detached {
 pub(crate) struct ServerSide {
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) senders: BTreeMap<u32, Sender>,
+    /// Attachments that have ended so far, modulo 2^32.
+    pub(crate) farewells: u32,
     /// Served operations by slot, [`NOT_SERVED`] where there is none.
     pub(crate) served: Vec<u32>,
 }
@@ -142,7 +144,9 @@ pub(crate) struct Sessions {
     /// Client sessions without connections, the longest idle first.
     idle: VecDeque<SessionKey>,
     pub(crate) next_connection: u32,
-    pub(crate) next_sender: u32,
+    next_sender: u32,
+    /// Numbers of the senders that are here.
+    senders: HashSet<SenderId>,
     next_lifeline: u32,
 }
 
@@ -206,6 +210,22 @@ impl Sessions {
             .collect()
     }
 
+    /// A number for a new sender. Servers know their clients by it, so no other sender may have it.
+    pub(crate) fn fresh_sender(&mut self) -> SenderId {
+        loop {
+            self.next_sender = self.next_sender.wrapping_add(1).max(1);
+            let id = SenderId(self.next_sender);
+            if self.senders.insert(id) {
+                return id;
+            }
+        }
+    }
+
+    /// A sender is gone: after a full round of the numbers another one may get its number.
+    pub(crate) fn sender_left(&mut self, id: SenderId) {
+        self.senders.remove(&id);
+    }
+
     /// An operation of the session has been started.
     #[inline]
     pub(crate) fn started(&mut self, key: SessionKey) {
@@ -253,6 +273,7 @@ impl Side {
             NewSide::Server(credentials) => Self::Server(ServerSide {
                 credentials: Arc::new(credentials),
                 senders: BTreeMap::new(),
+                farewells: 0,
                 served: Vec::new(),
             }),
         }
