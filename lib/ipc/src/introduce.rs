@@ -250,8 +250,8 @@ impl State {
 
 /// Operations that one client process may have outstanding: its blocked threads and its pulses.
 pub(crate) const SLOTS: u16 = 1024;
-/// Bytes of each direction of the memory shared with a local peer. Long messages switch less often between two
-/// processes of one CPU than with the driver's own choice, and pages that nothing has touched cost nothing.
-pub(crate) const RING: usize = 512 * 1024;
+/// Bytes of each direction of the memory shared with a local peer: a message of 1 MiB and its answer fit, so that
+/// two processes of one CPU need not take turns for it. Pages that nothing has touched cost nothing.
+pub(crate) const RING: usize = MemoryDriver::RING;
 /// How long a peer whose node does not answer may stay silent.
 const VERIFY_MAX: Duration = Duration::from_secs(3);
