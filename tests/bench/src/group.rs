@@ -43,7 +43,6 @@ pub(crate) enum Target {
     ValueAtMost(f64),
     /// Ratio to another subject of the group.
     AtLeastTimes(&'static str, f64),
-    AtMostTimes(&'static str, f64),
 }
 
 #[derive(Debug, Serialize)]
@@ -187,10 +186,6 @@ impl Target {
             Self::AtLeastTimes(name, limit) => {
                 let reached = times(name)?;
                 (format!(">= {limit} x {name}"), reached, reached >= limit)
-            }
-            Self::AtMostTimes(name, limit) => {
-                let reached = times(name)?;
-                (format!("<= {limit} x {name}"), reached, reached <= limit)
             }
         };
         Some(Verdict {
