@@ -248,7 +248,7 @@ impl Links {
             let Some(link) = transport.next_link(now) else {
                 break;
             };
-            let usable = self.get(link).is_some_and(|entry| entry.backlog.is_none());
+            let usable = self.get(link).is_none_or(|entry| entry.backlog.is_none());
             if !usable {
                 transport.link_full(now, link);
             }
@@ -277,7 +277,10 @@ impl Links {
         regions: &mut Regions,
     ) -> Sent {
         let Some(entry) = self.links.get_mut(link.0 as usize).and_then(Option::as_mut) else {
-            return Sent::Nothing;
+            // Last words of a session whose memory is gone. A link called full would never be offered again, nor
+            // would the next one of its number.
+            let said = transport.transmit(now, link, &mut self.space, regions);
+            return said.map_or(Sent::Nothing, |_| Sent::Packets);
         };
         regions.deferred.start(entry.memory.is_some(), &self.space);
         let transmit = transport.transmit(now, link, &mut self.space, regions);

@@ -13,6 +13,7 @@ use drivers::{MemoryDriver, PacketDriver};
 use rustix::event::epoll;
 use transport::{Cause, LaneParams, LinkIndex, Role, SessionKey, SessionParams};
 
+use crate::clock;
 use crate::shared::{Shared, State, epoll_fd};
 use crate::stats::SessionStats;
 use crate::wait::{Outcome, WaitIndex};
@@ -400,6 +401,8 @@ impl State {
         }
         if let Some(link) = session.memory {
             self.links.remove(epoll_fd(&epoll), link);
+            // Its number goes to another link, which is not full.
+            self.transport.link_ready(clock::now(), link);
         }
         self.sessions.idle.retain(|idle| *idle != key);
         tracing::debug!(session = session.local.0, ?cause, "a session has ended");

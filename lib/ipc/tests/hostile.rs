@@ -8,11 +8,11 @@ mod pair;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abi::{ChannelFlags, ChannelId, Errno};
+use abi::{ChannelFlags, ChannelId, Errno, Nd, Pid};
 use drivers::{MemoryDriver, PacketDriver, ReceiveBatch};
-use ipc::direct::{Introduction, server_over_memory};
-use ipc::{Channel, Endpoint, Received};
-use pair::{Pair, message, soon};
+use ipc::direct::{Introduction, client_over_memory, server_over_memory};
+use ipc::{Channel, Connection, Endpoint, Received};
+use pair::{Pair, eventually, message, soon};
 use transport::{
     Buffer, Config, Event, LaneParams, LinkIndex, Memory, Meta, Request, Role, SessionKey,
     SessionParams, Transport,
@@ -179,4 +179,39 @@ fn who_says_farewell_without_end_is_cut_off() {
         }
     }
     assert!(said < 300_000, "nobody minds");
+}
+
+#[test]
+fn memory_that_was_full_when_its_peer_died_does_not_stop_its_successor() {
+    let pair = Pair::memory();
+    let client = ipc::direct::endpoint(Pid(1002)).unwrap();
+    let (near, _parts) = MemoryDriver::create_with(4096).unwrap();
+    let (life, end) = std::os::unix::net::UnixStream::pair().unwrap();
+    let silent = Introduction {
+        pid: Pid(9),
+        ..Introduction::new(5)
+    };
+    client_over_memory(&client, &silent, near, Some(life.into())).unwrap();
+    // More questions than the memory holds, and nobody takes them out.
+    let ask = |n| Connection::attach(&client, Nd::LOCAL, Pid(9), ChannelId(n)).err();
+    let ask = &ask;
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (1..=64).map(|n| scope.spawn(move || ask(n))).collect();
+        eventually("all ask", || client.session_stats()[0].operations == 64);
+        drop(end);
+        for asked in asking {
+            assert!(asked.join().unwrap().is_some());
+        }
+    });
+    assert!(client.session_stats().is_empty());
+    let (near, parts) = MemoryDriver::create_with(4096).unwrap();
+    let introduction = Introduction::new(6);
+    client_over_memory(&client, &introduction, near, None).unwrap();
+    let far = MemoryDriver::attach(parts).unwrap();
+    server_over_memory(&pair.server, &introduction, far, None).unwrap();
+    let channel = pair.channel(ChannelFlags::empty());
+    let (tell, told) = std::sync::mpsc::channel();
+    let id = channel.id();
+    std::thread::spawn(move || tell.send(Connection::attach(&client, Nd::LOCAL, Pid(2), id)));
+    assert!(told.recv_timeout(Duration::from_secs(5)).unwrap().is_ok());
 }
