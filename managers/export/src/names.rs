@@ -70,7 +70,7 @@ impl Export {
         let mut flags = access_flags(wanted) | OFlags::CREATE | OFlags::NONBLOCK;
         flags.set(OFlags::EXCL, wanted.contains(OpenFlags::EXCLUSIVE));
         flags.set(OFlags::NOFOLLOW, wanted.contains(OpenFlags::NOFOLLOW));
-        let permissions = Mode::from_raw_mode(open.permissions());
+        let permissions = Mode::from_raw_mode(made_bits(authority, open.permissions()));
         let (caller, path) = (open.credentials(), open.path());
         let fd = without_umask(|| self.tree.find(authority, caller, path, flags, permissions))?;
         let stat = statx(&fd)?;
@@ -155,7 +155,8 @@ impl Export {
             spot => spot?,
         };
         let kind = FileType::from_raw_mode(make.mode());
-        let bits = Mode::from_raw_mode(make.mode() & mode::PERMISSIONS);
+        let bits = made_bits(&authority, make.mode() & mode::PERMISSIONS);
+        let bits = Mode::from_raw_mode(bits);
         if kind != FileType::Directory && make.must_be_directory() {
             return Err(Errno::ENOENT);
         }
@@ -178,6 +179,15 @@ impl Export {
         };
         let text = rustix::fs::readlinkat(&spot.directory, spot.name, Vec::new());
         Ok(text.map_err(errno)?.into_bytes())
+    }
+}
+
+/// What a manager without root makes belongs to itself, not to the caller: nobody else may make it run as that.
+fn made_bits(authority: &Authority, bits: u32) -> u32 {
+    if authority.must_check() {
+        bits & !(mode::S_ISUID | mode::S_ISGID)
+    } else {
+        bits
     }
 }
 

@@ -51,7 +51,7 @@ impl Node {
         }
     }
 
-    fn permit_owner(&self, authority: &Authority, caller: &Credentials) -> Result {
+    pub(crate) fn permit_owner(&self, authority: &Authority, caller: &Credentials) -> Result {
         if authority.must_check() {
             permission::check_owner(&statx(&self.fd)?, caller)
         } else {

@@ -112,15 +112,20 @@ pub(crate) fn open(
             mode,
         );
     };
-    if !flags.contains(OFlags::PATH) && kind(&stat) != FileType::Symlink {
+    let names_only = flags.contains(OFlags::PATH);
+    if !names_only && kind(&stat) != FileType::Symlink {
         check(&stat, caller, rights_for(flags))?;
     }
-    tree.beneath(
-        walk.directory.as_fd(),
-        &name,
-        flags | OFlags::NOFOLLOW,
-        mode,
-    )
+    // The name may mean another file by now, so what was opened is looked at once more, and emptied only then.
+    let rest = flags.difference(OFlags::TRUNC) | OFlags::NOFOLLOW;
+    let fd = tree.beneath(walk.directory.as_fd(), &name, rest, mode)?;
+    if !names_only {
+        check(&statx(&fd)?, caller, rights_for(flags))?;
+    }
+    if flags.contains(OFlags::TRUNC) {
+        rustix::fs::ftruncate(&fd, 0).map_err(errno)?;
+    }
+    Ok(fd)
 }
 
 fn reopen(

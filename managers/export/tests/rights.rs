@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 
 use abi::connect::{ConnectType, Extra};
 use abi::credentials::Credentials;
-use abi::flags::mode::S_IFDIR;
+use abi::flags::mode::{S_IFDIR, S_IFREG};
 use abi::io::{Chmod, Chown, ReadDirectory, Request, SetTime, TimeSpec, Truncate, Utime, Xattr};
 use abi::{Errno, Gid, Handle, Nd, OpenFlags, Pid, Result, Uid};
 use export_manager::{Export, Tree};
@@ -363,6 +363,46 @@ fn attributes_of_the_system_are_not_for_ordinary_users() {
             set(b"user.x").unwrap();
         },
     );
+}
+
+#[test]
+fn who_may_write_a_file_may_not_change_its_access_list() {
+    as_root_and_as_an_ordinary_user(
+        "who_may_write_a_file_may_not_change_its_access_list",
+        || {
+            let (directory, stranger, _) = tree();
+            let path = directory.path().join("letterbox");
+            fs::write(&path, b"").unwrap();
+            mode(&path, 0o622);
+            let file = stranger.open("letterbox", WRITE).unwrap();
+            // Version 2; the owner, the group and all others may do everything.
+            let mut all = vec![2, 0, 0, 0];
+            for tag in [1, 4, 0x20] {
+                all.extend([tag, 0, 7, 0, 0xff, 0xff, 0xff, 0xff]);
+            }
+            let set = Request::Xattr(Xattr::Set {
+                name: b"system.posix_acl_access",
+                flags: abi::io::XattrFlags::empty(),
+                value: &all,
+            });
+            assert!(file.ask(&set).is_err());
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o622);
+        },
+    );
+}
+
+#[test]
+fn nobody_makes_a_program_that_runs_as_the_manager() {
+    as_root_and_as_an_ordinary_user("nobody_makes_a_program_that_runs_as_the_manager", || {
+        let (directory, stranger, _) = tree();
+        mode(directory.path(), 0o777);
+        stranger
+            .path(ConnectType::Mknod, "made", S_IFREG | 0o6755, Extra::None)
+            .unwrap();
+        let made = fs::metadata(directory.path().join("made")).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        assert!(made.uid() != own || made.mode() & 0o6000 == 0);
+    });
 }
 
 /// Needs root: only root can make files of others.
