@@ -187,7 +187,7 @@ impl Links {
         n
     }
 
-    /// Takes what has arrived on `link`: everything from memory, one read from a socket.
+    /// Takes what has arrived on `link`: from memory as much as a fair share, from a socket one read.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
@@ -200,6 +200,7 @@ impl Links {
         };
         if let Some(memory) = &entry.memory {
             let from = memory.peer_address();
+            let mut left = LOOK_MAX;
             let taken = memory.receive_in_place(&mut |packet| {
                 let (bytes, is_head) = in_place::look(&packet, &mut self.space);
                 let base = bytes.as_ptr().addr();
@@ -210,8 +211,15 @@ impl Links {
                     is_head,
                 };
                 transport.receive(now, link, &from, bytes, &mut arriving);
-                true
+                left -= 1;
+                left > 0
             });
+            if left == 0
+                && let Some(at) = self.unarmed.iter().position(|l| *l == link)
+            {
+                // The others have their turn first.
+                self.unarmed[at..].rotate_left(1);
+            }
             return match taken {
                 Ok(0) => Arrival::Nothing,
                 Ok(_) => Arrival::Packets,
@@ -414,5 +422,8 @@ impl Link {
 
 /// Room for one batch of packets: the most that a datagram train or a memory frame holds.
 const SPACE: usize = 65_536;
+/// Packets taken from one memory at a time: a peer that fills it as fast as it is emptied must not keep the lock
+/// from everybody else.
+const LOOK_MAX: usize = 1024;
 /// Answers without a packet after which the transport is taken at its word that there is nothing to send.
 const IDLE_MAX: usize = 64;
