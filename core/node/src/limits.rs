@@ -4,6 +4,8 @@ use core::time::Duration;
 
 /// Connections of programs. Two descriptors each in the host, and the usual limit of descriptors is far above.
 pub const PROGRAMS_MAX: usize = 4096;
+/// Connections of programs of one ordinary user, so that nobody keeps the others out.
+pub const PROGRAMS_PER_USER: usize = 3072;
 /// Endpoints of one process: the bits of a pid above Linux's 2^22.
 pub const ENDPOINTS_PER_PROCESS: u32 = 1 << 10;
 /// Prefixes of one program.

@@ -101,6 +101,9 @@ impl Node {
             .programs
             .with_pid(open.pid)
             .ok_or_else(|| plainly(Errno::ESRCH))?;
+        if self.processes.sessions.of_program(server).count() >= SESSIONS_PER_PROGRAM {
+            return Err(plainly(Errno::EAGAIN));
+        }
         let incarnation = |key| {
             self.processes
                 .programs

@@ -3,10 +3,10 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use abi::{Errno, Incarnation, Instant, Pid, Result};
+use abi::{Errno, Incarnation, Instant, Pid, Result, Uid};
 
 use crate::interface::{Caller, ProgramKey};
-use crate::limits::{ENDPOINTS_PER_PROCESS, PROGRAMS_MAX};
+use crate::limits::{ENDPOINTS_PER_PROCESS, PROGRAMS_MAX, PROGRAMS_PER_USER};
 
 /// Bits of a pid that are the kernel's; the rest tells endpoints of one process apart.
 const PROCESS_BITS: u32 = 22;
@@ -37,7 +37,12 @@ impl Programs {
     /// # Errors
     /// EAGAIN if there are too many.
     pub(crate) fn connect(&mut self, now: Instant, key: ProgramKey, caller: Caller) -> Result {
-        if self.by_key.len() >= PROGRAMS_MAX {
+        let of_user = self
+            .by_key
+            .values()
+            .filter(|known| known.caller.uid == caller.uid);
+        let is_greedy = caller.uid != Uid::ROOT && of_user.count() >= PROGRAMS_PER_USER;
+        if is_greedy || self.by_key.len() >= PROGRAMS_MAX {
             return Err(Errno::EAGAIN);
         }
         let program = Program {
@@ -129,7 +134,7 @@ pub(crate) const fn mix(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::{Gid, Uid};
+    use abi::Gid;
 
     fn caller(pid: u32) -> Caller {
         Caller {
@@ -193,12 +198,36 @@ mod tests {
     fn programs_are_bounded() {
         let mut programs = Programs::default();
         let now = Instant::from_nanos(0);
+        let root = Caller {
+            uid: Uid::ROOT,
+            ..caller(500)
+        };
         for key in 0..PROGRAMS_MAX as u64 {
+            programs
+                .connect(now, ProgramKey(key), root.clone())
+                .unwrap();
+        }
+        assert_eq!(
+            programs.connect(now, ProgramKey(1 << 40), root),
+            Err(Errno::EAGAIN)
+        );
+    }
+
+    #[test]
+    fn one_user_cannot_keep_the_others_out() {
+        let mut programs = Programs::default();
+        let now = Instant::from_nanos(0);
+        for key in 0..PROGRAMS_PER_USER as u64 {
             programs.connect(now, ProgramKey(key), caller(500)).unwrap();
         }
         assert_eq!(
             programs.connect(now, ProgramKey(1 << 40), caller(500)),
             Err(Errno::EAGAIN)
         );
+        let another = Caller {
+            uid: Uid(1001),
+            ..caller(501)
+        };
+        assert_eq!(programs.connect(now, ProgramKey(1 << 40), another), Ok(()));
     }
 }
