@@ -34,6 +34,8 @@ impl Shared {
         } else {
             let mut state = self.enter()?;
             open.sockets = state.own_sockets()?;
+            // Before the session exists: a daemon that dies right after it takes the name along.
+            state.node.learn_name(nd);
         }
         let reply = self.request_with(&Request::OpenSession(open), descriptors)?;
         let ticket = match reply {

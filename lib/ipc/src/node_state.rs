@@ -1,20 +1,22 @@
 //! What this endpoint and its node daemon owe each other: answers, prefixes, sessions.
 
+mod greeting;
+
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use abi::system::{
-    self, Attach, CloseSession, Detach, FromNode, Hello, LiveSession, NodeLink, Query, QueryKind,
-    Reply, Request, Rows, SessionRole, Suspect, UNSOLICITED, Welcome,
+    self, Attach, CloseSession, Detach, FromNode, NodeLink, Query, QueryKind, Reply, Request, Rows,
+    Suspect, UNSOLICITED,
 };
 use abi::{
     AttachFlags, ChannelId, Duration, Errno, FileType, Handle, Instant, Nd, NodeName, Pid, Result,
     SessionId,
 };
 use rustix::event::epoll;
-use transport::{Role, SessionKey};
+use transport::SessionKey;
 
 use crate::clock;
 use crate::node_socket::{Incoming, NodeSocket, Packet};
@@ -23,6 +25,7 @@ use crate::shared::{Shared, State};
 use crate::system_error::errno;
 use crate::udp_sockets::UdpSockets;
 use crate::wait::{Outcome, WaitIndex};
+use greeting::{Greeted, greet, unknown_name};
 
 /// The state of the conversation with the node daemon; used with the endpoint's lock held.
 #[derive(Default)]
@@ -36,8 +39,10 @@ pub(crate) struct NodeState {
     next_prefix: u64,
     pub(crate) links: Vec<NodeLink>,
     pub(crate) sockets: UdpSockets,
-    /// Names of the nodes that sessions lead to.
+    /// Names of the nodes that sessions lead to, as this daemon numbers them.
     names: BTreeMap<u16, NodeName>,
+    /// Nodes of the sessions that are older than this daemon.
+    old_sessions: BTreeMap<SessionId, NodeName>,
     /// When to try again to reach a daemon that is gone.
     retry_at: Instant,
     backoff: Duration,
@@ -370,7 +375,7 @@ impl Shared {
         state.node.socket = Some(socket);
         state.node.backoff = BACKOFF_MIN;
         // The new daemon may number nodes differently: sessions go on, but nobody finds them by number.
-        state.node.names.clear();
+        state.keep_names();
         state.sessions.forget_remote_peers();
         state.claim_again();
         self.settle(state);
@@ -379,72 +384,20 @@ impl Shared {
 }
 
 impl State {
-    /// What to say to a daemon that does not know us, or not any more.
-    fn hello(&self, previous: Pid) -> Hello {
-        let sessions = self.sessions.iter().filter_map(|session| {
-            let node = match session.nd {
-                nd if nd.is_local() => None,
-                nd => Some(*self.node.names.get(&nd.node())?),
-            };
-            let role = match session.role() {
-                Role::Client => SessionRole::Client,
-                Role::Server => SessionRole::Server,
-            };
-            let (local, peer, pid) = (session.local, session.remote(), session.pid);
-            Some(LiveSession {
-                local,
-                peer,
-                role,
-                node,
-                pid,
-            })
-        });
-        Hello {
-            version: system::VERSION,
-            program: program_name(),
-            previous,
-            sessions: sessions.collect(),
-        }
-    }
-
-    /// Claims prefixes again and repeats requests that the last daemon has not answered.
-    fn claim_again(&mut self) {
-        let Some(mut socket) = self.node.socket.take() else {
-            return;
-        };
-        self.node
-            .pending
-            .retain(|pending| matches!(pending.asker, Asker::Thread(_)));
-        let claims: Vec<_> = self
-            .node
-            .prefixes
+    /// Ties the sessions there are to the names of their nodes, before their numbers mean something else.
+    fn keep_names(&mut self) {
+        let names = std::mem::take(&mut self.node.names);
+        let mut older = std::mem::take(&mut self.node.old_sessions);
+        for session in self
+            .sessions
             .iter()
-            .map(|prefix| (prefix.id, prefix.attach.clone()))
-            .collect();
-        for (id, attach) in claims {
-            let serial = self.node.serial();
-            let Ok(bytes) = system::packet(serial, &Request::Attach(attach)) else {
-                continue;
-            };
-            let packet = Packet {
-                bytes,
-                descriptors: Vec::new(),
-            };
-            let _ = socket.send(packet.clone());
-            let asker = Asker::Prefix(id);
-            self.node.pending.push(Pending {
-                serial,
-                packet,
-                asker,
-                answer: None,
-            });
-        }
-        for pending in &self.node.pending {
-            if pending.answer.is_none() && matches!(pending.asker, Asker::Thread(_)) {
-                let _ = socket.send(pending.packet.clone());
+            .filter(|session| !session.nd.is_local())
+        {
+            let name = older.remove(&session.local);
+            if let Some(name) = name.or_else(|| names.get(&session.nd.node()).copied()) {
+                self.node.old_sessions.insert(session.local, name);
             }
         }
-        self.node.socket = Some(socket);
     }
 
     fn node_lost(&mut self, now: Instant) {
@@ -515,55 +468,6 @@ impl State {
     }
 }
 
-/// A daemon that has said its first words.
-struct Greeted {
-    socket: NodeSocket,
-    welcome: Welcome,
-    page: OwnedFd,
-}
-
-fn greet(directory: &std::path::Path, hello: &Hello) -> Result<Greeted> {
-    let mut socket = NodeSocket::connect(directory)?;
-    let bytes = system::packet(HELLO_SERIAL, &Request::Hello(hello.clone()))
-        .map_err(|_| Errno::EMSGSIZE)?;
-    let (len, descriptors) = socket.exchange(&Packet {
-        bytes,
-        descriptors: Vec::new(),
-    })?;
-    let (_, reply) = system::unpack::<Reply>(socket.bytes(len)).map_err(|_| Errno::EPROTO)?;
-    match reply {
-        Ok(Reply::Welcome(welcome)) => {
-            let page = descriptors.into_iter().next().ok_or(Errno::EPROTO)?;
-            Ok(Greeted {
-                socket,
-                welcome,
-                page,
-            })
-        }
-        Ok(Reply::Error(refusal)) => Err(refusal.errno),
-        Ok(_) | Err(_) => Err(Errno::EPROTO),
-    }
-}
-
-/// What an endpoint believes before its daemon has told it.
-fn unknown_name() -> Result<NodeName> {
-    NodeName::parse("unknown").map_err(Errno::from)
-}
-
-/// What tables call this program.
-fn program_name() -> Vec<u8> {
-    // What the process calls itself, which a program with several tasks sets to the task; else how it was called.
-    if let Ok(mut name) = std::fs::read("/proc/self/comm") {
-        name.truncate(name.trim_ascii_end().len());
-        return name;
-    }
-    let name = std::env::args_os().next().unwrap_or_default();
-    let name = std::path::Path::new(&name).file_name().unwrap_or_default();
-    let mut name = name.as_encoded_bytes().to_vec();
-    name.truncate(255);
-    name
-}
-
 /// Longest wait for an answer of the daemon.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 /// Requests of one endpoint that may be under way: a thread has one at a time.
@@ -573,5 +477,3 @@ const PACKETS_MAX: usize = 64;
 /// First and last pause between two tries to reach a daemon that is gone.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// Serial of the first packet.
-const HELLO_SERIAL: u32 = u32::MAX;
