@@ -1,10 +1,12 @@
 //! The client's operations: asked, sent, answered.
 
+mod queries;
+
 use alloc::vec::Vec;
 
 use abi::time::{Duration, Instant};
 
-use crate::config::{ONE_WAY_MAX, REASON_DEADLINE, Role};
+use crate::config::{ONE_WAY_MAX, Role};
 use crate::credit::{Allowance, charge};
 use crate::event::{
     Buffer, Cause, Delivery, Event, Failure, Memory, Meta, OpKey, Request, SendError,
@@ -436,67 +438,5 @@ impl Session {
     pub(crate) fn take_credit(&mut self, slots: u16, bytes: u64) {
         self.calls.limit = self.calls.limit.max(slots.min(crate::config::SLOTS_MAX));
         self.calls.credit.raise(bytes);
-    }
-
-    /// Deadlines and questions that are due.
-    pub(crate) fn check_operations(&mut self, now: Instant, events: &mut Events) {
-        if self.calls.next_check.is_none_or(|at| at > now) {
-            return;
-        }
-        self.calls.next_check = None;
-        for slot in 0..self.calls.slots.len() {
-            let call = &mut self.calls.slots[slot];
-            if !call.busy {
-                continue;
-            }
-            let op = WireOp {
-                slot: slot as u16,
-                seq: call.seq,
-            };
-            if call.deadline.is_some_and(|deadline| deadline <= now) {
-                let cancel = Cancel {
-                    reason: REASON_DEADLINE,
-                    cause: Cause::TimedOut,
-                };
-                self.cancel(now, op, cancel, events);
-            }
-            self.query_if_due(now, op);
-        }
-    }
-
-    fn query_if_due(&mut self, now: Instant, op: WireOp) {
-        let Some(call) = self.calls.get(op) else {
-            return;
-        };
-        if call.query_at.is_some_and(|at| at <= now) {
-            let wait = QUERY_AFTER[call.queries.min(QUERY_AFTER.len() - 1)];
-            call.queries += 1;
-            call.query_at = Some(now + wait);
-            self.queue.control(Control::Query(op));
-            self.expect_answer(now);
-        }
-        let next = self
-            .calls
-            .get(op)
-            .and_then(|call| earliest(call.deadline, call.query_at));
-        if let Some(at) = next {
-            self.calls.check_by(at);
-        }
-    }
-
-    /// What was sent on a lane that has failed may never have arrived: ask for all of it.
-    pub(crate) fn query_all(&mut self, now: Instant) {
-        for slot in 0..self.calls.slots.len() {
-            let call = &self.calls.slots[slot];
-            if call.busy && call.flow.started() {
-                self.calls.plan_query(
-                    WireOp {
-                        slot: slot as u16,
-                        seq: call.seq,
-                    },
-                    now,
-                );
-            }
-        }
     }
 }

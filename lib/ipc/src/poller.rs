@@ -5,6 +5,8 @@
 //! Others park until the poller has something for them or the role is free. When nobody has polled for
 //! a while, the helper thread does; a thread that comes to wait takes the role back from it.
 
+mod stand_in;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, MutexGuard};
 use std::thread::Thread;
@@ -448,54 +450,6 @@ impl Shared {
             }
         }
     }
-
-    /// The helper thread: polls when nobody else has done so for a while.
-    pub(crate) fn help(self: &Arc<Self>) {
-        let mut seen = 0;
-        let mut quiet = 0;
-        let mut state = self.lock();
-        state.polling.helper = Some(std::thread::current());
-        loop {
-            if state.closed {
-                return;
-            }
-            state = self.reconnect(state);
-            let now = clock::now();
-            let changed = state.polling.releases != seen;
-            seen = state.polling.releases;
-            quiet = if changed { 0 } else { quiet + 1 };
-            let idle = now.saturating_since(state.polling.released_at);
-            match state.polling.holder {
-                Holder::Helper => {
-                    state.polling.nudge = false;
-                    let deadline = state.node.care_at(now);
-                    state = self.poll(state, now, deadline, Sleeper::Helper);
-                    state = self.woken(state, None);
-                    continue;
-                }
-                Holder::Nobody if idle >= ABSENCE => {
-                    if let Some((_, follower)) = state.polling.followers.last() {
-                        follower.unpark();
-                    } else {
-                        state.polling.holder = Holder::Helper;
-                        continue;
-                    }
-                }
-                Holder::Thread if quiet >= QUIET_NAPS && state.node.care_at(now).is_none() => {
-                    state.polling.helper_waits = true;
-                    drop(state);
-                    std::thread::park();
-                    state = self.lock();
-                    quiet = 0;
-                    continue;
-                }
-                Holder::Thread | Holder::Nobody => {}
-            }
-            drop(state);
-            std::thread::park_timeout(if changed { NAP } else { ABSENCE });
-            state = self.lock();
-        }
-    }
 }
 
 fn release_role(state: &mut State) {
@@ -538,10 +492,6 @@ const EVENTS: usize = 16;
 const ROUNDS_MAX: u32 = 64;
 /// How long nobody must have polled before the helper does.
 const ABSENCE: Duration = Duration::from_micros(300);
-/// The helper's nap while threads come and go: half of the shortest time after which a peer gets impatient.
-const NAP: Duration = Duration::from_millis(1);
-/// Naps without any change before the helper sleeps until it is needed.
-const QUIET_NAPS: u32 = 8;
 /// Absences beyond this count as this, so that one long one is forgotten soon.
 const ABSENCE_MAX: u64 = 10_000_000;
 /// Usual absence, in nanoseconds, from which on it is worth waking a follower to take over.

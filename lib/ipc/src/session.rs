@@ -1,5 +1,7 @@
 //! Sessions: one per pair of processes, direction and identity.
 
+mod side;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,7 +17,6 @@ use transport::{Cause, LaneParams, LinkIndex, Role, SessionKey, SessionParams};
 
 use crate::clock;
 use crate::shared::{Shared, State, epoll_fd};
-use crate::stats::SessionStats;
 use crate::wait::{Outcome, WaitIndex};
 
 /// One session.
@@ -33,7 +34,7 @@ pub(crate) struct Session {
     /// Reports the peer's end where no daemon does: its other end is held by the peer alone.
     lifeline: Option<(u32, OwnedFd)>,
     pub(crate) side: Side,
-    operations: usize,
+    pub(crate) operations: usize,
 }
 
 /// Which end of a session this process is.
@@ -260,65 +261,6 @@ impl Sessions {
     }
 }
 
-impl Side {
-    fn new(side: NewSide) -> Self {
-        match side {
-            NewSide::Client(peer) => Self::Client(ClientSide {
-                peer,
-                attachments: BTreeMap::new(),
-                next_attachment: 0,
-                pulses: 0,
-                slot_waiters: VecDeque::new(),
-                detached: Vec::new(),
-            }),
-            NewSide::Server(credentials) => Self::Server(ServerSide {
-                credentials: Arc::new(credentials),
-                senders: BTreeMap::new(),
-                farewells: 0,
-                served: Vec::new(),
-            }),
-        }
-    }
-}
-
-impl ClientSide {
-    /// The attachment to `channel`, made if need be; the flag tells that it is new.
-    pub(crate) fn attachment(&mut self, channel: ChannelId) -> (u32, bool) {
-        if let Some((id, _)) = self.attachments.iter().find(|(_, a)| a.channel == channel) {
-            return (*id, false);
-        }
-        let id = self.next_attachment;
-        self.next_attachment = self.next_attachment.wrapping_add(1);
-        let attachment = Attachment {
-            channel,
-            connections: BTreeSet::new(),
-            pulses_sent: 0,
-            refused: None,
-            is_dead: false,
-        };
-        self.attachments.insert(id, attachment);
-        (id, true)
-    }
-}
-
-impl ServerSide {
-    /// The served operation in `slot`.
-    pub(crate) fn in_slot(&self, slot: u16) -> Option<u32> {
-        self.served
-            .get(usize::from(slot))
-            .copied()
-            .filter(|served| *served != NOT_SERVED)
-    }
-
-    pub(crate) fn set_slot(&mut self, slot: u16, served: u32) {
-        let slot = usize::from(slot);
-        if self.served.len() <= slot {
-            self.served.resize(slot + 1, NOT_SERVED);
-        }
-        self.served[slot] = served;
-    }
-}
-
 impl State {
     /// Starts a session.
     pub(crate) fn install(&mut self, now: Instant, new: NewSession) -> Result<SessionKey> {
@@ -496,14 +438,6 @@ impl Shared {
         self.opened.notify_all();
         opened
     }
-
-    pub(crate) fn session_stats(&self) -> Vec<SessionStats> {
-        if !self.guard().is_owner() {
-            return Vec::new();
-        }
-        let state = self.lock();
-        state.sessions.iter().map(Session::stats).collect()
-    }
 }
 
 impl Session {
@@ -520,30 +454,6 @@ impl Session {
         match self.side {
             Side::Client(_) => Role::Client,
             Side::Server(_) => Role::Server,
-        }
-    }
-
-    fn stats(&self) -> SessionStats {
-        let (connections, operations) = match &self.side {
-            Side::Client(client) => {
-                let connections = client.attachments.values().map(|a| a.connections.len());
-                (connections.sum(), self.operations)
-            }
-            Side::Server(server) => {
-                let served = server.served.iter().filter(|served| **served != NOT_SERVED);
-                (server.senders.len(), served.count())
-            }
-        };
-        SessionStats {
-            local: self.local,
-            remote: self.remote,
-            is_client: matches!(self.side, Side::Client(_)),
-            nd: self.nd,
-            pid: self.pid,
-            incarnation: self.incarnation,
-            is_memory: self.is_memory(),
-            connections,
-            operations,
         }
     }
 }

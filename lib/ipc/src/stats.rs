@@ -2,6 +2,9 @@
 
 use abi::{Incarnation, Nd, Pid, SessionId};
 
+use crate::session::{NOT_SERVED, Session, Side};
+use crate::shared::Shared;
+
 /// One session of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionStats {
@@ -23,4 +26,40 @@ pub struct SessionStats {
     pub connections: usize,
     /// Operations that have not ended.
     pub operations: usize,
+}
+
+impl Shared {
+    pub(crate) fn session_stats(&self) -> Vec<SessionStats> {
+        if !self.guard().is_owner() {
+            return Vec::new();
+        }
+        let state = self.lock();
+        state.sessions.iter().map(Session::stats).collect()
+    }
+}
+
+impl Session {
+    fn stats(&self) -> SessionStats {
+        let (connections, operations) = match &self.side {
+            Side::Client(client) => {
+                let connections = client.attachments.values().map(|a| a.connections.len());
+                (connections.sum(), self.operations)
+            }
+            Side::Server(server) => {
+                let served = server.served.iter().filter(|served| **served != NOT_SERVED);
+                (server.senders.len(), served.count())
+            }
+        };
+        SessionStats {
+            local: self.local,
+            remote: self.remote(),
+            is_client: matches!(self.side, Side::Client(_)),
+            nd: self.nd,
+            pid: self.pid,
+            incarnation: self.incarnation,
+            is_memory: self.is_memory(),
+            connections,
+            operations,
+        }
+    }
 }
