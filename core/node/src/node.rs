@@ -42,6 +42,8 @@ pub struct Node {
     random: u64,
     /// When sessions whose other end has not come back are given up.
     grace_ends: Option<Instant>,
+    /// Until when this node does not know which sessions are lost; programs that come later do not move it.
+    knows_at: Instant,
     /// Nodes that have asked for names here and are to be told when names change.
     watchers: BTreeSet<u16>,
     /// Watchers that have not been told yet.
@@ -66,6 +68,7 @@ impl Node {
             asks: Asks::default(),
             random: mix(config.seed),
             grace_ends: now.checked_add(RETURN_GRACE),
+            knows_at: now.checked_add(RETURN_GRACE).unwrap_or(now),
             watchers: BTreeSet::new(),
             news: BTreeSet::new(),
             checks: BTreeMap::new(),

@@ -11,7 +11,7 @@ mod support;
 use std::time::Duration;
 
 use abi::system::{Death, DeathCause, LiveSession, Notice, SessionRole, Verify};
-use abi::{Errno, Pid, Uid};
+use abi::{Errno, Pid, SessionId, Uid};
 use slashnet_node::{IdentityMap, MayAssert, Range};
 use support::talk::*;
 use support::{Lab, ms, name};
@@ -181,4 +181,32 @@ fn a_restarted_daemon_is_asked_for_lost_sessions_after_its_programs_had_time_to_
             cause: DeathCause::Process
         })
     );
+}
+
+#[test]
+fn a_program_that_claims_sessions_again_and_again_does_not_hide_that_others_are_lost() {
+    let mut lab = Lab::new(2);
+    let (server, was) = lab.program(LAB2);
+    let (client, me) = lab.program(LAB1);
+    let (lost, _) = introduce(&mut lab, client, server, was.pid);
+    lab.kill(LAB2);
+    lab.run(ms(500));
+    lab.start(LAB2);
+    let claim = |n| LiveSession {
+        local: SessionId(n),
+        peer: SessionId(n),
+        role: SessionRole::Server,
+        node: Some(name("lab1")),
+        pid: me.pid,
+    };
+    for n in 1..=100 {
+        lab.program_of(LAB2, 1001, Pid(0), vec![claim(n)]);
+        lab.run(ms(100));
+    }
+    let deaths: Vec<_> = lab
+        .notices(client)
+        .into_iter()
+        .filter(|(_, notice, _)| matches!(notice, Notice::Death(death) if death.sessions == [lost.local]))
+        .collect();
+    assert_eq!(deaths.len(), 1);
 }

@@ -55,7 +55,7 @@ impl Node {
                 self.other_ends_gone(peer, &ended.sessions, ended.cause);
                 Ok(PeerReply::Done)
             }
-            PeerRequest::Check(check) => self.peer_check(peer, check),
+            PeerRequest::Check(check) => self.peer_check(now, peer, check),
             PeerRequest::Changed => {
                 self.outputs.push_back(Output::NamesChanged);
                 Ok(PeerReply::Done)
@@ -139,8 +139,8 @@ impl Node {
     }
 
     /// Which of these sessions have no end here.
-    fn peer_check(&self, peer: u16, check: Check) -> Result<PeerReply, Errno> {
-        if self.grace_ends.is_some() {
+    fn peer_check(&self, now: Instant, peer: u16, check: Check) -> Result<PeerReply, Errno> {
+        if now < self.knows_at {
             return Err(Errno::EAGAIN);
         }
         let mut sessions = check.sessions;
