@@ -255,7 +255,10 @@ impl Member {
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        wait_for("the node's socket", || socket.exists().then_some(()));
+        // The socket is there a moment before it listens.
+        wait_for("the node's socket", || {
+            Endpoint::connect(&self.directory).ok().map(drop)
+        });
         child
     }
 

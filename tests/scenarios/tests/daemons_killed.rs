@@ -131,15 +131,19 @@ fn a_death_that_no_daemon_saw_is_told_when_the_daemons_are_back() {
     assert_eq!(tally(&connection), (0, 0));
     let both = ["lab1", "lab2"];
     // Once with the server alive: its session is known to the second life of the daemons and is to be known to the third.
-    both.map(|name| lab.cluster.get_mut(name).kill());
-    both.map(|name| lab.cluster.get_mut(name).restart());
+    both.iter()
+        .for_each(|name| lab.cluster.get_mut(name).kill());
+    both.iter()
+        .for_each(|name| lab.cluster.get_mut(name).restart());
     for name in both {
         let namespace = Namespace::of(&lab.cluster[name].endpoint());
         until("the programs are back", || has_sessions(&namespace));
     }
-    both.map(|name| lab.cluster.get_mut(name).kill());
+    both.iter()
+        .for_each(|name| lab.cluster.get_mut(name).kill());
     lab.server.kill();
-    both.map(|name| lab.cluster.get_mut(name).restart());
+    both.iter()
+        .for_each(|name| lab.cluster.get_mut(name).restart());
     until("the client is told", || connection.is_dead());
     let failure = connection.send(b"x", &mut []).unwrap_err();
     assert_eq!(failure.delivery, ipc::Delivery::NotDone);

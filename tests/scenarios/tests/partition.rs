@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abi::{ChannelId, Errno, Pid};
-use ipc::{Cause, Connection, Delivery};
+use ipc::{Cause, Connection, Delivery, Endpoint};
 use slashnet_scenarios::actor::Actor;
 use slashnet_scenarios::attacker::in_own_network;
 use slashnet_scenarios::until;
@@ -96,7 +96,9 @@ fn a_long_cut_ends_every_send_in_time_and_mending_it_is_enough() {
             });
             loopback("up");
             until("a new connection is made", || {
-                Connection::attach(&lab["lab1"].endpoint(), nd, pid, channel).is_ok()
+                Endpoint::connect(lab["lab1"].directory())
+                    .and_then(|endpoint| Connection::attach(&endpoint, nd, pid, channel))
+                    .is_ok()
             });
         },
     );
