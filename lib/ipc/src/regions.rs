@@ -48,6 +48,8 @@ struct Served {
     /// What came unasked.
     arrived: Vec<u8>,
     outgoing: Outgoing,
+    /// Counts calls that moved bytes of the reply.
+    moved: u64,
 }
 
 /// A pull or push under way.
@@ -56,6 +58,8 @@ struct Transfer {
     source: Source,
     target: Target,
     wait: WaitIndex,
+    /// Counts calls that moved bytes.
+    moved: u64,
 }
 
 #[derive(Default)]
@@ -74,8 +78,6 @@ pub(crate) struct Regions {
     pool: Vec<Vec<u8>>,
     /// Loads put off until the packet is put together in its place.
     pub(crate) deferred: Deferred,
-    /// Counts calls that moved bytes, so that a waiting thread can tell progress from a stall.
-    pub(crate) moved: u64,
 }
 
 impl Regions {
@@ -206,6 +208,7 @@ impl Regions {
             source,
             target,
             wait,
+            moved: 0,
         });
     }
 
@@ -216,6 +219,18 @@ impl Regions {
             .iter()
             .position(|transfer| transfer.key == key)?;
         Some(self.transfers.swap_remove(at).wait)
+    }
+
+    /// How often bytes of a reply have moved, so that a waiting thread can tell progress from a stall. What moves for
+    /// others is none: a client that takes nothing must not hold a thread because others are served.
+    pub(crate) fn moved_of_reply(&mut self, key: IncomingKey) -> u64 {
+        self.served(key).map_or(0, |served| served.moved)
+    }
+
+    /// The same for a pull or push.
+    pub(crate) fn moved_of_transfer(&self, key: TransferKey) -> u64 {
+        let found = self.transfers.iter().find(|transfer| transfer.key == key);
+        found.map_or(0, |transfer| transfer.moved)
     }
 
     /// Forgets everything of a session.
@@ -258,6 +273,7 @@ impl Regions {
                 key: None,
                 arrived: Vec::new(),
                 outgoing: Outgoing::Nothing,
+                moved: 0,
             });
         }
         let served = &mut session.served[slot];
@@ -296,7 +312,6 @@ impl Regions {
         len: usize,
         mut fill: impl FnMut(&mut [u8]),
     ) {
-        self.moved += 1;
         match to {
             Buffer::Reply(key) => {
                 if let Some(op) = self.op(key) {
@@ -309,8 +324,10 @@ impl Regions {
                 }
             }
             Buffer::Transfer(key) => {
-                let transfer = self.transfers.iter().find(|transfer| transfer.key == key);
+                let transfers = &mut self.transfers;
+                let transfer = transfers.iter_mut().find(|transfer| transfer.key == key);
                 if let Some(transfer) = transfer {
+                    transfer.moved += 1;
                     transfer.target.pieces(offset, len, fill);
                 }
             }
@@ -323,6 +340,14 @@ impl Regions {
             buffer.clear();
             self.pool.push(buffer);
         }
+    }
+}
+
+impl Served {
+    /// Where the reply's bytes are, for one load.
+    fn load(&mut self) -> &Outgoing {
+        self.moved += 1;
+        &self.outgoing
     }
 }
 
@@ -339,7 +364,6 @@ impl ClientOp {
 
 impl Memory for Regions {
     fn load(&mut self, from: Buffer, offset: u64, into: &mut [u8]) {
-        self.moved += 1;
         let source = match from {
             Buffer::Request(key) => {
                 if let Some(bytes) = self.left_behind(key) {
@@ -348,7 +372,7 @@ impl Memory for Regions {
                 }
                 self.op(key).map(|op| op.request)
             }
-            Buffer::Outgoing(key) => match self.served(key).map(|served| &served.outgoing) {
+            Buffer::Outgoing(key) => match self.served(key).map(Served::load) {
                 Some(Outgoing::Lent(source)) => Some(*source),
                 Some(Outgoing::Kept(bytes)) => {
                     load_kept(bytes, offset, into);
@@ -358,9 +382,12 @@ impl Memory for Regions {
             },
             Buffer::Transfer(key) => self
                 .transfers
-                .iter()
+                .iter_mut()
                 .find(|transfer| transfer.key == key)
-                .map(|transfer| transfer.source),
+                .map(|transfer| {
+                    transfer.moved += 1;
+                    transfer.source
+                }),
             Buffer::Reply(_) | Buffer::Incoming(_) => None,
         };
         let source = source.unwrap_or(Source::EMPTY);

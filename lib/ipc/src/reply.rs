@@ -59,7 +59,7 @@ impl Shared {
             self.settle(state);
             return Ok(());
         };
-        let (mut state, outcome) = self.wait_moving(state, wait);
+        let (mut state, outcome) = self.wait_moving(state, wait, Borrower::Reply(key));
         if outcome.is_none() {
             // The client takes nothing any more; a server must not hang on that.
             state.stalled(index, key, bytes.len());
@@ -91,7 +91,7 @@ impl Shared {
         };
         state.regions.add_transfer(transfer, source, target, wait);
         state.pump(clock::now());
-        let (mut state, outcome) = self.wait_moving(state, wait);
+        let (mut state, outcome) = self.wait_moving(state, wait, Borrower::Transfer(transfer));
         loan.end(&mut state);
         match outcome {
             Some(Outcome::Done) => (state, Ok(())),
@@ -104,16 +104,17 @@ impl Shared {
         &'a self,
         mut state: Guard<'a>,
         wait: WaitIndex,
+        what: Borrower,
     ) -> (Guard<'a>, Option<Outcome>) {
         loop {
-            let moved = state.regions.moved;
+            let moved = what.moved(&mut state);
             let deadline = clock::now() + STALL;
             let (after, outcome) =
                 self.wait(state, Some(deadline), Interest::Wait(wait), |state| {
                     state.waits.take(wait)
                 });
             state = after;
-            if outcome.is_some() || state.regions.moved == moved {
+            if outcome.is_some() || what.moved(&mut state) == moved {
                 return (state, outcome);
             }
         }
@@ -146,6 +147,17 @@ enum Borrower {
     Reply(IncomingKey),
     Transfer(TransferKey),
     Over,
+}
+
+impl Borrower {
+    /// How often bytes of it have moved.
+    fn moved(self, state: &mut State) -> u64 {
+        match self {
+            Self::Reply(key) => state.regions.moved_of_reply(key),
+            Self::Transfer(key) => state.regions.moved_of_transfer(key),
+            Self::Over => 0,
+        }
+    }
 }
 
 impl Loan<'_> {

@@ -215,3 +215,27 @@ fn memory_that_was_full_when_its_peer_died_does_not_stop_its_successor() {
     std::thread::spawn(move || tell.send(Connection::attach(&client, Nd::LOCAL, Pid(2), id)));
     assert!(told.recv_timeout(Duration::from_secs(5)).unwrap().is_ok());
 }
+
+#[test]
+fn a_client_that_takes_no_reply_holds_a_thread_no_longer_because_others_are_served() {
+    let pair = Pair::memory();
+    let channel = pair.channel(ChannelFlags::empty());
+    let mut attacker = Attacker::new(&pair.server, 4096);
+    let meta = head(MESSAGE, 1, channel.id(), 0);
+    let request = Request::new(meta, 0, 1 << 20);
+    attacker
+        .transport
+        .send(now(), attacker.session, request)
+        .unwrap();
+    attacker.flush();
+    let message = message(channel.receive_until(&mut [0; 8], soon()).unwrap());
+    let (connection, _served) = pair.serve(8, |message, _| message.reply(7, &[]).unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    let stuck = std::thread::spawn(move || tell.send(message.reply(0, &[1; 1 << 20]).is_ok()));
+    let end = std::time::Instant::now() + Duration::from_secs(40);
+    while told.try_recv().is_err() {
+        assert!(std::time::Instant::now() < end, "the thread is stuck");
+        connection.send(b"x", &mut []).unwrap();
+    }
+    stuck.join().unwrap().unwrap();
+}
