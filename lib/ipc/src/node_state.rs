@@ -417,6 +417,10 @@ impl State {
     fn replied(&mut self, serial: u32, reply: Reply) {
         let pending = &mut self.node.pending;
         let Some(at) = pending.iter().position(|pending| pending.serial == serial) else {
+            if let Reply::Ticket(late) = reply {
+                // Whoever wanted the session waits no more; its server would keep it for nobody.
+                self.node.session_ended(late.local);
+            }
             return;
         };
         match pending[at].asker {
