@@ -82,7 +82,12 @@ mod tests {
             let permissions = std::fs::Permissions::from_mode(bits);
             std::fs::set_permissions(place.path(), permissions).unwrap();
         };
-        for (bits, refused) in [(0o755, false), (0o700, false), (0o777, true), (0o775, false)] {
+        for (bits, refused) in [
+            (0o755, false),
+            (0o700, false),
+            (0o777, true),
+            (0o775, false),
+        ] {
             mode(bits);
             assert_eq!(make_public(place.path()).is_err(), refused, "{bits:o}");
         }
