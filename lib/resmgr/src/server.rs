@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use abi::{AttachFlags, ChannelFlags, ChannelId, Errno, FileType, Handle, Pulse, Result};
 use ipc::{Channel, Endpoint, Received, Registration};
+use rustix::process;
 
 use crate::attributes::Attributes;
 use crate::envelope::{Buffer, Carrier, Envelope, Hub};
@@ -43,11 +44,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes the channel. Nothing is served before [`run`](Self::run) or [`start`](Self::start).
+    /// Makes the channel, and raises the process's limit of open files to what the system allows. Nothing is served
+    /// before [`run`](Self::run) or [`start`](Self::start).
     ///
     /// # Errors
     /// What [`Channel::create`] answers.
     pub fn new(endpoint: &Endpoint) -> Result<Self> {
+        raise_open_files();
         // qnx: R1, and I40 for what UNBLOCK changes.
         let channel = Channel::create(endpoint, ChannelFlags::UNBLOCK | ChannelFlags::DISCONNECT)?;
         Ok(Self {
@@ -374,6 +377,24 @@ impl Core {
 pub(crate) fn refuse(envelope: Envelope, errno: Errno) -> crate::request::Answer {
     envelope.fail(errno);
     crate::request::Answer::given()
+}
+
+/// Each client of this node costs a server two descriptors, and the usual soft limit of 1024 is one that a single
+/// user reaches.
+fn raise_open_files() {
+    let process::Rlimit { current, maximum } = process::getrlimit(process::Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(errno) = process::setrlimit(
+        process::Resource::Nofile,
+        process::Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
+        tracing::warn!(%errno, "cannot raise the limit of open files");
+    }
 }
 
 /// The longest connect message, two paths and a combined message, fits.

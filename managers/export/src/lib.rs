@@ -57,13 +57,11 @@ impl From<ExportError> for Errno {
 
 /// Exports these directories until the returned value is dropped.
 ///
-/// Raises the process' limit of open files to what the system allows: each open file of a client
-/// is one here.
+/// Each open file of a client is one here, within the limit that [`Server::new`] has raised.
 ///
 /// # Errors
 /// A directory that cannot be opened, or a pathname that cannot be owned.
 pub fn serve(endpoint: &Endpoint, exports: &[ExportOptions]) -> Result<Running, ExportError> {
-    raise_open_files();
     let at = |what: String| move |errno| ExportError { what, errno };
     // A read or write may wait for the disk, so there are more threads than processors.
     let server = Server::new(endpoint).map_err(at("export".into()))?;
@@ -84,20 +82,3 @@ pub fn serve(endpoint: &Endpoint, exports: &[ExportOptions]) -> Result<Running, 
 
 /// A write of 1 MiB with its header in one piece.
 const MESSAGE_BYTES: usize = (1 << 20) + 4096;
-
-fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current == maximum {
-        return;
-    }
-    if let Err(errno) = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    ) {
-        tracing::warn!(%errno, "cannot raise the limit of open files");
-    }
-}
