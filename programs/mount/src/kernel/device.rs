@@ -235,10 +235,11 @@ fn usable_mount_point(point: &Path) -> Result<PathBuf, Error> {
         point: point.to_owned(),
         why,
     };
-    if mounted_type(point).is_some_and(|kind| kind == TYPE)
-        && rustix::fs::stat(point).is_err_and(|errno| errno == Errno::NOTCONN)
-    {
-        unmount(point, !rustix::process::geteuid().is_root())?;
+    if rustix::fs::stat(point).is_err_and(|errno| errno == Errno::NOTCONN) {
+        let dead = real_path_of_dead(point);
+        if mounted_type(&dead).is_some_and(|kind| kind == TYPE) {
+            unmount(&dead, !rustix::process::geteuid().is_root())?;
+        }
     }
     match rustix::fs::stat(point) {
         Ok(_) => {}
@@ -257,6 +258,21 @@ fn usable_mount_point(point: &Path) -> Result<PathBuf, Error> {
         Some(kind) => Err(refuse(MountPoint::Busy(kind))),
         None => Ok(real),
     }
+}
+
+/// As [`Path::canonicalize`], which fails at a dead mount: only what is above it is looked at.
+fn real_path_of_dead(point: &Path) -> PathBuf {
+    let (Some(above), Some(name)) = (point.parent(), point.file_name()) else {
+        return point.to_owned();
+    };
+    let above = if above.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        above
+    };
+    above
+        .canonicalize()
+        .map_or_else(|_| point.to_owned(), |above| above.join(name))
 }
 
 /// The type of the file system mounted exactly at `point`, if one is.
@@ -381,6 +397,18 @@ mod tests {
     fn a_mounted_directory_is_known_by_its_type() {
         assert_eq!(mounted_type(Path::new("/proc")).as_deref(), Some("proc"));
         assert_eq!(mounted_type(Path::new("/proc/self")), None);
+    }
+
+    #[test]
+    fn a_dead_mount_is_found_in_the_table_also_by_a_relative_path_or_through_a_link() {
+        let temporary = tempfile::tempdir().unwrap();
+        let real = temporary.path().canonicalize().unwrap();
+        let link = real.join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(real_path_of_dead(&link.join("net")), real.join("net"));
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(real_path_of_dead(Path::new("net")), here.join("net"));
+        assert_eq!(real_path_of_dead(Path::new("/")), Path::new("/"));
     }
 
     #[test]
