@@ -40,7 +40,9 @@ impl Device {
                 errno(error)
             }
         })?;
-        rustix::termios::ioctl_tiocexcl(&fd).map_err(errno)?;
+        if !is_pseudo_terminal(&fd)? {
+            rustix::termios::ioctl_tiocexcl(&fd).map_err(errno)?;
+        }
         let before = rustix::termios::tcgetattr(&fd).map_err(errno)?;
         let mut raw = before.clone();
         line_settings::apply_options(options, &mut raw)?;
@@ -230,6 +232,15 @@ impl ErrorCounts {
     }
 }
 
+/// Whether this is the terminal side of a pseudo terminal. There the exclusive mode stays while the other side is open,
+/// also when its owner is killed, and nobody but the superuser could open the terminal again.
+fn is_pseudo_terminal(fd: &OwnedFd) -> Result<bool> {
+    /// UNIX98_PTY_SLAVE_MAJOR and the seven after it.
+    const MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
+    let stat = rustix::fs::fstat(fd).map_err(errno)?;
+    Ok(MAJORS.contains(&rustix::fs::major(stat.st_rdev)))
+}
+
 fn check(status: libc::c_int) -> Result {
     if status < 0 {
         Err(std::io::Error::last_os_error().into())
@@ -248,5 +259,25 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> Result<T> {
             Err(rustix::io::Errno::INTR) => {}
             result => return result.map_err(errno),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn a_pseudo_terminal_whose_holder_is_killed_can_be_held_again() {
+        let other_side = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&other_side).unwrap();
+        let name = ptsname(&other_side, Vec::new()).unwrap();
+        let path = Path::new(OsStr::from_bytes(name.to_bytes()));
+        let device = Device::open(path, &LineOptions::default()).unwrap();
+        assert!(Device::open(path, &LineOptions::default()).is_err());
+        // The superuser may open what is exclusive, so the mode itself is looked at.
+        assert_eq!(device.ask(libc::TIOCGEXCL), Ok(0));
     }
 }
