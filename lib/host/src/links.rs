@@ -81,17 +81,18 @@ fn open_one(
     port: u16,
 ) -> Result<OpenLink, StartError> {
     let failed = |error: std::io::Error| {
-        let hint = match error.kind() {
+        let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
-                ": another node uses it; give this one another --port or --link"
+                "another program uses it, perhaps another node: give another --port or --link"
+                    .to_owned()
             }
             std::io::ErrorKind::AddrNotAvailable => {
-                ": no interface of this machine has that address"
+                "no interface of this machine has that address".to_owned()
             }
-            _ => "",
+            _ => error.to_string(),
         };
         StartError::new(format!(
-            "link {name}: cannot use {address} port {port}: {error}{hint}"
+            "link {name}: cannot use {address} port {port}: {why}"
         ))
     };
     let socket = UdpSocket::bind(SocketAddr::new(address, port)).map_err(failed)?;
