@@ -36,13 +36,29 @@ pub(crate) enum Mount {
 
 /// Reads and checks the file at `path`.
 pub(crate) fn read(path: &Path) -> Outcome<Config> {
-    let text = std::fs::read_to_string(path).during(path.display())?;
-    parse(&text).map_err(|complaint| {
-        let line = 1 + text[..complaint.at.start.min(text.len())]
-            .matches('\n')
-            .count();
-        Failure::usage(format!("{}:{line}", path.display()), complaint.text)
-    })
+    let bytes = std::fs::read(path).during(path.display())?;
+    refused_by_line(&bytes)
+        .map_err(|(line, text)| Failure::usage(format!("{}:{line}", path.display()), text))
+}
+
+/// The file, or the line that is wrong and what is wrong with it.
+fn refused_by_line(bytes: &[u8]) -> Result<Config, (usize, String)> {
+    let complaint = match std::str::from_utf8(bytes) {
+        Ok(text) => match parse(text) {
+            Ok(config) => return Ok(config),
+            Err(complaint) => complaint,
+        },
+        Err(error) => Complaint {
+            at: error.valid_up_to()..bytes.len(),
+            text: format!(
+                "found byte 0x{:02x}, expected text in UTF-8",
+                bytes[error.valid_up_to()]
+            ),
+        },
+    };
+    let before = &bytes[..complaint.at.start.min(bytes.len())];
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    Err((line, complaint.text))
 }
 
 /// What is wrong with a config file, and where.
@@ -63,7 +79,7 @@ struct File {
     mount: Option<Mount>,
     #[serde(default)]
     detach: bool,
-    log: Option<String>,
+    log: Option<Spanned<String>>,
     #[serde(default)]
     serial: Vec<SerialTable>,
     #[serde(default)]
@@ -111,6 +127,7 @@ fn parse(text: &str) -> Result<Config, Complaint> {
         .map(|name| check(name, |text| node_name(&text)))
         .transpose()?;
     let port = file.port.map(|port| check(port, nonzero)).transpose()?;
+    let log = file.log.map(|log| check(log, logging_filter)).transpose()?;
     let link = |link: Spanned<String>| check(link, |text| crate::machine::link(&text));
     Ok(Config {
         name,
@@ -119,7 +136,7 @@ fn parse(text: &str) -> Result<Config, Complaint> {
         port,
         mount: file.mount,
         detach: file.detach,
-        log: file.log,
+        log,
         serials: file
             .serial
             .into_iter()
@@ -188,6 +205,10 @@ fn check<T, U>(
 
 fn node_name(text: &str) -> Result<String, String> {
     crate::machine::node_name(text).map(|name| name.to_string())
+}
+
+fn logging_filter(text: String) -> Result<String, String> {
+    crate::logging::filter(&text).map(|_| text)
 }
 
 fn nonzero(port: u16) -> Result<u16, String> {
@@ -331,6 +352,7 @@ mod tests {
             "mount = 7",
             "found integer `7`, expected a directory or false",
         ),
+        (2, "\nlog = '=='", "found '==', expected error, warn"),
         (2, "link = [\n'']", "found link '', expected"),
         (
             1,
@@ -399,5 +421,14 @@ mod tests {
             let found = 1 + text[..complaint.at.start].matches('\n').count();
             assert_eq!(found, *line, "{text:?}: {}", complaint.text);
         }
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_refused_with_its_line() {
+        let refused = refused_by_line(b"name = 'a'\nlog = '\xff'\n").unwrap_err();
+        assert_eq!(
+            refused,
+            (2, "found byte 0xff, expected text in UTF-8".to_owned())
+        );
     }
 }

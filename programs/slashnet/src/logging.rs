@@ -9,8 +9,7 @@ use crate::failure::{Failure, Outcome};
 /// Begins to log as `filter` says; without one what `default` says. A program logs once.
 pub(crate) fn begin(filter: Option<&str>, default: &str) -> Outcome {
     let text = filter.unwrap_or(default);
-    let filter = EnvFilter::try_new(text)
-        .map_err(|error| Failure::usage(format!("--log {text}"), error.to_string()))?;
+    let filter = self::filter(text).map_err(|why| Failure::usage("--log", why))?;
     let began = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -18,4 +17,13 @@ pub(crate) fn begin(filter: Option<&str>, default: &str) -> Outcome {
         .with_target(false)
         .try_init();
     began.map_err(|error| Failure::new("log", error.to_string()))
+}
+
+/// Understands a filter.
+pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(text).map_err(|_| {
+        let expected =
+            "expected error, warn, info, debug, trace, or a filter such as host=debug,warn";
+        format!("found '{text}', {expected}")
+    })
 }
