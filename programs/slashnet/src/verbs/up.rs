@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::command::{GlobalOptions, UpOptions};
 use crate::config::Mount;
-use crate::failure::{During, Failure, Outcome};
+use crate::failure::{During, Explain, Failure, Outcome};
 use crate::machine::Machine;
 use crate::signals::Signals;
 use crate::supervisor::{Part, Running, Supervisor, own_program};
@@ -115,6 +115,7 @@ fn detach(dir: &Path) -> Outcome {
         .append(true)
         .open(&log_path)
         .during(log_path.display())?;
+    let earlier = log.metadata().during(log_path.display())?.len();
     let mut command = own_program().during("--detach")?;
     command.args(std::env::args_os().skip(1)).arg("--detached");
     command
@@ -123,16 +124,24 @@ fn detach(dir: &Path) -> Outcome {
         .stderr(log);
     let mut running = Running::watch("up", &mut command)?;
     running.wait_until_ready(|| false).map_err(|failure| {
-        Failure::new(
-            failure,
-            format!("see {} for the reason", log_path.display()),
-        )
+        let why = reason_in(&log_path, earlier).unwrap_or_else(|| failure.to_string());
+        Failure::whole(format!("{why} (log in {})", log_path.display()))
     })?;
     let pid = running.release();
     output::line(format!(
         "slashnet runs as process {pid}, log in {}",
         log_path.display()
     ))
+}
+
+/// The first complaint in the log behind its first `earlier` bytes.
+fn reason_in(log: &Path, earlier: u64) -> Option<String> {
+    let bytes = fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(bytes.get(usize::try_from(earlier).ok()?..)?);
+    let mut complaints = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("slashnet: "));
+    complaints.next().map(str::to_owned)
 }
 
 /// The proof that no other `slashnet up` runs in a directory.
@@ -215,7 +224,7 @@ impl Drop for MountPoint {
 pub(crate) fn mount_usable() -> Result<(), String> {
     let device = File::options().read(true).write(true).open("/dev/fuse");
     if let Err(error) = device {
-        let why = crate::failure::Explain::explain(&error);
+        let why = error.explain();
         return Err(format!(
             "/dev/fuse: {why} (the fuse module is missing, or its permissions)"
         ));
@@ -240,5 +249,10 @@ fn make_directory(path: &Path, mode: u32) -> Outcome {
         .recursive(true)
         .mode(mode)
         .create(path)
-        .during(path.display())
+        .map_err(|error| {
+            Failure::new(
+                path.display(),
+                format!("cannot be made: {}", error.explain()),
+            )
+        })
 }
