@@ -27,6 +27,7 @@ mod verbs;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::command::Cli;
 use crate::failure::Failure;
@@ -34,6 +35,9 @@ use crate::failure::Failure;
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
         Ok(cli) => verbs::run(cli),
+        Err(help) if help.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(
+            Failure::refused(&format!("no command is given\n\n{}", help.render())),
+        ),
         Err(error) if error.use_stderr() => Err(Failure::refused(&error.render().to_string())),
         Err(help) => output::write(help.render().to_string().as_bytes()),
     };
