@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 const COMMAND_MAX: &str = "30";
 /// The namespace that holds the bridges.
 const SWITCH: &str = "switch";
-/// What a fresh machine has of its own.
+/// What a fresh machine has of its own. The last process lets go of the output, for whose end a caller may wait.
 const PREPARE: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/lock && \
     mount -t tmpfs tmpfs /var/lib && mount -t tmpfs tmpfs /srv && hostname \"$1\" && \
-    ip link set lo up && echo ready && exec sleep infinity";
+    ip link set lo up && echo ready && exec sleep infinity 2>/dev/null";
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum CableState {
