@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 
 use abi::LinkAddress;
 use node::LinkConfig;
@@ -155,12 +156,25 @@ fn address_of(known: &[Interface], name: &str) -> Result<IpAddr, StartError> {
     Err(StartError::new(text))
 }
 
+/// Asked of the kernel: `/sys` shows the interfaces of the namespace that mounted it, which need not be this one.
 fn interface_mtu(name: &str) -> Option<u32> {
-    std::fs::read_to_string(format!("/sys/class/net/{name}/mtu"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    // SAFETY: an ifreq is plain bytes, for which zero is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let places = request.ifr_name.split_last_mut()?.1;
+    if name.len() > places.len() {
+        return None;
+    }
+    for (place, byte) in places.iter_mut().zip(name.bytes()) {
+        *place = byte.cast_signed() as libc::c_char;
+    }
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // SAFETY: the request is a whole ifreq with a name that ends in zero; the kernel writes within it only.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) };
+    if answer != 0 {
+        return None;
+    }
+    // SAFETY: this is the field that the kernel has filled in.
+    u32::try_from(unsafe { request.ifr_ifru.ifru_mtu }).ok()
 }
 
 impl Interface {
@@ -247,6 +261,14 @@ fn prefix_length(mask: IpAddr) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interface_has_the_mtu_that_the_system_shows_and_an_unknown_one_has_none() {
+        let shown = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
+        assert_eq!(interface_mtu("lo"), shown.trim().parse().ok());
+        assert_eq!(interface_mtu("no-such-link"), None);
+        assert_eq!(interface_mtu("a-name-longer-than-any"), None);
+    }
 
     #[test]
     fn a_link_can_be_an_address_of_the_loopback_and_has_its_mtu() {
