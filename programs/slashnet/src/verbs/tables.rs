@@ -84,6 +84,11 @@ pub(crate) fn links(global: &GlobalOptions, options: TableOptions) -> Outcome {
 }
 
 fn link(row: &LinkRow) -> Vec<Cell> {
+    // Packets are counted for a link, not for each peer.
+    let counted = |packets: u64| match row.peer {
+        Some(_) => Value::Null,
+        None => packets.into(),
+    };
     vec![
         row.index.into(),
         printable(&row.name).into(),
@@ -94,8 +99,8 @@ fn link(row: &LinkRow) -> Vec<Cell> {
             .into(),
         address(&row.peer_address),
         row.up.into(),
-        row.sent.into(),
-        row.received.into(),
+        counted(row.sent).into(),
+        counted(row.received).into(),
     ]
 }
 
