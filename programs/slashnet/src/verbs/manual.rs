@@ -29,7 +29,9 @@ fn write_pages(command: &Command, name: &str, dir: &Path) -> Outcome {
     let path = dir.join(format!("{name}.1"));
     let mut text = Vec::new();
     // No date: the same sources must give the same pages.
-    let manual = clap_mangen::Man::new(command.clone())
+    // A page is long, so what the short help leaves out stands in it.
+    let whole = command.clone().mut_args(|arg| arg.hide_short_help(false));
+    let manual = clap_mangen::Man::new(whole)
         .title(name.to_uppercase())
         .date("")
         .source("slashnet")
