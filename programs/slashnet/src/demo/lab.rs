@@ -253,7 +253,13 @@ impl Lab {
             let said = String::from_utf8_lossy(&output.stderr)
                 .trim_end()
                 .to_owned();
-            return Err(Failure::new(shown(), said));
+            // On a full disk nothing of what it said could be kept.
+            let why = if said.is_empty() {
+                crate::supervisor::describe(status)
+            } else {
+                said
+            };
+            return Err(Failure::new(shown(), why));
         }
         Ok(output)
     }
