@@ -59,12 +59,15 @@ impl ReceiveBatch {
     }
 
     /// The sender and the bytes of packet `index`, in order of arrival; `None` past the end.
-    pub fn packet(&mut self, index: usize) -> Option<(LinkAddress, &mut [u8])> {
-        let packet = *self.packets.get(index)?;
+    ///
+    /// The address is not copied: 28 bytes in two overlapping moves, read at once, make the CPU wait until all of the
+    /// previous packet has reached its place.
+    pub fn packet(&mut self, index: usize) -> Option<(&LinkAddress, &mut [u8])> {
+        let packet = self.packets.get(index)?;
         let bytes = self
             .buffer
             .get_mut(packet.start..packet.start + packet.len)?;
-        Some((packet.from, bytes))
+        Some((&packet.from, bytes))
     }
 
     /// For drivers: room for one packet of up to `len` bytes, `None` if the batch is full.

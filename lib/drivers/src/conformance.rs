@@ -196,7 +196,7 @@ fn receive_one(driver: &dyn PacketDriver) -> (LinkAddress, Vec<u8>) {
     let count = until_something(driver, &mut batch);
     assert_eq!(count, 1, "one packet was sent");
     let (from, bytes) = batch.packet(0).unwrap();
-    (from, bytes.to_vec())
+    (*from, bytes.to_vec())
 }
 
 /// Sends the whole train, draining whenever the medium is full, and returns what arrived.

@@ -235,7 +235,7 @@ impl Links {
         }
         for at in 0..self.batch.len() {
             if let Some((from, packet)) = self.batch.packet(at) {
-                transport.receive(now, link, &from, packet, regions);
+                transport.receive(now, link, from, packet, regions);
             }
         }
         Arrival::Packets

@@ -116,7 +116,7 @@ impl Attacker {
             for at in 0..batch.len() {
                 let (from, packet) = batch.packet(at).unwrap();
                 self.transport
-                    .receive(now(), LinkIndex(0), &from, packet, &mut Zeros);
+                    .receive(now(), LinkIndex(0), from, packet, &mut Zeros);
             }
         }
         while let Some(event) = self.transport.event() {
