@@ -1,7 +1,7 @@
 //! What a verb returns when it cannot do what was asked, and how the user hears of it.
 
 use std::fmt::{Display, Formatter};
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use abi::Errno;
@@ -62,7 +62,8 @@ impl Failure {
     /// Prints the failure to standard error and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.text.is_empty() {
-            eprintln!("slashnet: {self}");
+            // Nobody is left to be told if standard error is a terminal that was closed.
+            let _ = writeln!(io::stderr(), "slashnet: {self}");
         }
         ExitCode::from(self.status)
     }

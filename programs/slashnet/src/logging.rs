@@ -15,6 +15,8 @@ pub(crate) fn begin(filter: Option<&str>, default: &str) -> Outcome {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // A terminal that was closed takes no lines; that must not end who tidies up after it.
+        .log_internal_errors(false)
         .try_init();
     began.map_err(|error| Failure::new("log", error.to_string()))
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::time::Instant;
 
-use machine::{PATIENCE, Up, own_address, run, text};
+use machine::{PATIENCE, Up, command, own_address, run, text};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
@@ -218,4 +218,28 @@ fn a_part_that_cannot_start_ends_the_whole_with_its_reason() {
         assert_eq!(up.process.wait().expect("it ends").code(), Some(1));
         assert!(!dir.join("node.sock").exists());
     }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing_and_hinders_no_orderly_end() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path().join("node");
+    // A terminal that was closed refuses lines as this device does.
+    let full = fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("a device");
+    let mut up = command(&dir)
+        .args(["up", "--no-mount", "--name", "alone", "--link"])
+        .arg(own_address())
+        .stderr(full)
+        .spawn()
+        .expect("the program runs");
+    let deadline = Instant::now() + PATIENCE;
+    while !run(&dir, &["nodes"]).status.success() {
+        assert!(Instant::now() < deadline, "{:?}", up.try_wait());
+    }
+    kill_process(Pid::from_child(&up), Signal::HUP).expect("it runs");
+    assert_eq!(up.wait().expect("it ends").code(), Some(0));
+    assert!(!dir.join("node.sock").exists());
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -110,7 +111,10 @@ impl Lab {
                 if signals.wait().is_ok() {
                     interrupted.belongings().interrupted = true;
                     interrupted.end();
-                    eprintln!("slashnet: demo: interrupted; everything is cleaned up");
+                    let _ = writeln!(
+                        io::stderr(),
+                        "slashnet: demo: interrupted; everything is cleaned up"
+                    );
                     std::process::exit(130);
                 }
             })
@@ -293,7 +297,8 @@ impl Lab {
         let point = self.root.join("net");
         if is_mounted(&point).unwrap_or(true) {
             // Removing the directory would remove what is mounted there.
-            eprintln!(
+            let _ = writeln!(
+                io::stderr(),
                 "slashnet: {}: still mounted and therefore not removed",
                 point.display()
             );
@@ -310,7 +315,7 @@ impl Lab {
             }
         }
         if let Err(error) = fs::remove_dir_all(&self.root) {
-            eprintln!("slashnet: {}: {error}", self.root.display());
+            let _ = writeln!(io::stderr(), "slashnet: {}: {error}", self.root.display());
         }
     }
 
