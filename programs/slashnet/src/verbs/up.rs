@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -201,7 +201,8 @@ impl MountPoint {
             tracing::warn!("nothing is mounted: {why}");
             return Ok(None);
         }
-        let made = !path.exists();
+        // Not so if it is a dead mount, which the new one clears away.
+        let made = fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if made {
             make_directory(path, 0o755)?;
         }
