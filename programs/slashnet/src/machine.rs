@@ -18,6 +18,8 @@ pub(crate) struct Machine {
     pub(crate) links: Vec<String>,
     pub(crate) port: Option<u16>,
     pub(crate) mount: Mount,
+    /// An option or the config file says where to mount, so that a failure is one.
+    pub(crate) mount_is_asked_for: bool,
     pub(crate) detach: bool,
     pub(crate) log: Option<String>,
     pub(crate) serials: Vec<SerialOffer>,
@@ -31,6 +33,7 @@ impl Machine {
             Some(path) => config::read(path)?,
             None => Config::default(),
         };
+        let mount_is_asked_for = options.mount.is_some() || file.mount.is_some();
         let mount = match (&options.mount, options.no_mount) {
             (_, true) => Mount::Nowhere,
             (Some(point), _) => Mount::At(point.clone()),
@@ -52,6 +55,7 @@ impl Machine {
             links,
             port: options.node.port.or(file.port),
             mount,
+            mount_is_asked_for,
             detach: options.detach || file.detach,
             log: global.log.clone().or(file.log),
             serials: replaced(&options.serials, file.serials),
@@ -177,6 +181,27 @@ mod tests {
         assert_eq!(machine.port, Some(9));
         assert_eq!(machine.mount, Mount::Nowhere);
         assert_eq!(machine.exports.len(), 1);
+    }
+
+    #[test]
+    fn only_who_says_where_to_mount_is_failed_for_it() {
+        let asked = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let node = NodeOptions {
+                config: Some(file.path().to_owned()),
+                ..NodeOptions::default()
+            };
+            let options = UpOptions {
+                node,
+                ..UpOptions::default()
+            };
+            Machine::of(&NO_GLOBAL, &options)
+                .unwrap()
+                .mount_is_asked_for
+        };
+        assert!(asked("name = 'lab1'\nmount = '/net'"));
+        assert!(!asked("name = 'lab1'"));
     }
 
     #[test]

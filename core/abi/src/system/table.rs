@@ -90,9 +90,9 @@ record! {
         pub peer_address: LinkAddress,
         /// It carries packets now.
         pub up: bool,
-        /// Packets the node daemon sent and received over it.
+        /// Packets the node daemon sent over it; not counted by peer.
         pub sent: u64,
-        /// Packets the node daemon received over it.
+        /// Packets the node daemon received over it; not counted by peer.
         pub received: u64,
     }
 

@@ -20,12 +20,14 @@ pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
     match verb {
         ServeVerb::Serial { offers } => {
             let ports: Vec<_> = offers.iter().map(|offer| offer.port.clone()).collect();
-            let serving = serial_manager::serve(&endpoint, &ports).map_err(Failure::whole)?;
+            let serving = serial_manager::serve(&endpoint, &ports)
+                .map_err(|error| Failure::whole(format!("serial port: {error}")))?;
             until_signal(&signals, serving)
         }
         ServeVerb::Export { offers } => {
             let exports: Vec<ExportOptions> = offers.iter().map(export).collect();
-            let serving = export_manager::serve(&endpoint, &exports).map_err(Failure::whole)?;
+            let serving = export_manager::serve(&endpoint, &exports)
+                .map_err(|error| Failure::whole(format!("export: {error}")))?;
             until_signal(&signals, serving)
         }
     }

@@ -33,7 +33,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &UpOptions) -> Outcome {
     let _alone = Alone::in_directory(&dir)?;
     let signals = Signals::catch().during("signals")?;
     let mut supervisor = Supervisor::new(&signals);
-    let point = MountPoint::prepare(&machine, options)?;
+    let point = MountPoint::prepare(&machine)?;
     let result = start(&mut supervisor, &machine, &dir, point.as_ref())
         .and_then(|()| announce(&machine, options, point.as_ref()))
         .and_then(|()| supervisor.watch());
@@ -190,12 +190,12 @@ struct MountPoint {
 
 impl MountPoint {
     /// None if nothing is to be mounted, or nothing can be and nobody asked for it by name.
-    fn prepare(machine: &Machine, options: &UpOptions) -> Outcome<Option<Self>> {
+    fn prepare(machine: &Machine) -> Outcome<Option<Self>> {
         let Mount::At(path) = &machine.mount else {
             return Ok(None);
         };
         if let Err(why) = mount_usable() {
-            if options.mount.is_some() || options.node.config.is_some() {
+            if machine.mount_is_asked_for {
                 return Err(Failure::new(path.display(), why));
             }
             tracing::warn!("nothing is mounted: {why}");
