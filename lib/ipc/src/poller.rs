@@ -406,9 +406,9 @@ impl Shared {
             // A thread that took the role meanwhile may sleep for what was taken in here.
             if sleeper == Sleeper::Helper && state.polling.holder == Holder::Thread {
                 state.polling.nudge = true;
-                if state.polling.sleeping_until.take().is_some() {
-                    ring(&self.poller.kick);
-                }
+                state.polling.sleeping_until = None;
+                // Even if it was kicked already: that kick may be among what was taken here.
+                ring(&self.poller.kick);
             }
         }
         state
