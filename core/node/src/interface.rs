@@ -152,8 +152,12 @@ pub enum Attached {
     Nothing,
     /// The node page.
     NodePage,
-    /// Those that another program sent.
+    /// Those that another program sent, or what is kept under their number.
     Passed(Descriptors),
+    /// The memory that another program sent, followed by one half of each of two new doorbells, which only the host
+    /// can make because neither end trusts the other: what the receiver rings, what it hears. What the other end
+    /// rings and hears is kept under the same number, until it is passed or discarded.
+    WithDoorbells(Descriptors),
 }
 
 /// How much a log line matters.

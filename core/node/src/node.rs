@@ -244,9 +244,14 @@ impl Node {
     }
 
     fn reply(&mut self, program: ProgramKey, serial: u32, reply: &Reply) {
-        if serial != system::UNSOLICITED && self.processes.programs.get(program).is_some() {
+        if self.awaits(program, serial) {
             self.send(program, serial, reply, Attached::Nothing);
         }
+    }
+
+    /// Whether there is somebody to answer.
+    fn awaits(&self, program: ProgramKey, serial: u32) -> bool {
+        serial != system::UNSOLICITED && self.processes.programs.get(program).is_some()
     }
 
     fn refuse(&mut self, program: ProgramKey, serial: u32, errno: Errno, text: &str) {

@@ -51,7 +51,7 @@ fn open(pid: Pid) -> Request {
 }
 
 fn memory(key: u64) -> Option<Descriptors> {
-    Some(Descriptors { key, count: 3 })
+    Some(Descriptors { key, count: 1 })
 }
 
 fn accept(slots: u16) -> Request {
@@ -128,7 +128,7 @@ fn memory_goes_to_the_server_or_is_closed() {
     lab.send(client, 1, &open(welcome.pid), memory(7));
     let offers = lab.notices(server);
     assert!(
-        matches!(offers[0], (_, Notice::Offer(_), Attached::Passed(passed)) if passed == memory(7).unwrap())
+        matches!(offers[0], (_, Notice::Offer(_), Attached::WithDoorbells(passed)) if passed == memory(7).unwrap())
     );
     lab.send(client, 2, &open(Pid(12)), memory(8));
     lab.send(client, 3, &attach(b"/x"), memory(9));

@@ -16,5 +16,5 @@ mod driver;
 pub use abi::LinkAddress;
 pub use batch::ReceiveBatch;
 pub use driver::{DriverError, PacketDriver, Properties};
-pub use memory::{InPlace, MemoryDriver, MemoryParts, Room};
+pub use memory::{Doorbell, InPlace, MemoryDriver, MemoryParts, Room, Silent};
 pub use udp::UdpDriver;

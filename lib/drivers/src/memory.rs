@@ -1,7 +1,6 @@
 //! Packets between two processes of one machine, through memory that both map.
 //!
-//! One sealed memory file holds two rings, one for each direction, and each side has a doorbell (an
-//! eventfd). The ring is the whole hand-over while both sides run; the doorbell is rung only for a side
+//! One sealed memory file holds two rings, one for each direction, and each side has a [`Doorbell`]. The ring is the whole hand-over while both sides run; the doorbell is rung only for a side
 //! that said it goes to sleep, or that waits for room. The peer is not trusted: each word that it writes is
 //! read once and checked, and packets are copied out before anybody looks at them, so that a peer that
 //! scribbles over the shared memory costs this side the session and nothing else.
@@ -19,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use abi::LinkAddress;
 use rustix::event::EventfdFlags;
-use rustix::event::epoll::EventFlags;
+use rustix::event::epoll::{self, EventFlags};
 
 use crate::{DriverError, PacketDriver, Properties, ReceiveBatch};
 use mapping::{Direction, Mapping, Word};
@@ -35,8 +34,10 @@ pub struct MemoryDriver {
     producer: Mutex<Producer>,
     consumer: Mutex<Consumer>,
     sending: Direction,
-    own_bell: OwnedFd,
-    peer_bell: OwnedFd,
+    /// Where the peer's rings are heard.
+    hears: OwnedFd,
+    /// What the peer hears.
+    rings: OwnedFd,
     send_blocked: AtomicBool,
     peer_cpu: AtomicU32,
     /// The consumer's position, for a look without its lock.
@@ -48,10 +49,64 @@ pub struct MemoryDriver {
 pub struct MemoryParts {
     /// The memory with both rings, sealed against changes of size.
     pub memfd: OwnedFd,
-    /// The doorbell of the creator.
-    pub fd_a: OwnedFd,
-    /// The doorbell of the side that attaches.
-    pub fd_b: OwnedFd,
+    /// The ringing half of the doorbell that the creator hears.
+    pub rings: OwnedFd,
+    /// The hearing half of the doorbell that the creator rings.
+    pub hears: OwnedFd,
+}
+
+/// A way for one process to wake another one that it does not trust, and that does not trust it.
+///
+/// One half is an eventfd, the other an epoll that watches it. Flags and counter of an eventfd belong to whoever has
+/// it, so the side that only hears must not have it: it could make the ringing side block. And an epoll can be held
+/// up by whoever has it, so the side that only rings must not have that one: it could make the hearing side block.
+/// Only somebody whom both trust can make a doorbell, and must close his own copies.
+#[derive(Debug)]
+pub struct Doorbell {
+    /// For the side that rings, alone.
+    pub rings: OwnedFd,
+    /// For the side that hears, alone: edge-triggered, never read, each ring is an event.
+    pub hears: OwnedFd,
+}
+
+impl Doorbell {
+    /// Makes one.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: out of memory or descriptors.
+    pub fn create() -> Result<Self, DriverError> {
+        let rings = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let hears = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&hears, &rings, data, EventFlags::IN | EventFlags::ET)?;
+        Ok(Self { rings, hears })
+    }
+}
+
+/// Rings whose creator has no doorbells yet.
+#[derive(Debug)]
+pub struct Silent(Mapping);
+
+impl Silent {
+    /// Makes rings of `bytes` each, and the memory for the other end. Sizes as for [`MemoryDriver::create_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`MemoryDriver::create_with`].
+    pub fn create(bytes: usize) -> Result<(Self, OwnedFd), DriverError> {
+        let (mapping, memfd) = Mapping::create(bytes)?;
+        Ok((Self(mapping), memfd))
+    }
+
+    /// The creator's end, with its halves of the two doorbells.
+    ///
+    /// # Errors
+    ///
+    /// `Io(EPROTO)` if they are none; otherwise what the system says.
+    pub fn with_doorbells(self, rings: OwnedFd, hears: OwnedFd) -> Result<MemoryDriver, DriverError> {
+        MemoryDriver::new(self.0, Direction::AToB, rings, hears)
+    }
 }
 
 impl MemoryDriver {
@@ -75,19 +130,15 @@ impl MemoryDriver {
     ///
     /// `Io(EINVAL)` for another size, otherwise what the system says.
     pub fn create_with(bytes: usize) -> Result<(Self, MemoryParts), DriverError> {
-        let (mapping, memfd) = Mapping::create(bytes)?;
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let own_bell = rustix::event::eventfd(0, flags)?;
-        let peer_bell = rustix::event::eventfd(0, flags)?;
+        let (silent, memfd) = Silent::create(bytes)?;
+        let (near, far) = (Doorbell::create()?, Doorbell::create()?);
+        let driver = silent.with_doorbells(far.rings, near.hears)?;
         let parts = MemoryParts {
             memfd,
-            fd_a: own_bell.try_clone()?,
-            fd_b: peer_bell.try_clone()?,
+            rings: near.rings,
+            hears: far.hears,
         };
-        Ok((
-            Self::new(mapping, Direction::AToB, own_bell, peer_bell),
-            parts,
-        ))
+        Ok((driver, parts))
     }
 
     /// The other end of a pair, from the parts that its creator made.
@@ -98,15 +149,19 @@ impl MemoryDriver {
     /// doorbell is none; otherwise what the system says.
     pub fn attach(parts: MemoryParts) -> Result<Self, DriverError> {
         let mapping = Mapping::attach(&parts.memfd)?;
-        mapping::check_doorbell(&parts.fd_a)?;
-        mapping::check_doorbell(&parts.fd_b)?;
-        Ok(Self::new(mapping, Direction::BToA, parts.fd_b, parts.fd_a))
+        Self::new(mapping, Direction::BToA, parts.rings, parts.hears)
     }
 
-    fn new(mapping: Mapping, sending: Direction, own_bell: OwnedFd, peer_bell: OwnedFd) -> Self {
+    fn new(
+        mapping: Mapping,
+        sending: Direction,
+        rings: OwnedFd,
+        hears: OwnedFd,
+    ) -> Result<Self, DriverError> {
+        mapping::check_doorbell(&rings, &hears)?;
         let mapping = Arc::new(mapping);
         let max_frame = ring::max_frame(mapping.ring_bytes());
-        Self {
+        Ok(Self {
             properties: Properties {
                 max_frame,
                 reliable: true,
@@ -118,12 +173,12 @@ impl MemoryDriver {
             consumer: Mutex::new(Consumer::new(Arc::clone(&mapping), sending.reverse())),
             mapping,
             sending,
-            own_bell,
-            peer_bell,
+            rings,
+            hears,
             send_blocked: AtomicBool::new(false),
             peer_cpu: AtomicU32::new(u32::MAX),
             consumed: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Puts one packet of `len` bytes in without a copy between: `fill` copies its parts straight into the ring.
@@ -206,7 +261,7 @@ impl MemoryDriver {
     }
 
     fn ring_peer(&self) {
-        mapping::ring(&self.peer_bell);
+        mapping::ring(&self.rings);
     }
 }
 
@@ -280,7 +335,7 @@ impl PacketDriver for MemoryDriver {
     }
 
     fn readable(&self) -> BorrowedFd<'_> {
-        self.own_bell.as_fd()
+        self.hears.as_fd()
     }
 
     fn events(&self, _blocked: bool) -> EventFlags {

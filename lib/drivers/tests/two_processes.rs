@@ -122,7 +122,7 @@ fn start() -> (MemoryDriver, Child) {
         .spawn()
         .expect("child");
     let (driver, parts) = MemoryDriver::create().expect("rings");
-    let fds = [parts.memfd.as_fd(), parts.fd_a.as_fd(), parts.fd_b.as_fd()];
+    let fds = [parts.memfd.as_fd(), parts.rings.as_fd(), parts.hears.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
@@ -152,8 +152,8 @@ fn receive_parts(socket: BorrowedFd<'_>) -> MemoryParts {
         .flatten()
         .collect();
     assert_eq!(fds.len(), 3);
-    let (fd_b, fd_a, memfd) = (fds.remove(2), fds.remove(1), fds.remove(0));
-    MemoryParts { memfd, fd_a, fd_b }
+    let (hears, rings, memfd) = (fds.remove(2), fds.remove(1), fds.remove(0));
+    MemoryParts { memfd, rings, hears }
 }
 
 struct Sleeper {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use drivers::{Doorbell, DriverError};
 use node::Descriptors;
 
 /// Descriptors that the node has been told of and not disposed of yet.
@@ -29,4 +30,22 @@ impl Held {
     pub(crate) fn take(&mut self, descriptors: Descriptors) -> Vec<OwnedFd> {
         self.sets.remove(&descriptors.key).unwrap_or_default()
     }
+
+    /// The memory that a client sent, and the server's halves of two new doorbells. The client's halves are kept
+    /// under the number of the memory. Without descriptors for doorbells the server refuses what it gets.
+    pub(crate) fn take_with_doorbells(&mut self, memory: Descriptors) -> Vec<OwnedFd> {
+        let mut passed = self.take(memory);
+        match doorbells() {
+            Ok((near, far)) => {
+                passed.extend([near.rings, far.hears]);
+                self.sets.insert(memory.key, vec![far.rings, near.hears]);
+            }
+            Err(error) => tracing::warn!(%error, "a session gets no doorbells"),
+        }
+        passed
+    }
+}
+
+fn doorbells() -> Result<(Doorbell, Doorbell), DriverError> {
+    Ok((Doorbell::create()?, Doorbell::create()?))
 }

@@ -395,6 +395,7 @@ impl EventLoop {
                 .into_iter()
                 .collect(),
             Attached::Passed(descriptors) => self.held.take(descriptors),
+            Attached::WithDoorbells(memory) => self.held.take_with_doorbells(memory),
         };
         let Some(socket) = self.programs.get_mut(&program) else {
             return;

@@ -73,7 +73,9 @@ impl Endpoint {
     /// # Errors
     /// `ETIMEDOUT` no answer; `ENOTCONN` this endpoint has no daemon; `EBADF` in a forked child.
     pub fn ask(&self, request: &Request) -> Result<Reply> {
-        self.shared().request_with(request, Vec::new())
+        self.shared()
+            .request_with(request, Vec::new())
+            .map(|(reply, _)| reply)
     }
 
     /// What this endpoint is called on its node. May change when the daemon is restarted.

@@ -8,7 +8,7 @@ use abi::system::{
     SocketOnLink, Ticket,
 };
 use abi::{Duration, Errno, Instant, Nd, Result, SessionId};
-use drivers::{MemoryDriver, MemoryParts};
+use drivers::{MemoryDriver, MemoryParts, Silent};
 use transport::{Cause, LaneParams, Role, SessionKey, SessionParams};
 
 use crate::cipher::AeadCipher;
@@ -26,22 +26,30 @@ impl Shared {
             sockets: Vec::new(),
         };
         let mut descriptors = Vec::new();
-        let mut memory = None;
+        let mut silent = None;
         if nd.is_local() {
-            let (driver, parts) = MemoryDriver::create_with(RING).map_err(|_| Errno::ENFILE)?;
-            descriptors = [parts.memfd, parts.fd_b, parts.fd_a].map(Arc::new).into();
-            memory = Some(Arc::new(driver));
+            let (rings, memfd) = Silent::create(RING).map_err(|_| Errno::ENFILE)?;
+            descriptors = vec![Arc::new(memfd)];
+            silent = Some(rings);
         } else {
             let mut state = self.enter()?;
             open.sockets = state.own_sockets()?;
             // Before the session exists: a daemon that dies right after it takes the name along.
             state.node.learn_name(nd);
         }
-        let reply = self.request_with(&Request::OpenSession(open), descriptors)?;
+        let (reply, doorbells) = self.request_with(&Request::OpenSession(open), descriptors)?;
         let ticket = match reply {
             Reply::Ticket(ticket) => ticket,
             Reply::Error(refusal) => return Err(refusal.errno),
             _ => return Err(Errno::EPROTO),
+        };
+        let memory = silent.map(|silent| join(silent, doorbells));
+        let memory = match memory.transpose() {
+            Ok(memory) => memory.map(Arc::new),
+            Err(errno) => {
+                self.enter()?.node.session_ended(ticket.local);
+                return Err(errno);
+            }
         };
         let mut state = self.enter()?;
         let Ticket {
@@ -171,12 +179,12 @@ impl Shared {
         } = offer;
         let mut memory = None;
         if secret.is_none() {
-            let [memfd, own, other] =
+            let [memfd, rings, hears] =
                 <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| Errno::EPROTO)?;
             let parts = MemoryParts {
                 memfd,
-                fd_a: other,
-                fd_b: own,
+                rings,
+                hears,
             };
             let driver = MemoryDriver::attach(parts).map_err(|_| Errno::EPROTO)?;
             memory = Some(Arc::new(driver));
@@ -248,6 +256,13 @@ impl State {
             Ok(sockets)
         }
     }
+}
+
+fn join(silent: Silent, doorbells: Vec<OwnedFd>) -> Result<MemoryDriver> {
+    let [rings, hears] = <[OwnedFd; 2]>::try_from(doorbells).map_err(|_| Errno::EPROTO)?;
+    silent
+        .with_doorbells(rings, hears)
+        .map_err(|_| Errno::EPROTO)
 }
 
 /// Operations that one client process may have outstanding: its blocked threads and its pulses.

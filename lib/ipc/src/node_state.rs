@@ -53,7 +53,7 @@ struct Pending {
     serial: u32,
     packet: Packet,
     asker: Asker,
-    answer: Option<Reply>,
+    answer: Option<(Reply, Vec<OwnedFd>)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl NodeState {
         Ok(())
     }
 
-    fn take_answer(&mut self, wait: WaitIndex) -> Option<Reply> {
+    fn take_answer(&mut self, wait: WaitIndex) -> Option<(Reply, Vec<OwnedFd>)> {
         let at = self
             .pending
             .iter()
@@ -206,18 +206,18 @@ impl Shared {
 
     /// Asks the daemon; a refusal is an error.
     pub(crate) fn request(&self, request: &Request) -> Result<Reply> {
-        match self.request_with(request, Vec::new())? {
+        match self.request_with(request, Vec::new())?.0 {
             Reply::Error(refusal) => Err(refusal.errno),
             reply => Ok(reply),
         }
     }
 
-    /// Asks the daemon, with descriptors; a refusal is an answer.
+    /// Asks the daemon, with descriptors; the answer may have some, too. A refusal is an answer.
     pub(crate) fn request_with(
         &self,
         request: &Request,
         descriptors: Vec<Arc<OwnedFd>>,
-    ) -> Result<Reply> {
+    ) -> Result<(Reply, Vec<OwnedFd>)> {
         let mut state = self.enter()?;
         if state.node.directory.is_none() {
             return Err(Errno::ENOTCONN);
@@ -314,7 +314,7 @@ impl Shared {
                         continue;
                     };
                     match message {
-                        FromNode::Reply(reply) => state.replied(serial, reply),
+                        FromNode::Reply(reply) => state.replied(serial, reply, descriptors),
                         FromNode::Notice(notice) => {
                             self.noticed(state, now, serial, notice, descriptors)
                         }
@@ -414,7 +414,7 @@ impl State {
         self.polling.wake_helper();
     }
 
-    fn replied(&mut self, serial: u32, reply: Reply) {
+    fn replied(&mut self, serial: u32, reply: Reply, descriptors: Vec<OwnedFd>) {
         let pending = &mut self.node.pending;
         let Some(at) = pending.iter().position(|pending| pending.serial == serial) else {
             if let Reply::Ticket(late) = reply {
@@ -425,7 +425,7 @@ impl State {
         };
         match pending[at].asker {
             Asker::Thread(wait) => {
-                pending[at].answer = Some(reply);
+                pending[at].answer = Some((reply, descriptors));
                 self.finish(wait, Outcome::Answered);
             }
             Asker::Names => {

@@ -289,8 +289,11 @@ fn a_restarted_daemon_is_told_everything_and_answers_what_the_last_one_did_not()
 }
 
 fn descriptors(parts: &MemoryParts) -> [BorrowedFd<'_>; 3] {
-    // The server's doorbell first, then the client's: the client has made them.
-    [parts.memfd.as_fd(), parts.fd_b.as_fd(), parts.fd_a.as_fd()]
+    [
+        parts.memfd.as_fd(),
+        parts.rings.as_fd(),
+        parts.hears.as_fd(),
+    ]
 }
 
 #[test]

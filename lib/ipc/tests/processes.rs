@@ -100,8 +100,8 @@ fn start(scene: &str, endpoint: &Endpoint, number: u32, peer_serves: bool) -> Pe
     let (lifeline, far_lifeline) = UnixStream::pair().unwrap();
     let passed: Vec<OwnedFd> = vec![
         parts.memfd,
-        parts.fd_a,
-        parts.fd_b,
+        parts.rings,
+        parts.hears,
         far_control.into(),
         far_lifeline.into(),
     ];
@@ -139,8 +139,8 @@ fn peer(arguments: &[String]) {
     };
     let parts = MemoryParts {
         memfd: fd(3),
-        fd_a: fd(4),
-        fd_b: fd(5),
+        rings: fd(4),
+        hears: fd(5),
     };
     let mut control = UnixStream::from(fd(6));
     let endpoint = direct::endpoint(Pid(2)).unwrap();

@@ -46,7 +46,7 @@ fn memory(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figu
         tell(
             socket,
             "parts",
-            &[parts.memfd.as_fd(), parts.fd_a.as_fd(), parts.fd_b.as_fd()],
+            &[parts.memfd.as_fd(), parts.rings.as_fd(), parts.hears.as_fd()],
         )?;
         let mut end = MemoryEnd::new(driver, spin)?;
         loop {
@@ -56,9 +56,9 @@ fn memory(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figu
         }
     }
     let (_, fds) = hear(socket)?;
-    let [memfd, fd_a, fd_b] = <[OwnedFd; 3]>::try_from(fds).map_err(|_few| "three descriptors")?;
+    let [memfd, rings, hears] = <[OwnedFd; 3]>::try_from(fds).map_err(|_few| "three descriptors")?;
     let mut end = MemoryEnd::new(
-        MemoryDriver::attach(MemoryParts { memfd, fd_a, fd_b })?,
+        MemoryDriver::attach(MemoryParts { memfd, rings, hears })?,
         spin,
     )?;
     let bytes = vec![0; options.size];

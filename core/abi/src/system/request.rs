@@ -32,7 +32,7 @@ messages! {
         8 => List(list: List),
         /// Describes a directory or symlink of a prefix tree. Answer: `Described`.
         9 => Stat(stat: Stat),
-        /// Asks for a session with a process. Answer: `Ticket`.
+        /// Asks for a session with a process. Answer: `Ticket`, on the own node with the client's doorbells.
         10 => OpenSession(open: OpenSession),
         /// A session ended at this end. Answer: `Done`.
         11 => CloseSession(close: CloseSession),

@@ -89,12 +89,13 @@ record! {
         pub pid: Pid,
         /// Speak for somebody else; only for root and the node's owner, else EPERM.
         pub identity: Option<Identity>,
-        /// The client's sockets (for another node). On the own node, the memory's three descriptors go along
-        /// instead: memfd, eventfd of the server's side, eventfd of the client's side.
+        /// The client's sockets (for another node). On the own node, the descriptor of the memory goes along instead.
         pub sockets: Vec<SocketOnLink>,
     }
 
     /// What the client gets: everything needed to send the first packet at once.
+    /// From a server on the same node, two descriptors come along: the eventfd that the client rings, the epoll in
+    /// which it hears the server.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Ticket {
         /// The session's number at this end: packets to us carry it.
@@ -118,7 +119,8 @@ record! {
     }
 
     /// What the server gets; it answers with [`Accept`] or a refusal under the same serial, within 5 s.
-    /// For a client on the same node, the memory's three descriptors come along.
+    /// For a client on the same node, three descriptors come along: the memory, the eventfd that the server rings, the
+    /// epoll in which it hears the client.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Offer {
         /// The session's number at this end.

@@ -91,9 +91,9 @@ impl Node {
     ) -> Result<(), Refused> {
         let Call { program, serial } = call;
         let Some(memory) =
-            descriptors.filter(|d| usize::from(d.count) == abi::system::DESCRIPTORS_MAX)
+            descriptors.filter(|d| d.count == 1)
         else {
-            let text = "a session on one node needs its memory: a memfd and two eventfds";
+            let text = "a session on one node needs its memory: one memfd";
             return Err((Errno::EINVAL, String::from(text)));
         };
         let server = self
@@ -135,6 +135,7 @@ impl Node {
             uid: offer.credentials.uid,
             client,
             lanes: Vec::new(),
+            doorbells: Some(memory),
             deadline: now.checked_add(OFFER_WAIT).unwrap_or(now),
         };
         let number = self.offers.add(pending);
@@ -145,7 +146,7 @@ impl Node {
             server,
             number,
             &Notice::Offer(offer),
-            Attached::Passed(memory),
+            Attached::WithDoorbells(memory),
         );
         Ok(())
     }
@@ -207,7 +208,7 @@ impl Node {
                     unscheduled: accept.unscheduled,
                 };
                 self.no_longer_waiting(key);
-                self.reply(key, serial, &Reply::Ticket(ticket));
+                self.hand_over(key, serial, ticket, pending.doorbells);
             }
             Client::Peer {
                 node,
@@ -229,6 +230,24 @@ impl Node {
                 self.network
                     .answer(now, incoming, &PeerReply::Accepted(accepted));
             }
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        client: ProgramKey,
+        serial: u32,
+        ticket: Ticket,
+        doorbells: Option<Descriptors>,
+    ) {
+        match doorbells {
+            Some(doorbells) if self.awaits(client, serial) => self.send(
+                client,
+                serial,
+                &Reply::Ticket(ticket),
+                Attached::Passed(doorbells),
+            ),
+            _ => self.discard(doorbells),
         }
     }
 
@@ -279,6 +298,7 @@ impl Node {
     }
 
     fn refuse_client(&mut self, now: Instant, pending: &Pending, errno: Errno) {
+        self.discard(pending.doorbells);
         match pending.client {
             Client::Program { key, serial, .. } => {
                 self.no_longer_waiting(key);

@@ -124,6 +124,7 @@ impl Node {
                 nonce,
             },
             lanes,
+            doorbells: None,
             deadline: now.checked_add(OFFER_WAIT).unwrap_or(now),
         };
         let number = self.offers.add(pending);

@@ -7,7 +7,7 @@ use abi::system::SessionRole;
 use abi::{Incarnation, Instant, Nd, Pid, SessionId, Uid};
 use transport::IncomingKey;
 
-use crate::interface::ProgramKey;
+use crate::interface::{Descriptors, ProgramKey};
 use crate::network_manager::lanes::LanePlan;
 use crate::process_manager::sessions::Session;
 
@@ -29,6 +29,8 @@ pub(super) struct Pending {
     pub(super) uid: Uid,
     pub(super) client: Client,
     pub(super) lanes: Vec<LanePlan>,
+    /// The client's halves of the doorbells, between processes of this node.
+    pub(super) doorbells: Option<Descriptors>,
     pub(super) deadline: Instant,
 }
 
