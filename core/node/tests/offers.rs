@@ -153,6 +153,47 @@ fn memory_goes_to_the_server_or_is_closed() {
 }
 
 #[test]
+fn the_client_s_doorbells_go_with_its_ticket_or_are_closed() {
+    let mut lab = node();
+    let (server, welcome) = lab.program(0);
+    let (client, _) = lab.program(0);
+    let offer = |lab: &mut Lab, serial: u32| {
+        lab.send(client, serial, &open(welcome.pid), memory(serial.into()));
+        lab.notice(server).0
+    };
+    let number = offer(&mut lab, 20);
+    lab.send(server, number, &accept(64), None);
+    let (reply, attached) = lab.answer_with(client, 20);
+    assert!(matches!(reply, Reply::Ticket(_)));
+    assert!(matches!(attached, Attached::Passed(passed) if passed == memory(20).unwrap()));
+    assert!(lab.discarded(0).is_empty());
+
+    let number = offer(&mut lab, 21);
+    let errno = Errno::EAGAIN;
+    lab.send(
+        server,
+        number,
+        &Request::Refuse(system::Refuse { errno }),
+        None,
+    );
+    let number = offer(&mut lab, 22);
+    lab.send(server, number, &accept(0), None);
+    offer(&mut lab, 23);
+    lab.run(Duration::from_secs(6));
+    let number = offer(&mut lab, 0);
+    lab.send(server, number, &accept(64), None);
+    offer(&mut lab, 24);
+    lab.leave(server);
+    let (server, welcome) = lab.program(0);
+    lab.send(client, 25, &open(welcome.pid), memory(25));
+    let number = lab.notice(server).0;
+    lab.leave(client);
+    lab.send(server, number, &accept(64), None);
+    let closed: Vec<u64> = lab.discarded(0).iter().map(|d| d.key).collect();
+    assert_eq!(closed, [21, 22, 23, 0, 24, 25]);
+}
+
+#[test]
 fn nobody_answers_another_program_s_offers() {
     let mut lab = node();
     let (server, welcome) = lab.program(0);

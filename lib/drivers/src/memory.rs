@@ -104,7 +104,11 @@ impl Silent {
     /// # Errors
     ///
     /// `Io(EPROTO)` if they are none; otherwise what the system says.
-    pub fn with_doorbells(self, rings: OwnedFd, hears: OwnedFd) -> Result<MemoryDriver, DriverError> {
+    pub fn with_doorbells(
+        self,
+        rings: OwnedFd,
+        hears: OwnedFd,
+    ) -> Result<MemoryDriver, DriverError> {
         MemoryDriver::new(self.0, Direction::AToB, rings, hears)
     }
 }

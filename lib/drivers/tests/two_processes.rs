@@ -122,7 +122,11 @@ fn start() -> (MemoryDriver, Child) {
         .spawn()
         .expect("child");
     let (driver, parts) = MemoryDriver::create().expect("rings");
-    let fds = [parts.memfd.as_fd(), parts.rings.as_fd(), parts.hears.as_fd()];
+    let fds = [
+        parts.memfd.as_fd(),
+        parts.rings.as_fd(),
+        parts.hears.as_fd(),
+    ];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
@@ -153,7 +157,11 @@ fn receive_parts(socket: BorrowedFd<'_>) -> MemoryParts {
         .collect();
     assert_eq!(fds.len(), 3);
     let (hears, rings, memfd) = (fds.remove(2), fds.remove(1), fds.remove(0));
-    MemoryParts { memfd, rings, hears }
+    MemoryParts {
+        memfd,
+        rings,
+        hears,
+    }
 }
 
 struct Sleeper {

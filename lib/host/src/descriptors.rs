@@ -49,3 +49,18 @@ impl Held {
 fn doorbells() -> Result<(Doorbell, Doorbell), DriverError> {
     Ok((Doorbell::create()?, Doorbell::create()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_gets_memory_and_doorbells_and_only_the_client_s_are_kept() {
+        let mut held = Held::default();
+        let (memory, _) = rustix::pipe::pipe().unwrap();
+        let memory = held.keep(vec![memory]).unwrap();
+        assert_eq!(held.take_with_doorbells(memory).len(), 3);
+        assert_eq!(held.take(memory).len(), 2);
+        assert!(held.sets.is_empty());
+    }
+}

@@ -123,7 +123,7 @@ fn descriptors_that_nobody_wants_are_closed() {
     for request in [resolve(b"/net"), open] {
         // The other end of the pipe tells when every copy of this one is closed.
         let (reading, writing) = rustix::pipe::pipe().unwrap();
-        let parts = [writing.as_fd(); 3];
+        let parts = [writing.as_fd()];
         let reply = program.ask_with(&request, &parts);
         assert!(
             matches!(reply, Reply::Resolved(_))

@@ -93,7 +93,32 @@ fn introduce(client: &mut Program, server: &mut Program, pid: Pid) -> (Ticket, O
     let Reply::Ticket(ticket) = client.answer(99) else {
         panic!("no ticket")
     };
+    check_doorbells(&descriptors[1..], &client.descriptors);
     (ticket, offer)
+}
+
+/// Each side rings what the other one hears, and has nothing else.
+fn check_doorbells(server: &[OwnedFd], client: &[OwnedFd]) {
+    let ([server_rings, server_hears], [client_rings, client_hears]) = (server, client) else {
+        panic!("{server:?} {client:?}")
+    };
+    let rung = |hears: &OwnedFd| {
+        let mut events = Vec::with_capacity(1);
+        let space = rustix::buffer::spare_capacity(&mut events);
+        let at_once = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        rustix::event::epoll::wait(hears, space, Some(&at_once)).unwrap()
+    };
+    for (rings, heard, other) in [
+        (server_rings, client_hears, server_hears),
+        (client_rings, server_hears, client_hears),
+    ] {
+        assert_eq!((rung(heard), rung(other)), (0, 0));
+        rustix::io::write(rings, &1_u64.to_ne_bytes()).unwrap();
+        assert_eq!((rung(heard), rung(other)), (1, 0));
+    }
 }
 
 #[test]

@@ -46,7 +46,11 @@ fn memory(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figu
         tell(
             socket,
             "parts",
-            &[parts.memfd.as_fd(), parts.rings.as_fd(), parts.hears.as_fd()],
+            &[
+                parts.memfd.as_fd(),
+                parts.rings.as_fd(),
+                parts.hears.as_fd(),
+            ],
         )?;
         let mut end = MemoryEnd::new(driver, spin)?;
         loop {
@@ -56,9 +60,14 @@ fn memory(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figu
         }
     }
     let (_, fds) = hear(socket)?;
-    let [memfd, rings, hears] = <[OwnedFd; 3]>::try_from(fds).map_err(|_few| "three descriptors")?;
+    let [memfd, rings, hears] =
+        <[OwnedFd; 3]>::try_from(fds).map_err(|_few| "three descriptors")?;
     let mut end = MemoryEnd::new(
-        MemoryDriver::attach(MemoryParts { memfd, rings, hears })?,
+        MemoryDriver::attach(MemoryParts {
+            memfd,
+            rings,
+            hears,
+        })?,
         spin,
     )?;
     let bytes = vec![0; options.size];

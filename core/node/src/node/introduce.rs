@@ -90,9 +90,7 @@ impl Node {
         descriptors: Option<Descriptors>,
     ) -> Result<(), Refused> {
         let Call { program, serial } = call;
-        let Some(memory) =
-            descriptors.filter(|d| d.count == 1)
-        else {
+        let Some(memory) = descriptors.filter(|d| d.count == 1) else {
             let text = "a session on one node needs its memory: one memfd";
             return Err((Errno::EINVAL, String::from(text)));
         };

@@ -82,6 +82,10 @@ impl Lab {
     }
 
     pub fn answer(&mut self, program: Program, serial: u32) -> Reply {
+        self.answer_with(program, serial).0
+    }
+
+    pub fn answer_with(&mut self, program: Program, serial: u32) -> (Reply, Attached) {
         let limit = self.now.checked_add(Duration::from_secs(30)).unwrap();
         for _ in 0..STEPS_MAX {
             let inbox = self.nodes[program.node]
@@ -92,10 +96,10 @@ impl Lab {
                 .iter()
                 .position(|(s, m, _)| *s == serial && matches!(m, FromNode::Reply(_)));
             if let Some(place) = place {
-                let (_, FromNode::Reply(reply), _) = inbox.remove(place) else {
+                let (_, FromNode::Reply(reply), attached) = inbox.remove(place) else {
                     unreachable!()
                 };
-                return reply;
+                return (reply, attached);
             }
             assert!(self.step(limit), "no answer within 30 s");
         }

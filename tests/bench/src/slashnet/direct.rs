@@ -30,8 +30,13 @@ pub(super) fn client(
         return Ok(Some((endpoint, introduction.nd)));
     }
     let (_, fds) = hear(socket)?;
-    let [memfd, rings, hears] = <[OwnedFd; 3]>::try_from(fds).map_err(|_few| "three descriptors")?;
-    let driver = direct::attach_memory(MemoryParts { memfd, rings, hears })?;
+    let [memfd, rings, hears] =
+        <[OwnedFd; 3]>::try_from(fds).map_err(|_few| "three descriptors")?;
+    let driver = direct::attach_memory(MemoryParts {
+        memfd,
+        rings,
+        hears,
+    })?;
     let introduction = Introduction::new(1);
     direct::client_over_memory(&endpoint, &introduction, driver, None)?;
     Ok(Some((endpoint, introduction.nd)))
@@ -53,7 +58,11 @@ pub(super) fn server(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<
     tell(
         socket,
         "parts",
-        &[parts.memfd.as_fd(), parts.rings.as_fd(), parts.hears.as_fd()],
+        &[
+            parts.memfd.as_fd(),
+            parts.rings.as_fd(),
+            parts.hears.as_fd(),
+        ],
     )?;
     direct::server_over_memory(&endpoint, &Introduction::new(1), driver, None)?;
     Ok(Some(endpoint))
