@@ -1,9 +1,10 @@
 //! Packets between two processes of one machine, through memory that both map.
 //!
-//! One sealed memory file holds two rings, one for each direction, and each side has a [`Doorbell`]. The ring is the whole hand-over while both sides run; the doorbell is rung only for a side
-//! that said it goes to sleep, or that waits for room. The peer is not trusted: each word that it writes is
-//! read once and checked, and packets are copied out before anybody looks at them, so that a peer that
-//! scribbles over the shared memory costs this side the session and nothing else.
+//! One sealed memory file holds two rings, one for each direction, and each side has a [`Doorbell`]. The ring
+//! is the whole hand-over while both sides run; the doorbell is rung only for a side that said it goes to
+//! sleep, or that waits for room. The peer is not trusted: each word that it writes is read once and checked,
+//! and packets are copied out before anybody looks at them, so that a peer that scribbles over the shared
+//! memory costs this side the session and nothing else.
 
 #[cfg(test)]
 mod hostile;

@@ -61,7 +61,7 @@ fn a_peer_cannot_make_this_side_s_ring_block_with_what_it_has_been_given() {
     assert_eq!(rustix::io::write(&hears, &[0xff; 8]), Err(Errno::INVAL));
     assert_eq!(rustix::io::read(&hears, &mut [0_u8; 8]), Err(Errno::INVAL));
     let (full, most) = (u64::MAX - 1, 8);
-    assert_eq!(rustix::io::write(&rings, &full.to_ne_bytes()), Ok(most));
+    assert_eq!(rustix::io::write(&rings, &native(full)), Ok(most));
     assert!(epoll::delete(&hears, &rings).is_err());
 
     let attached = mapped(&memfd);
@@ -88,7 +88,7 @@ fn a_peer_cannot_hold_up_the_listener_with_what_it_has_been_given() {
     let (rings, listener) = (bell.rings, listener(&bell.hears));
     let flags = rustix::fs::fcntl_getfl(&rings).unwrap();
     rustix::fs::fcntl_setfl(&rings, flags - OFlags::NONBLOCK).unwrap();
-    rustix::io::write(&rings, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+    rustix::io::write(&rings, &native(u64::MAX - 1)).unwrap();
     assert!(is_woken(&listener));
     drop(rings);
     assert!(!is_woken(&listener), "a closed eventfd is no event");
@@ -156,5 +156,13 @@ fn wait(listener: &OwnedFd, seconds: i64) -> usize {
 }
 
 fn write(rings: &OwnedFd) -> rustix::io::Result<usize> {
-    rustix::io::write(rings, &1_u64.to_ne_bytes())
+    rustix::io::write(rings, &native(1))
+}
+
+#[expect(
+    clippy::host_endian_bytes,
+    reason = "the kernel of this machine reads it"
+)]
+fn native(count: u64) -> [u8; 8] {
+    count.to_ne_bytes()
 }

@@ -116,7 +116,7 @@ fn check_doorbells(server: &[OwnedFd], client: &[OwnedFd]) {
         (client_rings, server_hears, client_hears),
     ] {
         assert_eq!((rung(heard), rung(other)), (0, 0));
-        rustix::io::write(rings, &1_u64.to_ne_bytes()).unwrap();
+        rustix::io::write(rings, &[1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         assert_eq!((rung(heard), rung(other)), (1, 0));
     }
 }

@@ -38,11 +38,7 @@ impl Shared {
             state.node.learn_name(nd);
         }
         let (reply, doorbells) = self.request_with(&Request::OpenSession(open), descriptors)?;
-        let ticket = match reply {
-            Reply::Ticket(ticket) => ticket,
-            Reply::Error(refusal) => return Err(refusal.errno),
-            _ => return Err(Errno::EPROTO),
-        };
+        let ticket = granted(reply)?;
         let memory = silent.map(|silent| join(silent, doorbells));
         let memory = match memory.transpose() {
             Ok(memory) => memory.map(Arc::new),
@@ -255,6 +251,14 @@ impl State {
         } else {
             Ok(sockets)
         }
+    }
+}
+
+fn granted(reply: Reply) -> Result<Ticket> {
+    match reply {
+        Reply::Ticket(ticket) => Ok(ticket),
+        Reply::Error(refusal) => Err(refusal.errno),
+        _ => Err(Errno::EPROTO),
     }
 }
 
