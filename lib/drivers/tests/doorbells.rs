@@ -121,19 +121,19 @@ fn a_blocking_eventfd_or_something_else_is_no_doorbell() {
 
 /// The other end of the memory, with doorbells of its own.
 fn mapped(memfd: &OwnedFd) -> MemoryDriver {
-    let bell = Doorbell::create().unwrap();
+    let bell = Doorbell::create().expect("doorbell");
     MemoryDriver::attach(MemoryParts {
-        memfd: memfd.try_clone().unwrap(),
+        memfd: memfd.try_clone().expect("memory"),
         rings: bell.rings,
         hears: bell.hears,
     })
-    .unwrap()
+    .expect("done")
 }
 
 fn listener(hears: &impl AsFd) -> OwnedFd {
-    let listener = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let listener = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
     let data = epoll::EventData::new_u64(1);
-    epoll::add(&listener, hears, data, EventFlags::IN | EventFlags::ET).unwrap();
+    epoll::add(&listener, hears, data, EventFlags::IN | EventFlags::ET).expect("add");
     listener
 }
 
@@ -152,7 +152,7 @@ fn wait(listener: &OwnedFd, seconds: i64) -> usize {
         rustix::buffer::spare_capacity(&mut events),
         Some(&time),
     )
-    .unwrap()
+    .expect("done")
 }
 
 fn write(rings: &OwnedFd) -> rustix::io::Result<usize> {
