@@ -38,7 +38,9 @@ pub struct MemoryDriver {
     /// Where the peer's rings are heard.
     hears: OwnedFd,
     /// What the peer hears.
-    rings: OwnedFd,
+    rings: Arc<OwnedFd>,
+    /// What this side hears, where both ends are in one process: a ring is forgotten when its eventfd is closed.
+    heard: Option<Arc<OwnedFd>>,
     send_blocked: AtomicBool,
     peer_cpu: AtomicU32,
     /// The consumer's position, for a look without its lock.
@@ -146,6 +148,20 @@ impl MemoryDriver {
         Ok((driver, parts))
     }
 
+    /// Both ends, for one process that trusts itself: each also hears what the other rang just before it was dropped.
+    /// Between processes that last ring may be lost; whoever introduced them tells of the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_with`](Self::create_with).
+    pub fn pair(bytes: usize) -> Result<(Self, Self), DriverError> {
+        let (mut near, parts) = Self::create_with(bytes)?;
+        let mut far = Self::attach(parts)?;
+        near.heard = Some(Arc::clone(&far.rings));
+        far.heard = Some(Arc::clone(&near.rings));
+        Ok((near, far))
+    }
+
     /// The other end of a pair, from the parts that its creator made.
     ///
     /// # Errors
@@ -178,8 +194,9 @@ impl MemoryDriver {
             consumer: Mutex::new(Consumer::new(Arc::clone(&mapping), sending.reverse())),
             mapping,
             sending,
-            rings,
+            rings: Arc::new(rings),
             hears,
+            heard: None,
             send_blocked: AtomicBool::new(false),
             peer_cpu: AtomicU32::new(u32::MAX),
             consumed: AtomicU64::new(0),

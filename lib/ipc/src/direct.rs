@@ -43,8 +43,7 @@ pub struct Introduction {
 /// Two fresh endpoints, a client and a server (pid 2), joined by shared memory.
 pub fn pair() -> Result<(Endpoint, Endpoint)> {
     let (client, server) = (endpoint(Pid(1001))?, endpoint(Pid(2))?);
-    let (near, parts) = MemoryDriver::create_with(RING).map_err(|_| Errno::ENFILE)?;
-    let far = MemoryDriver::attach(parts).map_err(|_| Errno::EPROTO)?;
+    let (near, far) = MemoryDriver::pair(RING).map_err(|_| Errno::ENFILE)?;
     let introduction = Introduction::new(1);
     client_over_memory(&client, &introduction, near, None)?;
     server_over_memory(&server, &introduction, far, None)?;
