@@ -42,7 +42,7 @@ enum Verb {
     Sanitizer,
     /// The simulated world: many seeds, or one again
     Sim {
-        /// Options for the simulator, as `cargo xtask sim --help-sim` prints them
+        /// `--seeds N` and `--from K`, or one seed to replay, with `--trace` for all its events
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
