@@ -1,13 +1,15 @@
 //! Where packets of a link go: opaque to everything but the driver that made it.
 
 use core::fmt;
+use core::net::SocketAddr;
+use core::str::FromStr;
 
 use crate::codec::{Decode, Encode, Malformed, Reader, Writer};
 
 /// An address that one packet driver understands. The first byte is the kind of address.
 ///
-/// Drivers for Internet addresses use [`Self::ipv4`] and [`Self::ipv6`]; another driver takes a kind
-/// of its own with [`Self::from_raw`].
+/// Drivers for Internet addresses use [`Self::ipv4`] and [`Self::ipv6`], that for bare Ethernet
+/// [`Self::ethernet`]; another driver takes a kind of its own with [`Self::from_raw`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkAddress {
     // Unused bytes are zero, so that equal addresses are equal as a whole.
@@ -24,6 +26,21 @@ pub enum Internet {
     V6([u8; 16], u16, u32),
 }
 
+/// What an address made by [`LinkAddress::ethernet`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ethernet {
+    /// Address of the interface, or [`Ethernet::EVERYBODY`].
+    pub mac: [u8; 6],
+    /// Tells the sockets of one interface apart, like a port of UDP.
+    pub port: u16,
+}
+
+impl Ethernet {
+    /// The broadcast address.
+    pub const EVERYBODY: [u8; 6] = [0xff; 6];
+}
+
+const KIND_ETHERNET: u8 = 2;
 const KIND_IPV4: u8 = 4;
 const KIND_IPV6: u8 = 6;
 
@@ -61,6 +78,12 @@ impl LinkAddress {
         Self::build(KIND_IPV6, &address, port, scope)
     }
 
+    /// The hardware address of an Ethernet interface, and a port on it.
+    #[must_use]
+    pub fn ethernet(mac: [u8; 6], port: u16) -> Self {
+        Self::build(KIND_ETHERNET, &mac, port, 0)
+    }
+
     fn build(kind: u8, address: &[u8], port: u16, scope: u32) -> Self {
         let mut bytes = [0; Self::LEN_MAX];
         let mut w = Writer::fixed(&mut bytes);
@@ -85,6 +108,32 @@ impl LinkAddress {
         };
         r.finish().ok()?;
         Some(address)
+    }
+
+    /// The Ethernet address, if this is one.
+    #[must_use]
+    pub fn as_ethernet(&self) -> Option<Ethernet> {
+        let mut r = Reader::new(self.as_bytes());
+        if r.u8().ok()? != KIND_ETHERNET {
+            return None;
+        }
+        let address = Ethernet {
+            mac: r.array().ok()?,
+            port: r.u16().ok()?,
+        };
+        r.finish().ok()?;
+        Some(address)
+    }
+
+    /// The same address with another port; unchanged where addresses have no port.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Self {
+        match (self.internet(), self.as_ethernet()) {
+            (Some(Internet::V4(address, _)), _) => Self::ipv4(address, port),
+            (Some(Internet::V6(address, _, scope)), _) => Self::ipv6(address, port, scope),
+            (None, Some(ethernet)) => Self::ethernet(ethernet.mac, port),
+            (None, None) => *self,
+        }
     }
 
     /// The bytes, the kind first.
@@ -138,10 +187,53 @@ impl fmt::Display for LinkAddress {
                 SocketAddrV6::new(Ipv6Addr::from(a), port, 0, scope).fmt(f)
             }
             None if self.is_none() => f.pad("-"),
-            None => self
-                .as_bytes()
-                .iter()
-                .try_for_each(|byte| write!(f, "{byte:02x}")),
+            None => match self.as_ethernet() {
+                Some(address) => address.fmt(f),
+                None => self
+                    .as_bytes()
+                    .iter()
+                    .try_for_each(|byte| write!(f, "{byte:02x}")),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Ethernet {
+    /// Written with hyphens, as IEEE 802 does, the address ends where the port begins.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.mac.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "-" };
+            write!(f, "{separator}{byte:02x}")?;
+        }
+        write!(f, ":{}", self.port)
+    }
+}
+
+/// Reads what [`Display`](fmt::Display) writes of Internet and Ethernet addresses, each with its port.
+impl FromStr for LinkAddress {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(match address {
+                SocketAddr::V4(a) => Self::ipv4(a.ip().octets(), a.port()),
+                SocketAddr::V6(a) => Self::ipv6(a.ip().octets(), a.port(), a.scope_id()),
+            });
+        }
+        let (digits, port) = text.split_once(':').ok_or(Malformed::Invalid)?;
+        let port = port.parse().map_err(|_none| Malformed::Invalid)?;
+        let mut mac = [0; 6];
+        let mut pairs = digits.split('-');
+        for byte in &mut mac {
+            let pair = pairs.next().filter(|pair| pair.len() == 2);
+            // A sign is a number to from_str_radix, too.
+            let pair = pair.filter(|pair| !pair.starts_with('+'));
+            let pair = pair.ok_or(Malformed::Invalid)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_digits| Malformed::Invalid)?;
+        }
+        match pairs.next() {
+            None => Ok(Self::ethernet(mac, port)),
+            Some(_more) => Err(Malformed::Invalid),
         }
     }
 }
@@ -189,6 +281,39 @@ mod tests {
             LinkAddress::from_raw(&[9, 0xab]).unwrap().to_string(),
             "09ab"
         );
+    }
+
+    #[test]
+    fn ethernet_addresses_come_back_and_read_as_ieee_writes_them() {
+        let mac = [0x52, 0x54, 0, 0x12, 0x34, 0xff];
+        let address = LinkAddress::ethernet(mac, 8192);
+        assert_eq!(address.as_ethernet(), Some(Ethernet { mac, port: 8192 }));
+        assert_eq!(address.internet(), None);
+        assert_eq!(address.to_string(), "52-54-00-12-34-ff:8192");
+        assert_eq!(
+            address.as_bytes(),
+            [2, 0x52, 0x54, 0, 0x12, 0x34, 0xff, 0, 0x20]
+        );
+        let six = LinkAddress::ipv6([1; 16], 8192, 2);
+        for address in [address, six, LinkAddress::ipv4([10, 0, 0, 1], 8192)] {
+            assert_eq!(address.to_string().parse(), Ok(address));
+            assert_eq!(address.with_port(7).with_port(8192), address);
+            assert_ne!(address.with_port(7), address);
+        }
+        for wrong in [
+            "52-54-00-12-34-ff",
+            "52-54-00-12-34:1",
+            "52-54-00-12-34-ff-1:1",
+            "52-54-00-12-34-+f:1",
+            "52-54-00-12-34-fff:1",
+            "52-54-00-12-34-ff:65536",
+            "",
+        ] {
+            assert!(wrong.parse::<LinkAddress>().is_err(), "{wrong}");
+        }
+        let longer = LinkAddress::from_raw(&[2, 1, 2, 3, 4, 5, 6, 7, 8, 9]).unwrap();
+        assert_eq!(longer.as_ethernet(), None);
+        assert_eq!(longer.with_port(7), longer);
     }
 
     #[test]
