@@ -47,6 +47,8 @@ pub struct Config {
     pub pto_min: Duration,
     /// Bounds of the probe timeout before backoff.
     pub pto_max: Duration,
+    /// How long a preferred lane must have worked again before it is used again.
+    pub prefer_after: Duration,
 }
 
 impl Default for Config {
@@ -58,6 +60,7 @@ impl Default for Config {
             batch_packets_max: 64,
             pto_min: Duration::from_millis(2),
             pto_max: Duration::from_millis(200),
+            prefer_after: Duration::from_secs(2),
         }
     }
 }
@@ -71,6 +74,19 @@ pub enum Role {
     Server,
 }
 
+/// How the packets of a lane are protected. Both ends must agree on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protection {
+    /// Encrypted and authenticated by the session's cipher.
+    #[default]
+    Sealed,
+    /// In the clear, with a CRC32C against bit errors. Packets are taken only from the lane's link
+    /// and address: both must be trusted.
+    Checksum,
+    /// In the clear and unchecked; as [`Protection::Checksum`] otherwise.
+    Plain,
+}
+
 /// One lane: a way to the peer over one link.
 #[derive(Clone, Debug)]
 pub struct LaneParams {
@@ -82,8 +98,10 @@ pub struct LaneParams {
     pub peer: LinkAddress,
     /// Largest packet in bytes, header and tag included; [`MTU_MIN`] to [`MTU_MAX`].
     pub mtu: u32,
-    /// The driver delivers everything once and in order: no acknowledgements, no cipher needed.
+    /// The driver delivers everything once and in order: no acknowledgements.
     pub reliable: bool,
+    /// How its packets are protected.
+    pub protection: Protection,
     /// Round-trip time known from earlier.
     pub rtt: Option<Duration>,
     /// Rate known from earlier, bytes per second.
@@ -100,12 +118,13 @@ impl LaneParams {
             peer,
             mtu,
             reliable: false,
+            protection: Protection::Sealed,
             rtt: None,
             rate: None,
         }
     }
 
-    /// A lane over a perfect link, such as shared memory.
+    /// A lane over a perfect and trusted link, such as shared memory.
     #[must_use]
     pub const fn reliable(id: u8, link: LinkIndex, peer: LinkAddress, mtu: u32) -> Self {
         Self {
@@ -114,6 +133,7 @@ impl LaneParams {
             peer,
             mtu,
             reliable: true,
+            protection: Protection::Plain,
             rtt: None,
             rate: None,
         }
@@ -130,7 +150,7 @@ pub struct SessionParams {
     pub role: Role,
     /// In order of preference; 1 to [`LANES_MAX`].
     pub lanes: Vec<LaneParams>,
-    /// Protects the packets. `None` only if every lane is reliable.
+    /// Protects the packets of sealed lanes. `None` only if there is no such lane.
     pub cipher: Option<Box<dyn PacketCipher>>,
     /// Most operations outstanding, granted by the server; 1 to [`SLOTS_MAX`].
     pub slots: u16,

@@ -10,11 +10,11 @@ use crate::frame::{
     REPLY, WireOp,
 };
 use crate::incoming::Phase;
-use crate::lane::LaneState;
 use crate::outflow::Piece;
 use crate::queue::{Control, Item};
 use crate::recovery::SentFrame;
 use crate::session::Session;
+use crate::summary::LaneState;
 
 /// Most frames of one packet that must arrive.
 const FRAMES_MAX: usize = 8;

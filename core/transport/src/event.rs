@@ -2,6 +2,9 @@
 
 use abi::time::Instant;
 
+use crate::policy::Policy;
+use crate::summary::{LaneReason, LaneState};
+
 /// One of the program's links, numbered by the shell. A memory ring to one peer is a link too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkIndex(pub u32);
@@ -140,6 +143,8 @@ pub struct Request {
     pub deadline: Option<Instant>,
     /// Goes before other traffic of the session.
     pub control: bool,
+    /// Which lanes the operation may use, in both directions.
+    pub policy: Policy,
 }
 
 impl Request {
@@ -153,6 +158,7 @@ impl Request {
             one_way: false,
             deadline: None,
             control: false,
+            policy: Policy::LoadBalance,
         }
     }
 }
@@ -268,12 +274,17 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
-    /// A lane of the session does not answer; the node daemon should look.
-    Suspect {
+    /// A lane of the session has changed its state. [`LaneState::Suspect`] is a hint for the node
+    /// daemon: it should probe the link.
+    LaneChanged {
         /// The session.
         session: SessionKey,
-        /// The lane.
+        /// Number of the lane.
         lane: u8,
+        /// Its state now.
+        state: LaneState,
+        /// What has shown it.
+        why: LaneReason,
     },
 }
 
@@ -323,6 +334,8 @@ pub enum SendError {
     NoSlot,
     /// A one-way request is longer than [`crate::config::ONE_WAY_MAX`] bytes.
     TooLong,
+    /// The policy is exclusive to a lane that the session does not have.
+    NoLane,
 }
 
 /// Why [`crate::Transport::open`] refused. Nothing was changed.
@@ -353,6 +366,7 @@ impl core::fmt::Display for SendError {
             Self::Closed => "the session is closed",
             Self::NoSlot => "too many operations are outstanding in the session",
             Self::TooLong => "a one-way request is too long",
+            Self::NoLane => "the session has no lane over the link that the policy demands",
         })
     }
 }
@@ -379,43 +393,3 @@ impl core::fmt::Display for Gone {
 impl core::error::Error for SendError {}
 impl core::error::Error for OpenError {}
 impl core::error::Error for Gone {}
-
-/// What is known of a session, for `slashnet sessions`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionSummary {
-    /// Key.
-    pub session: SessionKey,
-    /// Id here.
-    pub local: abi::ids::SessionId,
-    /// Id at the peer.
-    pub peer: abi::ids::SessionId,
-    /// Which end this is.
-    pub role: crate::config::Role,
-    /// Operations outstanding: asked for, or in the program's hands.
-    pub operations: usize,
-    /// Unscheduled bytes of requests held here.
-    pub held: u64,
-    /// The lane that carries data at the moment.
-    pub lane: Option<LaneSummary>,
-}
-
-/// What is known of a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneSummary {
-    /// Number of the lane.
-    pub id: u8,
-    /// Its link.
-    pub link: LinkIndex,
-    /// Smoothed round-trip time.
-    pub rtt: Option<abi::time::Duration>,
-    /// Congestion window in bytes.
-    pub window: u64,
-    /// Bytes in flight.
-    pub in_flight: u64,
-    /// Bytes sent since the session began.
-    pub bytes_sent: u64,
-    /// Packets sent since the session began.
-    pub packets_sent: u64,
-    /// Times packets were found lost.
-    pub losses: u64,
-}

@@ -3,12 +3,13 @@
 use abi::LinkAddress;
 use abi::time::{Duration, Instant};
 
-use crate::config::{ACK_HOLD, ACK_HOLD_LONG, Config, LaneParams};
+use crate::config::{ACK_HOLD, ACK_HOLD_LONG, Config, LaneParams, Protection};
 use crate::congestion::Controller;
 use crate::event::LinkIndex;
 use crate::frame::{ACK_WORDS, Ack};
 use crate::recovery::{InFlight, Rtt};
 use crate::replay::ReplayWindow;
+use crate::summary::{LaneReason, LaneState, LaneSummary};
 
 /// Probe timeouts in a row after which another lane takes over.
 pub(crate) const SUSPECT_AFTER: u32 = 2;
@@ -22,17 +23,6 @@ const ACK_EVERY: u32 = 64;
 const BASE_MTU: usize = 1232;
 /// Large packets lost in a row that show a smaller limit on the way.
 const BLACK_HOLE: u8 = 6;
-
-/// Whether a lane may carry data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LaneState {
-    /// It works as far as known.
-    Active,
-    /// It does not answer; it is only probed.
-    Suspect,
-    /// The link is down.
-    Down,
-}
 
 /// Acknowledgements that are owed to the peer.
 #[derive(Clone, Debug)]
@@ -78,6 +68,10 @@ pub(crate) struct Lane {
     pub(crate) mtu: usize,
     pub(crate) reliable: bool,
     pub(crate) state: LaneState,
+    /// Since when it is in its state.
+    pub(crate) since: Instant,
+    pub(crate) why: LaneReason,
+    pub(crate) protection: Protection,
     pub(crate) next_pn: u64,
     pub(crate) heard_at: Instant,
     pub(crate) flight: InFlight,
@@ -98,6 +92,9 @@ pub(crate) struct Lane {
     pub(crate) bytes_sent: u64,
     pub(crate) packets_sent: u64,
     pub(crate) packets_lost: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) switches: u64,
 }
 
 impl Lane {
@@ -110,6 +107,9 @@ impl Lane {
             mtu,
             reliable: params.reliable,
             state: LaneState::Active,
+            since: now,
+            why: LaneReason::Opened,
+            protection: params.protection,
             next_pn: 0,
             heard_at: now,
             flight: InFlight::new(now),
@@ -134,6 +134,9 @@ impl Lane {
             bytes_sent: 0,
             packets_sent: 0,
             packets_lost: 0,
+            bytes_received: 0,
+            packets_received: 0,
+            switches: 0,
         }
     }
 
@@ -281,6 +284,29 @@ impl Lane {
         self.state = LaneState::Active;
         self.pto_count = 0;
         self.ping_at = None;
+    }
+
+    /// What is known of the lane.
+    pub(crate) fn summary(&self) -> LaneSummary {
+        LaneSummary {
+            id: self.id,
+            link: self.link,
+            state: self.state,
+            since: self.since,
+            why: self.why,
+            rtt: self.rtt.smoothed(),
+            min_rtt: self.rtt.smoothed(),
+            rate: self.control.rate(&self.rtt),
+            window: self.control.window(),
+            in_flight: self.flight.bytes(),
+            bytes_sent: self.bytes_sent,
+            bytes_received: self.bytes_received,
+            packets_sent: self.packets_sent,
+            packets_received: self.packets_received,
+            losses: self.packets_lost,
+            switches: self.switches,
+            mtu: self.mtu as u32,
+        }
     }
 
     /// Large packets that vanish while small ones arrive mean a smaller limit on the way.

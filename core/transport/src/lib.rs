@@ -28,6 +28,7 @@ mod lane;
 mod outflow;
 mod outgoing;
 pub mod packet;
+mod policy;
 mod queue;
 pub mod ranges;
 mod receiving;
@@ -35,6 +36,7 @@ mod recovery;
 pub mod replay;
 mod sending;
 mod session;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -42,9 +44,11 @@ mod transfer;
 mod transport;
 
 pub use cipher::{Forged, PacketCipher};
-pub use config::{Config, LaneParams, Role, SessionParams};
+pub use config::{Config, LaneParams, Protection, Role, SessionParams};
 pub use event::{
-    Buffer, Cause, Delivery, Event, Failure, Gone, IncomingKey, LaneSummary, LinkIndex, Memory,
-    Meta, OpKey, OpenError, Request, SendError, SessionKey, SessionSummary, TransferKey,
+    Buffer, Cause, Delivery, Event, Failure, Gone, IncomingKey, LinkIndex, Memory, Meta, OpKey,
+    OpenError, Request, SendError, SessionKey, TransferKey,
 };
+pub use policy::Policy;
+pub use summary::{LaneReason, LaneReport, LaneState, LaneSummary, SessionSummary};
 pub use transport::{Transmit, Transport};

@@ -14,6 +14,7 @@ use crate::event::{
 use crate::frame::{Data, Head, OpState, REFUSED, WireOp};
 use crate::lane::earliest;
 use crate::outflow::Outflow;
+use crate::policy::Policy;
 use crate::queue::{Class, Control, Item};
 use crate::ranges::RangeSet;
 use crate::session::{Events, Session, Violation};
@@ -148,6 +149,11 @@ impl Session {
         }
         if request.one_way && request.len > ONE_WAY_MAX {
             return Err(SendError::TooLong);
+        }
+        if let Policy::Exclusive { lane, .. } = request.policy
+            && self.lanes.iter().all(|known| known.id != lane)
+        {
+            return Err(SendError::NoLane);
         }
         let slot = self.calls.claim().ok_or(SendError::NoSlot)?;
         let wanted = request.len.min(u64::from(self.calls.unscheduled)) as u32;

@@ -6,9 +6,10 @@ use abi::time::{Duration, Instant};
 use crate::config::Role;
 use crate::event::{Cause, Memory};
 use crate::frame::{Ack, Data, Frame, LAST, QUIET, REPLY};
-use crate::lane::{LaneState, Urgency};
+use crate::lane::Urgency;
 use crate::packet::{FLAG_ACK_NOW, Header};
 use crate::session::{Events, Session, Violation};
+use crate::summary::LaneState;
 
 /// What taking a packet needs besides the session.
 pub(crate) struct Shell<'a> {

@@ -6,10 +6,10 @@ use crate::cipher::HEADER_LEN;
 use crate::draft::Draft;
 use crate::event::{Cause, LinkIndex, Memory};
 use crate::frame::Frame;
-use crate::lane::LaneState;
 use crate::packet::{FLAG_ACK_NOW, FLAG_PHASE, Header};
 use crate::recovery::{SentFrame, Watch};
 use crate::session::{Events, Session};
+use crate::summary::LaneState;
 
 impl Session {
     /// A lane on which something is to be sent now.

@@ -9,12 +9,13 @@ use abi::time::{Duration, Instant};
 
 use crate::cipher::PacketCipher;
 use crate::config::{Config, Role, SessionParams};
-use crate::event::{Cause, Event, LaneSummary, SessionKey, SessionSummary};
+use crate::event::{Cause, Event, SessionKey};
 use crate::incoming::Served;
-use crate::lane::{Lane, LaneState, SUSPECT_AFTER, earliest};
+use crate::lane::{Lane, SUSPECT_AFTER, earliest};
 use crate::outgoing::Calls;
 use crate::queue::SendQueue;
 use crate::recovery::SentFrame;
+use crate::summary::{LaneReason, LaneState, SessionSummary};
 use crate::transfer::Transfers;
 
 /// How often the closing notice is repeated to a peer that still sends.
@@ -244,9 +245,11 @@ impl Session {
         lane.pto_count = lane.pto_count.saturating_add(1);
         lane.flight.restart_probe_timer(now);
         if lane.pto_count == SUSPECT_AFTER {
-            events.push_back(Event::Suspect {
+            events.push_back(Event::LaneChanged {
                 session: self.key,
                 lane: lane.id,
+                state: LaneState::Suspect,
+                why: LaneReason::Unanswered,
             });
             lane.control.on_collapse();
         }
@@ -415,19 +418,6 @@ impl Session {
 
     /// What is known of the session.
     pub(crate) fn summary(&self) -> SessionSummary {
-        let lane = self.active().map(|active| {
-            let lane = &self.lanes[active];
-            LaneSummary {
-                id: lane.id,
-                link: lane.link,
-                rtt: lane.rtt.smoothed(),
-                window: lane.control.window(),
-                in_flight: lane.flight.bytes(),
-                bytes_sent: lane.bytes_sent,
-                packets_sent: lane.packets_sent,
-                losses: lane.packets_lost,
-            }
-        });
         SessionSummary {
             session: self.key,
             local: self.local,
@@ -435,7 +425,7 @@ impl Session {
             role: self.role,
             operations: self.calls.open() + self.served.executing(),
             held: self.served.held(),
-            lane,
+            lanes: self.lanes.iter().map(Lane::summary).collect(),
         }
     }
 }

@@ -10,16 +10,18 @@ use abi::LinkAddress;
 use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
 
-use crate::config::{Config, LANES_MAX, MTU_MAX, MTU_MIN, SLOTS_MAX, SessionParams};
+use crate::config::{
+    Config, LANES_MAX, LaneParams, MTU_MAX, MTU_MIN, Protection, SLOTS_MAX, SessionParams,
+};
 use crate::event::{
     Cause, Event, IncomingKey, LinkIndex, Memory, OpKey, OpenError, Request, SendError, SessionKey,
-    SessionSummary,
 };
 use crate::frame::WireOp;
 use crate::outgoing::Cancel;
 use crate::packet::Header;
 use crate::receiving::Shell;
 use crate::session::{Events, Session};
+use crate::summary::{LaneReport, SessionSummary};
 use crate::timers::Timers;
 
 /// What [`Transport::transmit`] has written: packets for one peer, all `segment` bytes long but
@@ -215,6 +217,28 @@ impl Transport {
         self.for_lanes_of(now, link, |session, now, lane| session.lane_up(now, lane));
     }
 
+    /// The link's socket was made anew, perhaps with another address: its lanes are probed at once,
+    /// so that the peers learn where the packets come from now.
+    pub fn rebound(&mut self, now: Instant, link: LinkIndex) {
+        self.for_lanes_of(now, link, |session, _, lane| {
+            session.lanes[lane].ping_now = true
+        });
+    }
+
+    /// Takes what the node daemon says of a lane. Does nothing for a lane that does not exist.
+    pub fn report_lane(&mut self, now: Instant, session: SessionKey, lane: u8, report: LaneReport) {
+        if let Some(open) = self.get(session)
+            && let Some(index) = open.lanes.iter().position(|l| l.id == lane)
+        {
+            if report.up {
+                open.lane_up(now, index);
+            } else {
+                open.lane_down(now, index);
+            }
+            self.touched(now, session.index);
+        }
+    }
+
     /// When to call [`Self::handle_timeout`] at the latest. May be earlier than needed.
     #[must_use]
     pub fn timeout(&self) -> Option<Instant> {
@@ -347,7 +371,8 @@ impl Transport {
         {
             return Err(OpenError::BadMtu);
         }
-        if params.cipher.is_none() && lanes.iter().any(|lane| !lane.reliable) {
+        let sealed = |lane: &LaneParams| lane.protection == Protection::Sealed;
+        if params.cipher.is_none() && lanes.iter().any(sealed) {
             return Err(OpenError::CipherRequired);
         }
         if params.slots == 0 || params.slots > SLOTS_MAX {

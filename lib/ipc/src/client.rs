@@ -192,6 +192,9 @@ impl Shared {
                     return (state, Ok(op));
                 }
                 Err(SendError::Closed | SendError::TooLong) => return (state, Err(ended)),
+                Err(SendError::NoLane) => {
+                    return (state, Err(Failure::local(Errno::ENETDOWN)));
+                }
                 Err(SendError::NoSlot) => {}
             }
             // From here on the caller is blocked on a server, so its end is ESRCH as for everybody blocked (I22).
@@ -379,7 +382,7 @@ impl State {
                     }
                     return;
                 }
-                Err(SendError::Closed | SendError::TooLong) => return,
+                Err(SendError::Closed | SendError::TooLong | SendError::NoLane) => return,
             }
         }
     }

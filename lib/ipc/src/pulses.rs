@@ -46,6 +46,7 @@ impl Shared {
             Ok(op) => op,
             Err(SendError::NoSlot) => return Err(Errno::EAGAIN),
             Err(SendError::Closed | SendError::TooLong) => return Err(Errno::EBADF),
+            Err(SendError::NoLane) => return Err(Errno::ENETDOWN),
         };
         state.sessions.started(route.session);
         let purpose = Purpose::Pulse(route.attachment);

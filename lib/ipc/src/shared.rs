@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use abi::{ChannelId, Instant, NodeName, Pid, Result};
-use transport::{Cause, Config, Event, LinkIndex, SessionKey, Transport};
+use transport::{Cause, Config, Event, LaneState, LinkIndex, SessionKey, Transport};
 
 use crate::channels::Channels;
 use crate::fork_guard::ForkGuard;
@@ -213,7 +213,13 @@ impl State {
             Event::Withdrawn { incoming } => self.withdrawn(incoming),
             Event::Released { incoming } => self.released(incoming),
             Event::Closed { session, cause } => self.session_closed(session, cause),
-            Event::Suspect { session, lane } => self.suspect(session, lane),
+            Event::LaneChanged {
+                session,
+                lane,
+                state: LaneState::Suspect,
+                ..
+            } => self.suspect(session, lane),
+            Event::LaneChanged { .. } => {}
         }
     }
 

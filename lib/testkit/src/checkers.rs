@@ -74,7 +74,7 @@ pub fn bounded(process: &Process, name: &str, credit: u64, slots: u16) -> Result
 /// A finding for whatever is left.
 pub fn at_rest(process: &Process, name: &str) -> Result<(), Finding> {
     for session in process.transport.sessions() {
-        let in_flight = session.lane.map_or(0, |lane| lane.in_flight);
+        let in_flight = session.lanes.iter().map(|lane| lane.in_flight).sum::<u64>();
         if session.operations > 0 || session.held > 0 || in_flight > 0 {
             return Err(Finding::new(
                 Kind::Leak,

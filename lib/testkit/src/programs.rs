@@ -111,7 +111,7 @@ impl Client {
                 self.end(op, End::Refused { errno }, process, reference)
             }
             Event::Failed { op, failure } => self.fail(op, failure, process, reference),
-            Event::Closed { .. } | Event::Suspect { .. } => Ok(()),
+            Event::Closed { .. } | Event::LaneChanged { .. } => Ok(()),
             other => Err(Finding::new(Kind::Wrong, format!("a client got {other:?}"))),
         }
     }
@@ -280,7 +280,7 @@ impl Server {
                 process.memory.take(Buffer::Outgoing(incoming));
                 Ok(Vec::new())
             }
-            Event::Closed { .. } | Event::Suspect { .. } => Ok(Vec::new()),
+            Event::Closed { .. } | Event::LaneChanged { .. } => Ok(Vec::new()),
             other => Err(Finding::new(Kind::Wrong, format!("a server got {other:?}"))),
         }
     }

@@ -1,7 +1,7 @@
 //! The last events of a run, for showing with a finding.
 
 use abi::time::Instant;
-use transport::{Cause, Delivery, Event, Failure};
+use transport::{Cause, Delivery, Event, Failure, LaneState};
 
 use crate::world::World;
 
@@ -51,7 +51,11 @@ pub(crate) const fn name_of(event: &Event) -> &'static str {
             cause: Cause::Link, ..
         } => "end by silence",
         Event::Closed { .. } => "end",
-        Event::Suspect { .. } => "suspicion",
+        Event::LaneChanged {
+            state: LaneState::Active,
+            ..
+        } => "lane back",
+        Event::LaneChanged { .. } => "suspicion",
     }
 }
 

@@ -171,7 +171,7 @@ impl NetworkManager {
                 Event::Released { incoming } => self.letters.released(incoming),
                 Event::Closed { session, .. } => self.session_closed(session),
                 Event::Unblock { incoming, .. } => self.refuse(now, incoming, Errno::EINTR),
-                Event::Suspect { .. }
+                Event::LaneChanged { .. }
                 | Event::Transferred { .. }
                 | Event::TransferFailed { .. } => {}
             }

@@ -185,7 +185,7 @@ fn an_idle_session_can_be_verified() {
         let session = pair.client.session;
         loop {
             let event = pair.at_client();
-            if matches!(event, Event::Suspect { .. }) {
+            if matches!(event, Event::LaneChanged { .. }) {
                 continue;
             }
             assert_eq!(

@@ -19,7 +19,7 @@ fn echo(pair: &mut Pair, salt: u8) {
     pair.reply(incoming, 0, &bytes);
     loop {
         let event = pair.at_client();
-        if !matches!(event, Event::Suspect { .. }) {
+        if !matches!(event, Event::LaneChanged { .. }) {
             assert_eq!(
                 event,
                 Event::Replied {

@@ -216,7 +216,7 @@ impl Pair {
             }
         }
         while let Some(event) = side.transport.event() {
-            if let Event::Suspect { .. } = event {
+            if let Event::LaneChanged { .. } = event {
                 side.suspects += 1;
             } else {
                 side.events.push_back(event);
