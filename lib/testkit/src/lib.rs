@@ -10,6 +10,7 @@ pub mod cipher;
 pub mod cluster;
 mod faults;
 pub mod fuzz;
+pub mod ideal;
 pub mod lanes;
 pub mod plan;
 pub mod process;
@@ -18,10 +19,14 @@ pub mod random;
 pub mod reference;
 mod shell;
 mod strip;
+pub mod track;
+pub mod wire;
 pub mod world;
 
 pub use checkers::{Finding, Kind};
 #[cfg(feature = "cluster")]
 pub use cluster::{Cluster, Member};
 pub use plan::Plan;
+pub use track::{Load, Track, Way};
+pub use wire::{Loss, Shape, Wire};
 pub use world::{Outcome, World};
