@@ -4,9 +4,9 @@ use abi::LinkAddress;
 use abi::time::{Duration, Instant};
 
 use crate::config::{ACK_HOLD, ACK_HOLD_LONG, Config, LaneParams, Protection};
-use crate::congestion::Controller;
 use crate::event::LinkIndex;
 use crate::frame::{ACK_WORDS, Ack};
+use crate::rate_model::Controller;
 use crate::recovery::{InFlight, Rtt};
 use crate::replay::ReplayWindow;
 use crate::summary::{LaneReason, LaneState, LaneSummary};
@@ -114,7 +114,7 @@ impl Lane {
             heard_at: now,
             flight: InFlight::new(now),
             rtt: Rtt::new(params.rtt),
-            control: Controller::new(now, mtu as u64, config.window_max),
+            control: Controller::new(now, mtu as u64, config.window_max, params.rtt, params.rate),
             pto_count: 0,
             probes: 0,
             ping_now: false,
@@ -277,9 +277,9 @@ impl Lane {
     }
 
     /// The lane works.
-    pub(crate) fn revive(&mut self) {
+    pub(crate) fn revive(&mut self, now: Instant) {
         if self.state != LaneState::Active {
-            self.control.on_restart();
+            self.control.on_restart(now);
         }
         self.state = LaneState::Active;
         self.pto_count = 0;
@@ -295,8 +295,8 @@ impl Lane {
             since: self.since,
             why: self.why,
             rtt: self.rtt.smoothed(),
-            min_rtt: self.rtt.smoothed(),
-            rate: self.control.rate(&self.rtt),
+            min_rtt: self.control.min_rtt(),
+            rate: self.control.bandwidth(),
             window: self.control.window(),
             in_flight: self.flight.bytes(),
             bytes_sent: self.bytes_sent,

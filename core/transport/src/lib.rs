@@ -17,7 +17,6 @@ extern crate std;
 
 pub mod cipher;
 pub mod config;
-mod congestion;
 mod credit;
 mod draft;
 pub mod event;
@@ -31,6 +30,7 @@ pub mod packet;
 mod policy;
 mod queue;
 pub mod ranges;
+mod rate_model;
 mod receiving;
 mod recovery;
 pub mod replay;

@@ -8,6 +8,7 @@ use crate::event::{Cause, Memory};
 use crate::frame::{Ack, Data, Frame, LAST, QUIET, REPLY};
 use crate::lane::Urgency;
 use crate::packet::{FLAG_ACK_NOW, Header};
+use crate::rate_model::RateSample;
 use crate::session::{Events, Session, Violation};
 use crate::summary::LaneState;
 
@@ -211,19 +212,28 @@ impl Session {
         }
         let before = lane.flight.bytes();
         let outcome = lane.flight.on_ack(ack, &mut frames).ok_or(Violation)?;
-        if let Some(sent) = outcome.largest_sent {
-            let held = Duration::from_micros(u64::from(ack.delay) * 8);
-            lane.rtt.sample(now.saturating_since(sent), held);
+        let held = Duration::from_micros(u64::from(ack.delay) * 8);
+        let rtt = outcome
+            .largest_sent
+            .map(|sent| lane.rtt.sample(now.saturating_since(sent), held));
+        if outcome.late > 0 {
+            lane.control.on_late(u64::from(outcome.late));
         }
-        if let Some(sent) = outcome.newest {
+        if let Some((sent, mark)) = outcome.newest {
             lane.pto_count = 0;
-            lane.control
-                .on_acked(now, sent, outcome.bytes, before, &lane.rtt);
+            let sample = RateSample {
+                bytes: outcome.bytes,
+                sent,
+                mark,
+                rtt,
+                in_flight: before,
+            };
+            lane.control.on_acked(now, &sample);
             lane.note_arrived_size(outcome.biggest);
         }
         // An answer over the same lane shows that it works both ways.
         if via == index && lane.state == LaneState::Suspect {
-            lane.revive();
+            lane.revive(now);
         }
         self.arrived(now, &mut frames, shell.events);
         self.scratch = frames;
@@ -238,7 +248,7 @@ impl Session {
             lane.rtt.sample(now.saturating_since(sent), Duration::ZERO);
         }
         if lane.state == LaneState::Suspect {
-            lane.revive();
+            lane.revive(now);
         }
     }
 }

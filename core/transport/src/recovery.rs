@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use abi::time::{Duration, Instant};
 
 use crate::frame::{Ack, WireOp};
+use crate::rate_model::Mark;
 
 /// Packets acknowledged above a missing one that make it lost, at first and at most.
 const REORDER_MIN: u64 = 3;
@@ -47,7 +48,8 @@ impl Rtt {
     }
 
     /// Takes a measured time, of which the peer says it has held the answer back for `held`.
-    pub(crate) fn sample(&mut self, measured: Duration, held: Duration) {
+    /// Answers the time of the way alone.
+    pub(crate) fn sample(&mut self, measured: Duration, held: Duration) -> Duration {
         let Some(smoothed) = self.smoothed else {
             let rtt = measured.saturating_sub(held);
             *self = Self {
@@ -56,7 +58,7 @@ impl Rtt {
                 least: rtt,
                 latest: rtt,
             };
-            return;
+            return rtt;
         };
         self.least = self.least.min(measured);
         // A peer's word may not make a round trip shorter than any seen.
@@ -69,13 +71,7 @@ impl Rtt {
         let distance = smoothed.abs_diff(rtt);
         self.variation = (self.variation * 3 + distance) / 4;
         self.smoothed = Some((smoothed * 7 + rtt) / 8);
-    }
-
-    /// The queue on the way has become long compared to the way itself.
-    pub(crate) fn has_grown(&self) -> bool {
-        let slack = (self.least / 2).max(Duration::from_millis(4));
-        self.smoothed
-            .is_some_and(|smoothed| smoothed > self.least + slack)
+        rtt
     }
 
     /// How long to wait for an answer before asking again.
@@ -121,6 +117,7 @@ struct SentPacket {
     bytes: u32,
     frames: u16,
     watch: Watch,
+    mark: Mark,
 }
 
 /// What an acknowledgement has told.
@@ -130,12 +127,21 @@ pub(crate) struct AckOutcome {
     pub(crate) bytes: u64,
     /// The longest packet among them.
     pub(crate) biggest: u64,
-    /// When the newest of them was sent.
-    pub(crate) newest: Option<Instant>,
+    /// When the newest of them was sent, and its mark.
+    pub(crate) newest: Option<(Instant, Mark)>,
     /// Send time of the largest packet, if it was newly acknowledged.
     pub(crate) largest_sent: Option<Instant>,
-    /// A packet that had been given up has arrived.
-    pub(crate) was_late: bool,
+    /// Packets that had been given up and have arrived.
+    pub(crate) late: u32,
+}
+
+/// What was given up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Loss {
+    pub(crate) packets: u32,
+    pub(crate) bytes: u64,
+    /// The longest packet among them.
+    pub(crate) biggest: u32,
 }
 
 /// The packets of one lane that are watched, oldest first.
@@ -201,7 +207,7 @@ impl InFlight {
         &mut self,
         now: Instant,
         bytes: usize,
-        watch: Watch,
+        (watch, mark): (Watch, Mark),
         frames: &[SentFrame],
     ) {
         match watch {
@@ -226,6 +232,7 @@ impl InFlight {
             bytes,
             frames,
             watch,
+            mark,
         });
     }
 
@@ -294,7 +301,7 @@ impl InFlight {
                 outcome.bytes += u64::from(packet.bytes);
                 outcome.biggest = outcome.biggest.max(u64::from(packet.bytes));
             }
-            outcome.newest = Some(packet.time);
+            outcome.newest = Some((packet.time, packet.mark));
             if pn == ack.largest {
                 outcome.largest_sent = Some(packet.time);
             }
@@ -311,24 +318,24 @@ impl InFlight {
         let before = self.late.len();
         self.late.retain(|&pn| !acks(ack, pn));
         if self.late.len() < before {
-            outcome.was_late = true;
+            outcome.late = (before - self.late.len()) as u32;
             self.reorder = (self.reorder + 1).min(REORDER_MAX);
         }
     }
 
     /// Gives up packets that later ones have overtaken; their frames are appended to `lost`.
-    /// Answers when the newest of them was sent.
     pub(crate) fn detect_lost(
         &mut self,
         now: Instant,
         rtt: &Rtt,
         lost: &mut Vec<SentFrame>,
-    ) -> Option<(Instant, u32)> {
+    ) -> Loss {
         self.loss_time = None;
-        let largest = self.largest_acked?;
+        let mut loss = Loss::default();
+        let Some(largest) = self.largest_acked else {
+            return loss;
+        };
         let delay = rtt.loss_delay();
-        let mut newest = None;
-        let mut biggest = 0;
         let mut pn = self.first_pn;
         while pn <= largest {
             let index = (pn - self.first_pn) as usize;
@@ -342,13 +349,14 @@ impl InFlight {
                 }
                 self.settle(index, lost);
                 self.remember_late(pn);
-                newest = newest.max(Some(packet.time));
-                biggest = biggest.max(packet.bytes);
+                loss.packets += 1;
+                loss.bytes += u64::from(packet.bytes);
+                loss.biggest = loss.biggest.max(packet.bytes);
             }
             pn += 1;
         }
         self.drop_settled();
-        newest.map(|time| (time, biggest))
+        loss
     }
 
     fn remember_late(&mut self, pn: u64) {

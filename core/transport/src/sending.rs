@@ -49,7 +49,7 @@ impl Session {
                 && (lane.reliable
                     || lane.probes > 0
                     || lane.control.room(lane.flight.bytes()) > 0
-                        && lane.control.batch(now, &lane.rtt, 1) > 0);
+                        && lane.control.batch(now, 1) > 0);
         go.then_some(active)
     }
 
@@ -68,8 +68,7 @@ impl Session {
         let batch = if reliable {
             0
         } else {
-            lane.control
-                .batch(now, &lane.rtt, self.config.batch_max as u64) as usize
+            lane.control.batch(now, self.config.batch_max as u64) as usize
         };
         let budget = batch.min(self.config.batch_max).min(space.len());
         let (mut total, mut packets) = (0, 0);
@@ -97,6 +96,10 @@ impl Session {
             }
         }
         self.queue.rotate();
+        if !reliable && !self.queue.has_items() {
+            let lane = &mut self.lanes[index];
+            lane.control.on_starved(lane.flight.bytes());
+        }
         if self.closing.is_some() && reliable {
             self.ended = Some(Cause::Closed);
         }
@@ -158,14 +161,9 @@ impl Session {
         let lane = &mut self.lanes[index];
         let pn = lane.next_pn;
         lane.next_pn += 1;
-        let blocked = lane
-            .control
-            .is_full(lane.flight.bytes() + packet.len() as u64);
-        let mut flags = if blocked && !lane.reliable {
-            FLAG_ACK_NOW
-        } else {
-            0
-        };
+        let (in_flight, len) = (lane.flight.bytes(), packet.len() as u64);
+        let asks = !lane.reliable && lane.control.asks_for_ack(len, in_flight);
+        let mut flags = if asks { FLAG_ACK_NOW } else { 0 };
         if self.cipher.as_mut().is_some_and(|cipher| cipher.phase()) {
             flags |= FLAG_PHASE;
         }
@@ -204,8 +202,9 @@ impl Session {
             return;
         }
         lane.probes = lane.probes.saturating_sub(1);
-        lane.flight.record(now, size, watch, frames);
-        lane.control.on_sent(size as u64);
+        let in_flight = lane.flight.bytes();
+        let mark = lane.control.on_sent(now, size as u64, in_flight);
+        lane.flight.record(now, size, (watch, mark), frames);
         if watch == Watch::Eliciting {
             self.expect_answer(now);
         }

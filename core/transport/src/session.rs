@@ -229,10 +229,11 @@ impl Session {
     pub(crate) fn detect_lost(&mut self, now: Instant, index: usize) {
         let mut frames = core::mem::take(&mut self.scratch);
         let lane = &mut self.lanes[index];
-        if let Some((newest, biggest)) = lane.flight.detect_lost(now, &lane.rtt, &mut frames) {
-            lane.control.on_lost(now, newest);
-            lane.note_lost_size(biggest as usize);
-            lane.packets_lost += 1;
+        let loss = lane.flight.detect_lost(now, &lane.rtt, &mut frames);
+        if loss.packets > 0 {
+            lane.control.on_lost(loss.bytes);
+            lane.note_lost_size(loss.biggest as usize);
+            lane.packets_lost += u64::from(loss.packets);
         }
         self.lost(&mut frames);
         self.scratch = frames;
@@ -251,7 +252,9 @@ impl Session {
                 state: LaneState::Suspect,
                 why: LaneReason::Unanswered,
             });
-            lane.control.on_collapse();
+            if !others {
+                lane.control.on_collapse();
+            }
         }
         if others && lane.pto_count >= SUSPECT_AFTER {
             lane.suspect(now);
@@ -318,7 +321,7 @@ impl Session {
             return;
         }
         if lane.reliable || alone {
-            lane.revive();
+            lane.revive(now);
         } else {
             lane.suspect(now);
         }
@@ -412,7 +415,7 @@ impl Session {
         if lane.reliable || !self.queue.has_items() || lane.control.is_full(lane.flight.bytes()) {
             return None;
         }
-        let until = lane.control.paced_until(&lane.rtt);
+        let until = lane.control.paced_until();
         (until > now).then_some(until)
     }
 

@@ -1,0 +1,530 @@
+//! How much may be in flight on a lane and how fast it may go: a model of the lane's rate and
+//! round-trip time, learnt from acknowledgements (the ideas of BBR; no window that halves).
+
+mod filter;
+mod pacer;
+#[cfg(test)]
+mod tests;
+
+use abi::time::{Duration, Instant};
+
+use self::filter::MaxFilter;
+use self::pacer::Pacer;
+
+/// Window of a lane of which nothing is known, in packets.
+const INITIAL_PACKETS: u64 = 32;
+/// Least window, in packets.
+const MINIMUM_PACKETS: u64 = 4;
+/// Pacing while the rate is unknown: doubles it with every round.
+const STARTUP_GAIN: f64 = 2.77;
+/// Growth of the rate in a round below which the lane counts as full.
+const STARTUP_GROWTH: f64 = 1.25;
+/// Rounds without growth that end the start, and how many if they also lost packets.
+const STARTUP_ROUNDS: u8 = 3;
+const STARTUP_LOSSY_ROUNDS: u8 = 2;
+/// Pacing in the rounds of the cycle: one asks for more, one drains what that has queued.
+const CYCLE: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+const CYCLE_UP: u8 = 0;
+const CYCLE_DOWN: u8 = 1;
+const CYCLE_CRUISE: u8 = 2;
+/// Window in products of rate and round-trip time, and its floor while packets are lost.
+const WINDOW_GAIN: f64 = 2.0;
+const LOSSY_GAIN: f64 = 1.5;
+/// What the ends add to the round trip by waking late; the window allows for it.
+const HOST_TIME: Duration = Duration::from_micros(250);
+/// Share of a round that is lost when the lane is too full, and least packets to tell.
+const LOSS_SHARE: f64 = 0.02;
+const LOSS_PACKETS: u64 = 3;
+/// What is kept of the bound in flight after such a round.
+const LOSS_KEEP: f64 = 0.85;
+/// Age at which the least round-trip time is measured anew, and for how long.
+const MIN_RTT_AGE: Duration = Duration::from_secs(10);
+const MIN_RTT_TIME: Duration = Duration::from_millis(20);
+/// A lane that was not used for so long starts again, from the rate it had.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// State of the delivery when a packet left; its acknowledgement turns that into a rate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    delivered: u64,
+    delivered_at: Instant,
+    first_sent: Instant,
+    limited: bool,
+}
+
+/// What an acknowledgement tells of a lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RateSample {
+    /// Bytes that have newly arrived.
+    pub(crate) bytes: u64,
+    /// When the newest packet among them left, and its mark.
+    pub(crate) sent: Instant,
+    pub(crate) mark: Mark,
+    /// Round-trip time, if the acknowledgement allows to tell.
+    pub(crate) rtt: Option<Duration>,
+    /// Bytes in flight before it.
+    pub(crate) in_flight: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The rate is unknown and doubled with each round.
+    Startup,
+    /// What the start has queued is let out.
+    Drain,
+    /// The round of [`CYCLE`].
+    Cycle(u8),
+    /// Next to nothing is in flight, to see the bare round-trip time.
+    Bare { until: Option<Instant> },
+}
+
+/// Congestion control and pacing of one lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Controller {
+    packet: u64,
+    window: u64,
+    window_max: u64,
+    phase: Phase,
+    pacer: Pacer,
+    rates: MaxFilter,
+    /// Rate believed before any was measured at full load, bytes per second.
+    assumed: u64,
+    min_rtt: Option<Duration>,
+    min_rtt_at: Instant,
+    delivered: u64,
+    delivered_at: Instant,
+    first_sent: Instant,
+    sent_at: Instant,
+    /// Until this much is delivered the sender, not the lane, sets the rate.
+    limited_until: u64,
+    /// The window has held something back since it was last looked at.
+    held_back: bool,
+    round: Round,
+    start: Start,
+    surplus: Surplus,
+    /// Bound in flight that losses have shown.
+    bound: Option<u64>,
+    bound_before: Option<u64>,
+    /// Bytes since an acknowledgement was asked for.
+    asked: u64,
+}
+
+/// A round: from the sending of a packet to its acknowledgement.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    end: u64,
+    delivered: u64,
+    lost: u64,
+    in_flight: u64,
+    limited: bool,
+}
+
+/// Progress of the start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Start {
+    full_rate: u64,
+    flat_rounds: u8,
+    lossy_rounds: u8,
+}
+
+/// How much more than the rate explains is acknowledged at once.
+#[derive(Clone, Debug)]
+struct Surplus {
+    since: Instant,
+    acked: u64,
+    most: MaxFilter,
+}
+
+impl Surplus {
+    fn take(&mut self, now: Instant, bytes: u64, rate: u64, window: u64) {
+        let expected = product(rate, now.saturating_since(self.since));
+        if self.acked <= expected {
+            self.since = now;
+            self.acked = bytes;
+            self.most.take(bytes.min(window));
+            return;
+        }
+        self.acked += bytes;
+        self.most.take((self.acked - expected).min(window));
+    }
+}
+
+/// Bytes that go in `time` at `rate`.
+fn product(rate: u64, time: Duration) -> u64 {
+    (rate as f64 * time.as_nanos() as f64 / 1e9) as u64
+}
+
+impl Controller {
+    /// `rtt` and `rate` (bytes per second) are what is known from elsewhere. The rate is believed
+    /// by half, being that of the links, not of the way.
+    pub(crate) fn new(
+        now: Instant,
+        packet: u64,
+        window_max: u64,
+        rtt: Option<Duration>,
+        rate: Option<u64>,
+    ) -> Self {
+        let assumed = rate.unwrap_or(0) / 2;
+        let mut controller = Self {
+            packet,
+            window: 0,
+            window_max: window_max.max(INITIAL_PACKETS * packet),
+            phase: Phase::Startup,
+            pacer: Pacer::new(now, INITIAL_PACKETS * packet),
+            rates: MaxFilter::default(),
+            assumed,
+            min_rtt: rtt,
+            min_rtt_at: now,
+            delivered: 0,
+            delivered_at: now,
+            first_sent: now,
+            sent_at: now,
+            limited_until: 0,
+            held_back: false,
+            round: Round::default(),
+            start: Start::default(),
+            surplus: Surplus {
+                since: now,
+                acked: 0,
+                most: MaxFilter::default(),
+            },
+            bound: None,
+            bound_before: None,
+            asked: 0,
+        };
+        controller.window = controller.first_window();
+        controller.pace();
+        controller
+    }
+
+    fn first_window(&self) -> u64 {
+        let assumed = product(self.assumed, self.min_rtt.unwrap_or_default());
+        (2 * assumed).clamp(INITIAL_PACKETS * self.packet, self.window_max)
+    }
+
+    pub(crate) const fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// Rate of the lane in bytes per second: the measured one, else the assumed one. `None` if
+    /// nothing is known.
+    pub(crate) fn bandwidth(&self) -> Option<u64> {
+        let rate = if self.is_cold() {
+            self.rates.most().max(self.assumed)
+        } else {
+            self.rates.most()
+        };
+        (rate > 0).then_some(rate)
+    }
+
+    /// Least round-trip time of late.
+    pub(crate) const fn min_rtt(&self) -> Option<Duration> {
+        self.min_rtt
+    }
+
+    /// Whether the rate was never measured at full load: the lane may be faster than
+    /// [`Self::bandwidth`] says.
+    pub(crate) const fn is_cold(&self) -> bool {
+        matches!(self.phase, Phase::Startup)
+    }
+
+    /// Bytes that fill the lane without a queue: rate times least round-trip time.
+    pub(crate) fn lane_holds(&self) -> u64 {
+        product(
+            self.bandwidth().unwrap_or(0),
+            self.min_rtt.unwrap_or_default(),
+        )
+    }
+
+    /// Bytes that may still be sent with `in_flight` outstanding. Zero counts as being held back,
+    /// without which the window does not grow.
+    pub(crate) fn room(&mut self, in_flight: u64) -> u64 {
+        if self.is_full(in_flight) {
+            self.held_back = true;
+            return 0;
+        }
+        self.window - in_flight
+    }
+
+    pub(crate) const fn is_full(&self, in_flight: u64) -> bool {
+        self.window.saturating_sub(in_flight) < self.packet
+    }
+
+    /// Bytes for one batch at `now`, at most `max`; 0 until [`Self::paced_until`].
+    pub(crate) fn batch(&mut self, now: Instant, max: u64) -> u64 {
+        self.pacer.batch(now, self.packet, max)
+    }
+
+    /// When the next batch may go, after [`Self::batch`] has answered 0.
+    pub(crate) fn paced_until(&self) -> Instant {
+        self.pacer.paced_until(self.packet)
+    }
+
+    /// Whether the packet of `bytes` that follows `in_flight` should be acknowledged at once: the window
+    /// is full after it, or half full and a quarter of it has gone unasked.
+    pub(crate) fn asks_for_ack(&mut self, bytes: u64, in_flight: u64) -> bool {
+        self.asked = if in_flight == 0 { 0 } else { self.asked } + bytes;
+        let after = in_flight + bytes;
+        let half = after >= self.window / 2 && self.asked >= self.window / 4;
+        let asks = half || self.is_full(after);
+        if asks {
+            self.asked = 0;
+        }
+        asks
+    }
+
+    /// A packet leaves that the peer will acknowledge; `in_flight` is what was outstanding before.
+    pub(crate) fn on_sent(&mut self, now: Instant, bytes: u64, in_flight: u64) -> Mark {
+        if in_flight == 0 {
+            if now.saturating_since(self.sent_at) > IDLE_MAX {
+                self.on_restart(now);
+            }
+            self.first_sent = now;
+            self.delivered_at = now;
+            // The first flight after a pause tells how much there was to send, not how fast the lane is.
+            self.limited_until = self.limited_until.max(self.delivered + bytes);
+        }
+        self.sent_at = now;
+        self.pacer.on_sent(bytes);
+        self.round.in_flight = self.round.in_flight.max(in_flight + bytes);
+        Mark {
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent: self.first_sent,
+            limited: self.delivered < self.limited_until,
+        }
+    }
+
+    /// There is nothing to send on the lane although window and pacing allow it.
+    pub(crate) fn on_starved(&mut self, in_flight: u64) {
+        self.limited_until = (self.delivered + in_flight).max(1);
+    }
+
+    /// Something has arrived.
+    pub(crate) fn on_acked(&mut self, now: Instant, sample: &RateSample) {
+        self.delivered += sample.bytes;
+        self.delivered_at = now;
+        self.first_sent = self.first_sent.max(sample.sent);
+        self.take_rtt(now, sample);
+        let round_over = sample.mark.delivered >= self.round.end;
+        if round_over {
+            self.rates.advance(!self.round.limited);
+            self.surplus.most.advance(true);
+        }
+        self.take_rate(now, sample);
+        let rate = self.rates.most();
+        self.surplus.take(now, sample.bytes, rate, self.window);
+        if round_over {
+            self.on_round();
+        }
+        self.step(now, sample);
+        self.set_window(sample);
+        self.pace();
+    }
+
+    fn take_rtt(&mut self, now: Instant, sample: &RateSample) {
+        let Some(rtt) = sample.rtt else {
+            return;
+        };
+        let stale = now.saturating_since(self.min_rtt_at) > MIN_RTT_AGE;
+        if self.min_rtt.is_none_or(|least| rtt <= least) {
+            self.min_rtt = Some(rtt);
+            self.min_rtt_at = now;
+        } else if stale {
+            // Little in flight shows the bare time by itself.
+            let little = sample.in_flight <= MINIMUM_PACKETS * self.packet;
+            if little {
+                self.min_rtt = Some(rtt);
+                self.min_rtt_at = now;
+            } else if matches!(self.phase, Phase::Cycle(_)) {
+                self.phase = Phase::Bare { until: None };
+            }
+        }
+    }
+
+    fn take_rate(&mut self, now: Instant, sample: &RateSample) {
+        let mark = &sample.mark;
+        let sending = sample.sent.saturating_since(mark.first_sent);
+        let acking = now.saturating_since(mark.delivered_at);
+        let time = sending.max(acking);
+        // Acknowledged faster than the way is long: the times are not worth a division.
+        if time.is_zero() || self.min_rtt.is_some_and(|least| time < least) {
+            return;
+        }
+        let bytes = self.delivered - mark.delivered;
+        let rate = (bytes as f64 * 1e9 / time.as_nanos() as f64) as u64;
+        self.round.limited = mark.limited;
+        if !mark.limited || rate > self.rates.most() {
+            self.rates.take(rate);
+        }
+    }
+
+    /// A round is over.
+    fn on_round(&mut self) {
+        let round = self.round;
+        self.round = Round {
+            end: self.delivered,
+            delivered: self.delivered,
+            limited: round.limited,
+            ..Round::default()
+        };
+        let total = self.delivered - round.delivered + round.lost;
+        let lossy = round.lost >= LOSS_PACKETS * self.packet
+            && round.lost as f64 > LOSS_SHARE * total as f64;
+        if self.phase == Phase::Startup {
+            self.check_start(round.limited, lossy);
+        } else if lossy {
+            self.tighten(round.in_flight);
+        } else {
+            self.loosen();
+        }
+        if let Phase::Cycle(at) = self.phase {
+            let next = if lossy && at == CYCLE_UP {
+                CYCLE_DOWN
+            } else {
+                (at + 1) % CYCLE.len() as u8
+            };
+            self.phase = Phase::Cycle(next);
+        }
+    }
+
+    /// The start ends when the rate no longer grows.
+    fn check_start(&mut self, limited: bool, lossy: bool) {
+        let rate = self.rates.most();
+        if limited {
+            return;
+        }
+        if rate as f64 >= self.start.full_rate as f64 * STARTUP_GROWTH {
+            self.start = Start {
+                full_rate: rate,
+                ..Start::default()
+            };
+            return;
+        }
+        self.start.flat_rounds += 1;
+        self.start.lossy_rounds += u8::from(lossy);
+        if self.start.flat_rounds >= STARTUP_ROUNDS
+            || self.start.lossy_rounds >= STARTUP_LOSSY_ROUNDS
+        {
+            self.phase = Phase::Drain;
+        }
+    }
+
+    fn tighten(&mut self, in_flight: u64) {
+        let least = self.scaled(LOSSY_GAIN);
+        let before = self.bound.unwrap_or(self.window_max).min(in_flight);
+        self.bound_before = self.bound;
+        self.bound = Some(((before as f64 * LOSS_KEEP) as u64).max(least));
+    }
+
+    fn loosen(&mut self) {
+        if self.phase == Phase::Cycle(CYCLE_UP)
+            && let Some(bound) = self.bound
+        {
+            let wider = bound + bound / 4;
+            self.bound = (wider < self.window_max).then_some(wider);
+        }
+    }
+
+    /// Rate times round-trip time, `gain` times, and what the ends need.
+    fn scaled(&self, gain: f64) -> u64 {
+        let rate = self.bandwidth().unwrap_or(0);
+        let allowance = product(rate, HOST_TIME) + self.surplus.most.most();
+        (self.lane_holds() as f64 * gain) as u64 + allowance
+    }
+
+    fn step(&mut self, now: Instant, sample: &RateSample) {
+        let in_flight = sample.in_flight.saturating_sub(sample.bytes);
+        match self.phase {
+            Phase::Drain if in_flight <= self.scaled(1.0) => {
+                self.phase = Phase::Cycle(CYCLE_CRUISE);
+            }
+            Phase::Cycle(CYCLE_DOWN) if in_flight <= self.lane_holds() => {
+                self.phase = Phase::Cycle(CYCLE_CRUISE);
+            }
+            Phase::Bare { until: None } if in_flight <= MINIMUM_PACKETS * self.packet => {
+                let time = MIN_RTT_TIME.max(self.min_rtt.unwrap_or_default());
+                self.phase = Phase::Bare {
+                    until: Some(now + time),
+                };
+                self.min_rtt = None;
+            }
+            Phase::Bare { until: Some(until) } if until <= now => {
+                self.min_rtt_at = now;
+                self.phase = Phase::Cycle(CYCLE_CRUISE);
+            }
+            _ => {}
+        }
+    }
+
+    fn set_window(&mut self, sample: &RateSample) {
+        let least = MINIMUM_PACKETS * self.packet;
+        if matches!(self.phase, Phase::Bare { .. }) {
+            self.window = least;
+            return;
+        }
+        let used = self.held_back || sample.in_flight * 2 >= self.window;
+        self.held_back = false;
+        if self.phase == Phase::Startup {
+            let target = self.scaled(STARTUP_GAIN).max(self.first_window());
+            if used && self.window < target {
+                self.window += sample.bytes;
+            }
+        } else {
+            let target = self.scaled(WINDOW_GAIN);
+            self.window = target.min(self.window + sample.bytes);
+        }
+        let most = self.bound.unwrap_or(self.window_max).min(self.window_max);
+        self.window = self.window.clamp(least, most.max(least));
+    }
+
+    fn pace(&mut self) {
+        let gain = match self.phase {
+            Phase::Startup => STARTUP_GAIN,
+            Phase::Drain => 1.0 / STARTUP_GAIN,
+            Phase::Cycle(at) => CYCLE[usize::from(at)],
+            Phase::Bare { .. } => 1.0,
+        };
+        let measured = (self.rates.most() as f64 * gain) as u64;
+        let rate = if self.is_cold() {
+            measured.max(self.assumed)
+        } else {
+            measured
+        };
+        self.pacer.set_rate((rate > 0).then_some(rate));
+    }
+
+    /// `bytes` count as lost.
+    pub(crate) fn on_lost(&mut self, bytes: u64) {
+        self.round.lost += bytes;
+    }
+
+    /// `packets` that counted as lost have arrived.
+    pub(crate) fn on_late(&mut self, packets: u64) {
+        let bytes = packets * self.packet;
+        self.round.lost = self.round.lost.saturating_sub(bytes);
+        self.bound = self.bound_before;
+    }
+
+    /// Nothing comes through: as little as possible until something does.
+    pub(crate) fn on_collapse(&mut self) {
+        self.window = MINIMUM_PACKETS * self.packet;
+    }
+
+    /// The lane works again after it did not: start anew, from the rate it had.
+    pub(crate) fn on_restart(&mut self, now: Instant) {
+        let assumed = self.bandwidth().unwrap_or(0);
+        let mut fresh = Self::new(now, self.packet, self.window_max, self.min_rtt, None);
+        fresh.assumed = assumed;
+        fresh.window = fresh.first_window();
+        fresh.delivered = self.delivered;
+        fresh.round.delivered = self.delivered;
+        fresh.round.end = self.delivered;
+        fresh.pace();
+        *self = fresh;
+    }
+
+    pub(crate) fn set_packet(&mut self, packet: u64) {
+        self.packet = packet;
+    }
+}
