@@ -6,6 +6,8 @@
 //! `docs/protocol/system.md` has the order of things, `docs/protocol/node.md` what nodes say to each other.
 
 mod field;
+pub mod link;
+pub mod page;
 pub mod peer;
 pub mod reply;
 pub mod request;
@@ -14,13 +16,18 @@ pub mod table;
 
 use alloc::vec::Vec;
 
+pub use link::{Detect, LaneState, LaneWhy, Link as NodeLink, LinkKind, Protection};
+pub use page::{
+    GENERATION_OFFSET, HEARTBEAT_OFFSET, LANE_ROW_LEN, LANE_ROW_WORDS, LANE_ROWS, LANE_ROWS_OFFSET,
+    LINKS_GENERATION_OFFSET, LaneRow, NODE_PAGE_LEN,
+};
 pub use reply::{
-    Attached, Code, Death, DeathCause, Description, Entry, Joined, Link as NodeLink, Listing,
-    Notice, Redirect, Refusal, Reply, Resolved, Revoke, Symlink, Verify, Welcome,
+    Attached, Code, Death, DeathCause, Description, Entry, Joined, Links, Listing, Notice, Policy,
+    Redirect, Refusal, Reply, Resolved, Revoke, Symlink, Verify, Welcome,
 };
 pub use request::{
-    Attach, CloseSession, Detach, Forget, Hello, Invite, Join, Link, List, Lookup, Network, Query,
-    QueryKind, Refuse, Request, Resolve, Stat, Suspect, Unlink,
+    Attach, CloseSession, Detach, Forget, Hello, Invite, Join, LaneTraffic, Link, List, Lookup,
+    Network, Query, QueryKind, Refuse, RemoteNd, Request, Resolve, Stat, Suspect, Traffic, Unlink,
 };
 pub use session::{
     Accept, Identity, Lane, LiveSession, Offer, OpenSession, SessionRole, SessionSecret,
@@ -55,17 +62,6 @@ pub const NETWORK_MANAGER: ChannelId = ChannelId(2);
 
 /// The path that the network manager owns.
 pub const NETWORK_PREFIX: &str = "/net";
-
-/// The node page is a sealed memfd of this many bytes, mapped read-only by programs.
-pub const NODE_PAGE_LEN: usize = 4096;
-
-/// Where in the node page the namespace generation is: an aligned `u64` in host order, changed whenever a name may
-/// have come to mean something else. It never repeats, also over restarts of the node.
-pub const GENERATION_OFFSET: usize = 64;
-
-/// Where in the node page the heartbeat is: an aligned `u64` in host order, nanoseconds of `CLOCK_MONOTONIC`.
-/// Older than two seconds means that the node daemon is gone or stuck.
-pub const HEARTBEAT_OFFSET: usize = 128;
 
 /// What comes from the node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use abi::{Gid, Incarnation, Instant, LinkAddress, NodeName, Pid, Uid};
+use abi::system::{Detect, LaneRow, LinkKind, Protection};
+use abi::{Gid, Incarnation, Instant, LinkAddress, NodeName, Pid, SessionId, Uid};
 
 use crate::network_manager::trust::TrustRecord;
 
@@ -40,12 +41,44 @@ pub struct Caller {
 pub struct LinkConfig {
     /// Name of the interface, or the address as text.
     pub name: String,
-    /// The node's own socket on it.
+    /// What its packets are.
+    pub kind: LinkKind,
+    /// The node's own socket on it; [`LinkAddress::NONE`] if there never was one.
     pub address: LinkAddress,
-    /// Largest packet in bytes, without IP and UDP headers.
+    /// Largest packet in bytes, without the medium's headers.
     pub mtu: u16,
     /// The interface to bind to, or empty.
     pub device: String,
+    /// It is there and has a carrier.
+    pub up: bool,
+    /// Another number after its socket was made anew.
+    pub epoch: u32,
+    /// The weakest protection that lanes over it may have. Both ends must allow it.
+    pub protection: Protection,
+    /// Whoever is on the medium may read and forge what goes over it. Without this, lanes are sealed whatever
+    /// `protection` says.
+    pub trusted: bool,
+    /// Bytes per second, as the interface says.
+    pub speed: Option<u64>,
+}
+
+impl LinkConfig {
+    /// A link with a carrier, sealed lanes and a rate that nobody knows.
+    #[must_use]
+    pub const fn new(name: String, kind: LinkKind, address: LinkAddress, mtu: u16) -> Self {
+        Self {
+            name,
+            kind,
+            address,
+            mtu,
+            device: String::new(),
+            up: true,
+            epoch: 0,
+            protection: Protection::Sealed,
+            trusted: false,
+            speed: None,
+        }
+    }
 }
 
 /// What a node is told once.
@@ -61,6 +94,10 @@ pub struct Config {
     pub boot: u64,
     /// The node's links; at most 16.
     pub links: Vec<LinkConfig>,
+    /// How fast broken ways are to be found.
+    pub detect: Detect,
+    /// Programs have no sockets of their own: all packets pass through the node's.
+    pub one_port: bool,
     /// Nodes that are trusted.
     pub trust: Vec<TrustRecord>,
     /// For session numbers and jitter; nothing secret depends on it.
@@ -100,6 +137,9 @@ pub enum Input {
         /// The packet.
         bytes: Vec<u8>,
     },
+    /// Links have changed: all of them, in the order of their numbers. A link keeps its number while the node runs: one
+    /// that is gone stays in the list, not [`up`](LinkConfig::up); a new one is added at the end.
+    Links(Vec<LinkConfig>),
     /// The time that [`Output::Wait`] named has come.
     Timeout,
     /// Somebody outside asks the node to say goodbye before it stops.
@@ -135,6 +175,33 @@ pub enum Output {
     },
     /// A name may have come to mean something else: change the generation in the node page.
     NamesChanged,
+    /// Write a row of the node page, below [`LANE_ROWS`](abi::system::LANE_ROWS); `None` empties it.
+    LaneRow {
+        /// Which.
+        index: u16,
+        /// What is in it.
+        row: Option<LaneRow>,
+    },
+    /// Lane rows have changed their state: change the generation of the links in the node page.
+    LinksChanged,
+    /// A program has given the memory of its relay ring: open it, and keep the program's ends of two new doorbells under
+    /// the same number; the packet that passes them on follows. The ring ends with the program's connection.
+    RelayOpen {
+        /// Whose.
+        program: ProgramKey,
+        /// The memory, one descriptor.
+        memory: Descriptors,
+    },
+    /// Session packets with this number belong to a program without a socket, which may send to these targets only.
+    RelayRoute {
+        /// The number that packets to the program carry.
+        session: SessionId,
+        /// Whose ring they go to.
+        program: ProgramKey,
+        /// Link and address; empty when the session has ended. Whoever is behind the node of a target may change its
+        /// port: only hosts are compared.
+        targets: Vec<(u8, LinkAddress)>,
+    },
     /// Keep this list of trusted nodes.
     SaveTrust(Vec<TrustRecord>),
     /// Something for the log.

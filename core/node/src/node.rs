@@ -106,7 +106,7 @@ impl Node {
                 from,
                 mut bytes,
             } => self.network.receive(now, link, &from, &mut bytes),
-            Input::Timeout => {}
+            Input::Links(_) | Input::Timeout => {}
             Input::Stop => self.stop(now),
         }
         self.due(now);

@@ -148,6 +148,7 @@ fn a_restarted_daemon_is_asked_for_lost_sessions_after_its_programs_had_time_to_
         role: SessionRole::Server,
         node: Some(name("lab1")),
         pid: me.pid,
+        lanes: vec![],
     };
     lab.run(ms(2000));
     let (server, again) = lab.program_of(LAB2, 1000, was.pid, vec![live]);
@@ -198,6 +199,7 @@ fn a_program_that_claims_sessions_again_and_again_does_not_hide_that_others_are_
         role: SessionRole::Server,
         node: Some(name("lab1")),
         pid: me.pid,
+        lanes: vec![],
     };
     for n in 1..=100 {
         lab.program_of(LAB2, 1001, Pid(0), vec![claim(n)]);

@@ -16,8 +16,10 @@ pub enum LinkPolicy {
     LoadBalance,
     /// This one while it works, else the others (Q6).
     Preferred(Vec<u8>),
-    /// This one or none (Q7).
+    /// This one or none: calls fail while it does not work (Q7).
     Exclusive(Vec<u8>),
+    /// This one or none: calls wait while it does not work.
+    ExclusiveWait(Vec<u8>),
 }
 
 /// A node's name with a link policy, such as `lab2~preferred:en1` (Q2).
@@ -34,7 +36,7 @@ impl NodeComponent {
     ///
     /// # Errors
     /// `ENOENT` for what cannot be the name of a node, and `EINVAL` for a policy that is not
-    /// `loadbalance`, `preferred:LINK` or `exclusive:LINK`.
+    /// `loadbalance`, `preferred:LINK`, `exclusive:LINK` or `exclusive-wait:LINK`.
     pub fn parse(component: &[u8]) -> Result<Self> {
         let mut parts = component.splitn(2, |&byte| byte == b'~');
         let name = parts.next().unwrap_or_default();
@@ -64,13 +66,16 @@ impl LinkPolicy {
     /// The policy in the text after the `~`.
     ///
     /// # Errors
-    /// `EINVAL` for anything but `loadbalance`, `preferred:LINK` and `exclusive:LINK`.
+    /// `EINVAL` for anything but `loadbalance`, `preferred:LINK`, `exclusive:LINK` and `exclusive-wait:LINK`.
     pub fn parse(policy: &[u8]) -> Result<Self> {
         if let Some(link) = policy.strip_prefix(b"preferred:") {
             return link_name(link).map(Self::Preferred);
         }
         if let Some(link) = policy.strip_prefix(b"exclusive:") {
             return link_name(link).map(Self::Exclusive);
+        }
+        if let Some(link) = policy.strip_prefix(b"exclusive-wait:") {
+            return link_name(link).map(Self::ExclusiveWait);
         }
         if policy == b"loadbalance" {
             Ok(Self::LoadBalance)
@@ -95,6 +100,7 @@ impl fmt::Display for LinkPolicy {
             Self::LoadBalance => return f.write_str("loadbalance"),
             Self::Preferred(link) => ("preferred", link),
             Self::Exclusive(link) => ("exclusive", link),
+            Self::ExclusiveWait(link) => ("exclusive-wait", link),
         };
         write!(
             f,
@@ -136,6 +142,11 @@ mod tests {
                 lab2(LinkPolicy::Exclusive(b"en0".to_vec())),
             ),
             (
+                b"lab2~exclusive-wait:en0",
+                lab2(LinkPolicy::ExclusiveWait(b"en0".to_vec())),
+            ),
+            (b"lab2~exclusive-wait:", Err(Errno::EINVAL)),
+            (
                 b"lab2~preferred:en1",
                 lab2(LinkPolicy::Preferred(b"en1".to_vec())),
             ),
@@ -158,7 +169,13 @@ mod tests {
     // qnx: Q2
     #[test]
     fn a_component_prints_as_it_is_written() {
-        for text in ["lab2", "lab2~exclusive:en0", "lab2~preferred:en1"] {
+        let rows = [
+            "lab2",
+            "lab2~exclusive:en0",
+            "lab2~exclusive-wait:en0",
+            "lab2~preferred:en1",
+        ];
+        for text in rows {
             assert_eq!(
                 NodeComponent::parse(text.as_bytes()).unwrap().to_string(),
                 text

@@ -2,19 +2,21 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use abi::system::{NODE_PORT, SOCKET_NAME};
+use abi::system::{Detect, NODE_PORT, SOCKET_NAME};
 use abi::{Incarnation, NodeName, Uid};
 use node::{Config, LinkConfig};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::crypto::NodeCrypto;
 use crate::event_loop::{EventLoop, Parts};
-use crate::{StartError, clock, directories, key_file, links, program_socket, trust_store};
+use crate::{
+    StartError, clock, directories, event_number, key_file, links, program_socket, trust_store,
+};
 
 const LOCK_NAME: &str = "node.lock";
 /// Written to the stop descriptor: say goodbye and stop.
@@ -133,6 +135,8 @@ impl Builder {
             boot: boot_id(),
             links: links.iter().map(|link| link.config.clone()).collect(),
             trust,
+            detect: Detect::default(),
+            one_port: false,
             seed: seed()?,
         };
         let link_configs = config.links.clone();
@@ -210,13 +214,7 @@ impl Host {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        #[expect(
-            clippy::host_endian_bytes,
-            reason = "the kernel reads an eventfd's number in host order"
-        )]
-        let what = what.to_ne_bytes();
-        // The write fails only if the counter is full, and then the node knows already.
-        let _ = rustix::io::write(self.stop.as_fd(), &what);
+        event_number::put(&self.stop, what);
         let _ = thread.join();
     }
 }

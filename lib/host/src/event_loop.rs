@@ -17,7 +17,7 @@ use crate::descriptors::Held;
 use crate::links::OpenLink;
 use crate::node_page::NodePage;
 use crate::program_socket::{ProgramSocket, Received};
-use crate::{StartError, clock, trust_store};
+use crate::{StartError, clock, event_number, trust_store};
 
 /// What an event is about, in the top byte of its number; the rest is a program's key or a link's index.
 const LISTENER: u64 = 0;
@@ -196,13 +196,7 @@ impl EventLoop {
     }
 
     fn stop(&mut self) {
-        let mut word = [0; 8];
-        let _ = rustix::io::read(&self.stop, &mut word);
-        #[expect(
-            clippy::host_endian_bytes,
-            reason = "the kernel gives an eventfd's number in host order"
-        )]
-        let word = u64::from_ne_bytes(word);
+        let word = event_number::take(&self.stop);
         if word == KILL {
             (self.stopped, self.killed) = (true, true);
         } else {
@@ -367,6 +361,10 @@ impl EventLoop {
                     segment,
                 } => self.transmit(link, &to, &bytes, segment),
                 Output::NamesChanged => self.page.names_changed(),
+                Output::LaneRow { .. }
+                | Output::LinksChanged
+                | Output::RelayOpen { .. }
+                | Output::RelayRoute { .. } => {}
                 Output::SaveTrust(records) => {
                     if let Err(error) = trust_store::save(&self.state, &records) {
                         tracing::error!(

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use abi::LinkAddress;
+use abi::system::LinkKind;
 use node::LinkConfig;
 use node::limits::LINKS_MAX;
 
@@ -114,10 +115,13 @@ fn open_one(
         .max(MTU_MIN);
     let mtu = (mtu - headers).min(PACKET_MAX);
     let config = LinkConfig {
-        name,
-        address: LinkAddress::from(bound),
-        mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
         device,
+        ..LinkConfig::new(
+            name,
+            LinkKind::Udp,
+            LinkAddress::from(bound),
+            u16::try_from(mtu).unwrap_or(u16::MAX),
+        )
     };
     Ok(OpenLink { config, socket })
 }

@@ -393,6 +393,7 @@ fn programs_and_sessions_survive_the_daemon() {
             role,
             node: None,
             pid,
+            lanes: vec![],
         }
     };
     let theirs = vec![live(&kept, SessionRole::Server, me.pid)];

@@ -59,6 +59,7 @@ fn sessions_outlive_both_daemons_and_death_is_still_told() {
         role,
         node: Some(name(node)),
         pid,
+        lanes: vec![],
     };
     let theirs = vec![live(
         offer.local,

@@ -149,6 +149,8 @@ impl Shared {
                     state.pump(now);
                 });
             }
+            // Lanes find out for themselves what has become of their links.
+            Notice::Links(_) | Notice::Lanes => {}
             Notice::Revoke(revoke) => {
                 state.for_sessions(&revoke.sessions, |state, key| {
                     state.end_session(now, key, Cause::Node);

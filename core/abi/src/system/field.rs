@@ -93,9 +93,17 @@ macro_rules! choice {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $number:literal,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$variant_meta])* $variant,)* }
+        pub enum $name { $($(#[$variant_meta])* $variant = $number,)* }
 
         impl $name {
+            /// The number on the wire.
+            pub const fn number(self) -> u8 {
+                self as u8
+            }
+            /// What a number on the wire means.
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)* _ => None }
+            }
             /// A lower-case word for tables.
             pub const fn text(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
@@ -103,10 +111,10 @@ macro_rules! choice {
         }
         impl $crate::system::field::Field for $name {
             fn put(&self, w: &mut $crate::codec::Writer<'_>) {
-                w.u8(match self { $(Self::$variant => $number,)* });
+                w.u8(self.number());
             }
             fn take(r: &mut $crate::codec::Reader<'_>) -> Result<Self, $crate::codec::Malformed> {
-                match r.u8()? { $($number => Ok(Self::$variant),)* _ => Err($crate::codec::Malformed::Unknown) }
+                Self::from_number(r.u8()?).ok_or($crate::codec::Malformed::Unknown)
             }
         }
     };

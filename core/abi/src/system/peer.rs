@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use super::field::{Field, messages, record};
+use super::link::{Detect, LinkKind, Protection};
 use super::reply::{Description, Listing, Refusal, Symlink};
 use super::session::{Lane, SocketOnLink};
 use super::table::PrefixRow;
@@ -42,6 +43,12 @@ messages! {
         10 => Goodbye,
         /// A path below your `/net/` (P54). Answer: `Redirect`.
         11 => Network(network: PeerPath),
+        /// The links of mine, after each handshake and when they change. Answer: `Done`.
+        12 => Links(links: PeerLinks),
+        /// From now on this channel has these lanes too. Only who began the handshake says so. Answer: `Done`.
+        13 => Lanes(lanes: PeerLanes),
+        /// What number do you have for a node? Answer: `Number`. The only descriptor that travels, for N11.
+        14 => Number(whose: Whose),
     }
 }
 
@@ -69,6 +76,8 @@ messages! {
         0x108 => Unknown(unknown: Check),
         /// To `Network`.
         0x109 => Redirect(redirect: PeerRedirect),
+        /// To `Number`.
+        0x10a => Number(number: u16),
     }
 }
 
@@ -222,6 +231,52 @@ record! {
         pub slots: u16,
         /// Bytes of a request that may be sent unasked.
         pub unscheduled: u32,
+    }
+
+    /// Where and how a node can be reached.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerLinks {
+        /// How fast it wants failures to be found; the faster one of both nodes is done.
+        pub detect: Detect,
+        /// All its links.
+        pub links: Vec<PeerLink>,
+    }
+
+    /// A link of another node.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerLink {
+        /// Its number there.
+        pub index: u8,
+        /// What packets of it are: links of different kinds cannot reach each other.
+        pub kind: LinkKind,
+        /// It has a carrier.
+        pub up: bool,
+        /// The node's own socket on it.
+        pub address: LinkAddress,
+        /// Largest packet in bytes, without the medium's headers.
+        pub mtu: u16,
+        /// The weakest protection that its node allows on it.
+        pub protection: Protection,
+        /// Bytes per second, as its interface says; 0 if it does not.
+        pub speed: u64,
+    }
+
+    /// Lanes of a node channel beside the one it was made over.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerLanes {
+        /// At most 15.
+        pub lanes: Vec<PeerLane>,
+    }
+
+    /// A lane between two links.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub struct PeerLane {
+        /// Its number, 1 to 15: a number means the same links for the life of the channel.
+        pub id: u8,
+        /// The sender's link.
+        pub mine: u8,
+        /// The receiver's link.
+        pub yours: u8,
     }
 
     /// A session, by its numbers at both ends.

@@ -3,13 +3,13 @@
 use alloc::vec::Vec;
 
 use super::field::{choice, messages, record};
+use super::link::Link;
 use super::session::{Offer, Ticket};
 use super::table::Table;
 use crate::connect::Candidate;
 use crate::errno::Errno;
 use crate::flags::PathFlags;
 use crate::ids::{ChannelId, Incarnation, Nd, NodeName, Pid, SessionId};
-use crate::link_address::LinkAddress;
 
 messages! {
     /// The answer to a [`Request`](super::Request), under its serial.
@@ -41,6 +41,10 @@ messages! {
         0x10b => Code(code: Code),
         /// To `Join`.
         0x10c => Joined(joined: Joined),
+        /// To `Policy`.
+        0x10d => Policy(policy: Policy),
+        /// To `RemoteNd`.
+        0x10e => Nd(nd: Nd),
     }
 }
 
@@ -56,6 +60,11 @@ messages! {
         0x202 => Verify(verify: Verify),
         /// These sessions are no longer allowed (trust ended): drop their keys. Serial 0.
         0x203 => Revoke(revoke: Revoke),
+        /// Links of the node have changed: address, mtu, gone, come back. Sockets on links whose epoch has changed must
+        /// be made anew. Serial 0.
+        0x204 => Links(links: Links),
+        /// Lane rows of the node page have changed: only a wake-up, several changes may be one notice. Serial 0.
+        0x205 => Lanes,
     }
 }
 
@@ -83,21 +92,6 @@ record! {
         pub incarnation: Incarnation,
         /// The node's links.
         pub links: Vec<Link>,
-    }
-
-    /// A local network interface that the node uses.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    pub struct Link {
-        /// Its number, stable while the node runs.
-        pub index: u8,
-        /// Of the interface (`eth0`), or the address as text if none was named.
-        pub name: Vec<u8>,
-        /// The node's own socket on it; programs bind to the same host address with a port of their own.
-        pub address: LinkAddress,
-        /// Largest packet in bytes, without IP and UDP headers.
-        pub mtu: u16,
-        /// The interface to bind to, if the link was named by interface and binding is wanted; else empty.
-        pub device: Vec<u8>,
     }
 
     /// A prefix is attached.
@@ -187,6 +181,20 @@ record! {
         pub node: NodeName,
         /// Its node descriptor here.
         pub nd: Nd,
+    }
+
+    /// What the upper half of a node descriptor means.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Policy {
+        /// As it is written after the tilde of a path: `loadbalance`, `preferred:en1`.
+        pub text: Vec<u8>,
+    }
+
+    /// All links of the node, as they are now.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Links {
+        /// Each with the number that it has always had.
+        pub links: Vec<Link>,
     }
 
     /// Sessions whose peer is gone.

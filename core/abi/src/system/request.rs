@@ -8,6 +8,7 @@ use super::session::{Accept, LiveSession, OpenSession};
 use crate::errno::Errno;
 use crate::flags::{AttachFlags, FileType};
 use crate::ids::{ChannelId, Handle, Nd, NodeName, Pid, SessionId};
+use crate::link_address::LinkAddress;
 
 messages! {
     /// A program's packet to its node. The serial is never 0, except for what needs no answer; the answer carries
@@ -54,6 +55,16 @@ messages! {
         19 => Shutdown,
         /// The node descriptor of a node's name. Answer: `Redirect` with an empty path.
         20 => Lookup(lookup: Lookup),
+        /// What the link policy in a node descriptor is. Answer: `Policy`.
+        21 => Policy(nd: Nd),
+        /// What this program has moved over lanes since it said so last, and which of them it suspects. At most one a
+        /// second, but at once for a suspicion. Not answered.
+        22 => Traffic(traffic: Traffic),
+        /// Gives the node the memory of a ring, one descriptor, over which packets pass for links on which this program
+        /// has no socket of its own. Answer: `Done` with the doorbell to ring and the one to hear. Once per connection.
+        23 => Relay,
+        /// What a node calls a node: N11. Answer: `Nd`.
+        24 => RemoteNd(remote: RemoteNd),
     }
 }
 
@@ -172,6 +183,43 @@ record! {
         pub session: SessionId,
         /// The lane.
         pub lane: u8,
+    }
+
+    /// What went over lanes.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Traffic {
+        /// At most [`LANE_ROWS`](super::page::LANE_ROWS).
+        pub rows: Vec<LaneTraffic>,
+    }
+
+    /// What went over the lanes of one program between two links, since its last report.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct LaneTraffic {
+        /// The peer's node.
+        pub node: Nd,
+        /// Our link.
+        pub link: u8,
+        /// Where the peer's socket is; the port does not matter.
+        pub peer: LinkAddress,
+        /// Bytes of packets.
+        pub bytes_sent: u64,
+        /// Bytes of packets.
+        pub bytes_received: u64,
+        /// Bytes per second that the lane is believed to carry; 0 if not known.
+        pub rate: u64,
+        /// How often operations moved from it to another lane.
+        pub switches: u32,
+        /// It is silent: the node is to look at once. A hint, never believed.
+        pub suspect: bool,
+    }
+
+    /// Asks for another node's descriptor of a node.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct RemoteNd {
+        /// Whose descriptor is wanted.
+        pub remote: Nd,
+        /// The node meant, as this node calls it.
+        pub local: Nd,
     }
 
     /// Asks for a table, in pieces that fit a packet.

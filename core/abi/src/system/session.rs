@@ -6,6 +6,7 @@ use core::fmt;
 use zeroize::Zeroize;
 
 use super::field::{Field, choice, record};
+use super::link::Protection;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::credentials::Credentials;
 use crate::ids::{Gid, Incarnation, Nd, Pid, SessionId, Uid};
@@ -67,7 +68,8 @@ record! {
         pub address: LinkAddress,
     }
 
-    /// One way to the peer process: which of our links, to which of its sockets.
+    /// One way to the peer process: which of our links, to which of its sockets. Lanes that no medium must be trusted
+    /// for are [`Protection::Sealed`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Lane {
         /// Number of the lane, the same on both ends.
@@ -76,8 +78,10 @@ record! {
         pub link: u8,
         /// The peer's socket.
         pub peer: LinkAddress,
-        /// Largest packet in bytes, without IP and UDP headers.
+        /// Largest packet in bytes, without the medium's headers.
         pub mtu: u16,
+        /// How its packets are protected; both ends are told the same.
+        pub protection: Protection,
     }
 
     /// Asks for a session with a process.
@@ -89,7 +93,8 @@ record! {
         pub pid: Pid,
         /// Speak for somebody else; only for root and the node's owner, else EPERM.
         pub identity: Option<Identity>,
-        /// The client's sockets (for another node). On the own node, the descriptor of the memory goes along instead.
+        /// The client's sockets (for another node): one on each link, whatever the link policy of `nd` says. On a link
+        /// over which the program passes its packets through the node, the node's own address. On the own node, the descriptor of the memory goes along instead.
         pub sockets: Vec<SocketOnLink>,
     }
 
@@ -162,5 +167,7 @@ record! {
         pub node: Option<crate::ids::NodeName>,
         /// The peer process.
         pub pid: Pid,
+        /// Its lanes, as this end was told them last; empty for a memory lane.
+        pub lanes: Vec<Lane>,
     }
 }

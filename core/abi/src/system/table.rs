@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::field::{choice, messages, record};
+use super::link::{LaneState, LinkKind};
 use super::session::SessionRole;
 use crate::flags::{AttachFlags, FileType};
 use crate::ids::{ChannelId, Handle, Incarnation, Nd, NodeName, Pid, SessionId, Uid};
@@ -73,7 +74,7 @@ record! {
         pub fingerprint: [u8; 8],
     }
 
-    /// A link, or a peer over a link.
+    /// A link, or the way over it to one address of a peer.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct LinkRow {
         /// Number of the link.
@@ -82,18 +83,32 @@ record! {
         pub name: Vec<u8>,
         /// Our address on it.
         pub address: LinkAddress,
-        /// Largest packet in bytes, without IP and UDP headers.
+        /// Largest packet in bytes, without the medium's headers: for a peer, what was found to pass.
         pub mtu: u16,
         /// The peer, or absent for the link itself.
         pub peer: Option<NodeName>,
         /// The peer's address, or [`LinkAddress::NONE`].
         pub peer_address: LinkAddress,
-        /// It carries packets now.
-        pub up: bool,
-        /// Packets the node daemon sent over it; not counted by peer.
+        /// What packets of the link are.
+        pub kind: LinkKind,
+        /// Whether it carries packets now: for the link itself, whether it has a carrier.
+        pub state: LaneState,
+        /// How long it has been in that state.
+        pub since: Duration,
+        /// Why it is not up, or what is odd about it; else empty.
+        pub why: Vec<u8>,
+        /// Smoothed round-trip time, if any was measured.
+        pub rtt: Option<Duration>,
+        /// Lost packets of a million, both directions together.
+        pub loss: u32,
+        /// Bytes per second that it is believed to carry; 0 if not known.
+        pub rate: u64,
+        /// Bytes sent: what programs reported, and what the node itself sent.
         pub sent: u64,
-        /// Packets the node daemon received over it; not counted by peer.
+        /// Bytes received, in the same way.
         pub received: u64,
+        /// How often sessions moved away from it, as programs report.
+        pub switches: u32,
     }
 
     /// A session of a program of this node.

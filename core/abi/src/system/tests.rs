@@ -33,6 +33,7 @@ fn requests_about_names() -> Vec<Request> {
                 role: SessionRole::Client,
                 node: Some(lab2()),
                 pid: Pid(40),
+                lanes: vec![],
             }],
         }),
         Request::Attach(Attach {
@@ -116,6 +117,24 @@ fn requests_about_sessions() -> Vec<Request> {
         Request::Forget(Forget { node: lab2() }),
         Request::Shutdown,
         Request::Lookup(Lookup { node: lab2() }),
+        Request::Policy(Nd(0x0001_0001)),
+        Request::Traffic(Traffic {
+            rows: vec![LaneTraffic {
+                node: Nd(1),
+                link: 0,
+                peer: LinkAddress::ipv4([10, 0, 0, 1], 0),
+                bytes_sent: 1,
+                bytes_received: 2,
+                rate: 3,
+                switches: 4,
+                suspect: true,
+            }],
+        }),
+        Request::Relay,
+        Request::RemoteNd(RemoteNd {
+            remote: Nd(1),
+            local: Nd(2),
+        }),
     ]
 }
 
@@ -133,7 +152,7 @@ fn every_request_comes_back_from_its_packet() {
     }
     assert_eq!(
         kinds,
-        (1..=20).collect::<Vec<u16>>(),
+        (1..=24).collect::<Vec<u16>>(),
         "kinds are wire numbers and never change"
     );
 }
@@ -223,6 +242,7 @@ fn a_ticket_comes_back_whole_and_prints_without_its_secret() {
             link: 1,
             peer: LinkAddress::ipv4([10, 0, 0, 1], 5),
             mtu: 1472,
+            protection: Protection::Sealed,
         }],
         slots: 64,
         unscheduled: 65_536,

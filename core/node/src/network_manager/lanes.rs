@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use abi::LinkAddress;
 use abi::link_address::Internet;
 use abi::system::peer::Introduce;
-use abi::system::{Lane, SocketOnLink};
+use abi::system::{Lane, Protection, SocketOnLink};
 
 use crate::interface::LinkConfig;
 use crate::limits::LINKS_MAX;
@@ -32,6 +32,7 @@ impl LanePlan {
             link: self.server_link,
             peer: self.client,
             mtu: self.mtu,
+            protection: Protection::Sealed,
         }
     }
 
@@ -45,6 +46,7 @@ impl LanePlan {
             link: self.client_link,
             peer: socket.address,
             mtu: self.mtu,
+            protection: Protection::Sealed,
         })
     }
 }
@@ -146,6 +148,7 @@ fn near(address: &LinkAddress, shared: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use abi::system::LinkKind;
     use abi::system::peer::Mtu;
     use abi::{Credentials, Incarnation, Pid, SessionId};
     use alloc::string::String;
@@ -156,12 +159,7 @@ mod tests {
     }
 
     fn links(addresses: &[LinkAddress]) -> Vec<LinkConfig> {
-        let link = |&address| LinkConfig {
-            name: String::new(),
-            address,
-            mtu: 1472,
-            device: String::new(),
-        };
+        let link = |&address| LinkConfig::new(String::new(), LinkKind::Udp, address, 1472);
         addresses.iter().map(link).collect()
     }
 

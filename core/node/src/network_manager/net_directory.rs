@@ -3,9 +3,10 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use abi::system::peer::Whose;
-use abi::system::{Lane, LinkRow, NodeRow, NodeState, SocketOnLink};
+use abi::system::{Lane, LaneState, LinkRow, NodeRow, NodeState, SocketOnLink};
 use abi::{Errno, Incarnation, LinkAddress, Nd, NodeName};
 use paths::{LinkPolicy, NodeComponent};
 
@@ -61,14 +62,24 @@ impl NetworkManager {
         number.map(|&number| Nd::new(number, 0)).ok_or_else(unknown)
     }
 
-    /// Gives every link policy that can be meant its index: one `preferred` and one `exclusive` per link.
+    /// Gives every link policy that can be meant its index: those that name a link, for each link.
     pub(super) fn index_policies(&mut self) {
         for link in &self.links {
             let name = link.name.clone().into_bytes();
             self.policies.push(LinkPolicy::Preferred(name.clone()));
-            self.policies.push(LinkPolicy::Exclusive(name));
+            self.policies.push(LinkPolicy::Exclusive(name.clone()));
+            self.policies.push(LinkPolicy::ExclusiveWait(name));
         }
         self.policies.truncate(POLICIES_MAX);
+    }
+
+    /// The link policy of a node descriptor, as it is written in a path.
+    pub(crate) fn policy_text(&self, nd: Nd) -> Result<Vec<u8>, (Errno, String)> {
+        let policy = self.policies.get(usize::from(nd.qos())).ok_or_else(|| {
+            let text = "the node descriptor has an unknown link policy";
+            (Errno::EBADF, String::from(text))
+        })?;
+        Ok(policy.to_string().into_bytes())
     }
 
     /// The sockets that a node descriptor's link policy allows, the preferred one first.
@@ -91,7 +102,9 @@ impl NetworkManager {
             }
             Some(LinkPolicy::LoadBalance) => {}
             Some(LinkPolicy::Preferred(name)) => sockets.sort_by_key(|socket| !named(socket, name)),
-            Some(LinkPolicy::Exclusive(name)) => sockets.retain(|socket| named(socket, name)),
+            Some(LinkPolicy::Exclusive(name) | LinkPolicy::ExclusiveWait(name)) => {
+                sockets.retain(|socket| named(socket, name))
+            }
         }
         if sockets.is_empty() {
             return Err((
@@ -198,9 +211,20 @@ impl NetworkManager {
                 mtu: link.mtu,
                 peer: None,
                 peer_address: LinkAddress::NONE,
-                up: true,
+                kind: link.kind,
+                state: if link.up {
+                    LaneState::Up
+                } else {
+                    LaneState::Down
+                },
+                since: Duration::ZERO,
+                why: Vec::new(),
+                rtt: None,
+                loss: 0,
+                rate: link.speed.unwrap_or(0),
                 sent,
                 received,
+                switches: 0,
             };
             rows.push(own.clone());
             let over =
@@ -212,7 +236,12 @@ impl NetworkManager {
                         .channels
                         .last()
                         .map_or(LinkAddress::NONE, |channel| channel.address),
-                    up: peer.standing == Standing::Up,
+                    state: if peer.standing == Standing::Up {
+                        LaneState::Up
+                    } else {
+                        LaneState::Down
+                    },
+                    rtt: peer.round_trip,
                     sent: 0,
                     received: 0,
                     ..own.clone()

@@ -24,7 +24,8 @@ impl Node {
         request: PeerRequest,
     ) {
         let answer = match request {
-            PeerRequest::Ping => Ok(PeerReply::Done),
+            PeerRequest::Ping | PeerRequest::Links(_) => Ok(PeerReply::Done),
+            PeerRequest::Lanes(_) | PeerRequest::Number(_) => Err(Errno::ENOSYS),
             PeerRequest::Resolve(resolve) => {
                 self.watchers.insert(peer);
                 self.peer_resolve(peer, &resolve)

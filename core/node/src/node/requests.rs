@@ -97,6 +97,11 @@ impl Node {
                 }
                 None
             }
+            Request::Policy(nd) => Some(Reply::Policy(system::Policy {
+                text: self.network.policy_text(nd)?,
+            })),
+            Request::Traffic(_) => None,
+            Request::Relay | Request::RemoteNd(_) => return Err(plainly(Errno::ENOSYS)),
             Request::Query(query) => return self.query(now, call, &query),
             Request::Attach(_) | Request::Detach(_) | Request::Link(_) | Request::Unlink(_) => {
                 Some(self.change_names(call.program, &request)?)
@@ -142,9 +147,13 @@ impl Node {
             .map(|(link, index)| NodeLink {
                 index,
                 name: link.name.clone().into_bytes(),
+                kind: link.kind,
                 address: link.address,
                 mtu: link.mtu,
                 device: link.device.clone().into_bytes(),
+                relayed: self.config.one_port,
+                epoch: link.epoch,
+                up: link.up,
             });
         let welcome = Reply::Welcome(Welcome {
             version: system::VERSION,

@@ -17,7 +17,7 @@ pub mod talk;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use abi::system::{self, FromNode};
+use abi::system::{self, Detect, FromNode, LinkKind};
 use abi::{Incarnation, Instant, LinkAddress, NodeName, Uid};
 use crypto::Toy;
 use slashnet_node::{
@@ -137,22 +137,17 @@ impl Lab {
     pub fn start(&mut self, at: usize) {
         self.runs += 1;
         let place = &mut self.nodes[at];
-        let links = place
-            .links
-            .iter()
-            .zip(0..)
-            .map(|(&address, index)| LinkConfig {
-                name: format!("en{index}"),
-                address,
-                mtu: 1472,
-                device: String::new(),
-            });
+        let links = place.links.iter().zip(0..).map(|(&address, index)| {
+            LinkConfig::new(format!("en{index}"), LinkKind::Udp, address, 1472)
+        });
         let config = Config {
             name: name(place.name),
             owner: Uid(1000),
             incarnation: Incarnation(self.runs),
             boot: place.boot,
             links: links.collect(),
+            detect: Detect::Default,
+            one_port: false,
             trust: place.trust.clone(),
             seed: self.runs * 7919,
         };
@@ -246,6 +241,10 @@ impl Lab {
                 Output::Disconnect(program) => place.closed.push(program),
                 Output::Discard(descriptors) => place.discarded.push(descriptors),
                 Output::NamesChanged => place.names_changed += 1,
+                Output::LaneRow { .. }
+                | Output::LinksChanged
+                | Output::RelayOpen { .. }
+                | Output::RelayRoute { .. } => {}
                 Output::SaveTrust(records) => place.trust = records,
                 Output::Log(..) => {}
                 Output::Stopped => {

@@ -32,6 +32,7 @@ impl State {
                 role,
                 node,
                 pid,
+                lanes: Vec::new(),
             })
         });
         Hello {

@@ -1,7 +1,7 @@
 //! `slashnet nodes`, `links`, `sessions`, `ps` and `prefixes`: what the node daemon knows.
 
 use abi::system::{
-    LinkRow, NodeRow, NodeState, PrefixRow, ProcessRow, QueryKind, Rows, SessionRole, SessionRow,
+    LaneState, LinkRow, NodeRow, NodeState, PrefixRow, ProcessRow, QueryKind, Rows, SessionRole, SessionRow,
 };
 use abi::{AttachFlags, FileType, LinkAddress, Nd};
 use serde_json::Value;
@@ -98,7 +98,7 @@ fn link(row: &LinkRow) -> Vec<Cell> {
             .map_or(Value::Null, |peer| peer.as_str().into())
             .into(),
         address(&row.peer_address),
-        row.up.into(),
+        (row.state == LaneState::Up).into(),
         counted(row.sent).into(),
         counted(row.received).into(),
     ]
