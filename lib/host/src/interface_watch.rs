@@ -1,0 +1,131 @@
+//! A thread that keeps the list of interfaces up to date, so that nobody else waits for the kernel's locks.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use crate::event_number;
+use crate::interfaces::Interfaces;
+use crate::netlink::Netlink;
+
+/// After the kernel refused to tell, before it is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The list of interfaces, kept by a thread. Dropping it ends the thread.
+#[derive(Debug)]
+pub(crate) struct InterfaceWatch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// The newest list, until somebody takes it.
+    list: Mutex<Option<Interfaces>>,
+    news: OwnedFd,
+    stop: OwnedFd,
+}
+
+impl InterfaceWatch {
+    /// Lists the interfaces, and keeps watching. Blocks until the kernel has answered once.
+    pub(crate) fn start() -> io::Result<(Self, Interfaces)> {
+        let (netlink, interfaces) = Netlink::open()?;
+        let shared = Arc::new(Shared {
+            list: Mutex::new(None),
+            news: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        });
+        let (theirs, known) = (Arc::clone(&shared), interfaces.clone());
+        let thread = std::thread::Builder::new()
+            .name("interfaces".to_owned())
+            .spawn(move || theirs.watch(netlink, known))?;
+        let watch = Self {
+            shared,
+            thread: Some(thread),
+        };
+        Ok((watch, interfaces))
+    }
+
+    /// Readable when there is a new list.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.shared.news.as_fd()
+    }
+
+    /// The newest list, if it has not been taken yet.
+    pub(crate) fn take(&self) -> Option<Interfaces> {
+        event_number::take(&self.shared.news);
+        let mut list = self.shared.list.lock();
+        let list = list.as_mut().unwrap_or_else(|poisoned| poisoned.get_mut());
+        list.take()
+    }
+}
+
+impl Drop for InterfaceWatch {
+    fn drop(&mut self) {
+        event_number::put(&self.shared.stop, 1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn watch(&self, mut netlink: Netlink, mut interfaces: Interfaces) {
+        loop {
+            match self.wait(Some(&netlink), None) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!("changes of interfaces are not seen any more: {error}");
+                    return;
+                }
+            }
+            let before = interfaces.clone();
+            if let Err(error) = netlink.read(&mut interfaces) {
+                tracing::debug!("news of interfaces were lost, so they are listed anew: {error}");
+                let Some(again) = self.open_again() else {
+                    return;
+                };
+                (netlink, interfaces) = again;
+            }
+            if interfaces != before {
+                self.publish(interfaces.clone());
+            }
+        }
+    }
+
+    /// `None` if this is to stop.
+    fn open_again(&self) -> Option<(Netlink, Interfaces)> {
+        loop {
+            match Netlink::open() {
+                Ok(opened) => return Some(opened),
+                Err(error) => tracing::warn!("the interfaces cannot be listed: {error}"),
+            }
+            if self.wait(None, Some(PAUSE)).unwrap_or(true) {
+                return None;
+            }
+        }
+    }
+
+    fn publish(&self, interfaces: Interfaces) {
+        *self.list.lock().unwrap_or_else(PoisonError::into_inner) = Some(interfaces);
+        event_number::put(&self.news, 1);
+    }
+
+    /// Waits for news, or for the time. True if this is to stop.
+    fn wait(&self, netlink: Option<&Netlink>, time: Option<Duration>) -> io::Result<bool> {
+        let mut waits = vec![PollFd::new(&self.stop, PollFlags::IN)];
+        let news = netlink.map(Netlink::descriptor);
+        waits.extend(news.map(|news| PollFd::from_borrowed_fd(news, PollFlags::IN)));
+        let time = time.and_then(|time| Timespec::try_from(time).ok());
+        match poll(&mut waits, time.as_ref()) {
+            Ok(_) => Ok(!waits[0].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
