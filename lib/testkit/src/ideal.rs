@@ -12,6 +12,8 @@ const PACKET_OVERHEAD: u32 = 32;
 pub enum Carrier {
     /// Fragments of a reply: 14 bytes before each.
     Reply,
+    /// Fragments of a request that come unasked: 18 bytes.
+    Request,
     /// Fragments of a request that the server pulls: 22 bytes.
     Pulled,
 }
@@ -20,6 +22,7 @@ impl Carrier {
     const fn overhead(self) -> u32 {
         match self {
             Self::Reply => 14,
+            Self::Request => 18,
             Self::Pulled => 22,
         }
     }

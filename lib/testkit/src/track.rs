@@ -55,6 +55,12 @@ impl Way {
         }
     }
 
+    /// A way of so many megabits per second and microseconds one way, with a queue of 256 KiB.
+    #[must_use]
+    pub const fn of(megabits: u64, micros: u64) -> Self {
+        Self::new(Shape::megabits(megabits, Duration::from_micros(micros)))
+    }
+
     /// The same, known to the ends as a link monitor would have measured it.
     #[must_use]
     pub const fn known(self) -> Self {
@@ -70,6 +76,16 @@ impl Way {
         let ways = self.shape.delay * 2;
         ways + self.shape.serialization(self.mtu as usize) + self.shape.serialization(60)
     }
+}
+
+/// Ways as people write them: megabits per second, a colon, microseconds one way.
+#[must_use]
+pub fn names(ways: &[Way]) -> String {
+    let one = |way: &Way| {
+        let micros = way.shape.delay.as_micros();
+        format!("{}:{micros}", way.shape.rate / 125_000)
+    };
+    ways.iter().map(one).collect::<Vec<_>>().join(" + ")
 }
 
 /// What happens at a planned time.
@@ -139,8 +155,17 @@ impl Track {
     /// # Panics
     /// If the transport refuses the session.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "a figure without a session is none")]
     pub fn new(ways: &[Way]) -> Self {
+        Self::with(ways, 65_536)
+    }
+
+    /// The same, with so many bytes of a request that come without being pulled.
+    ///
+    /// # Panics
+    /// If the transport refuses the session.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a figure without a session is none")]
+    pub fn with(ways: &[Way], unscheduled: u32) -> Self {
         let log = SharedLog::default();
         let end = |role| {
             let ids = match role {
@@ -157,6 +182,8 @@ impl Track {
                 }
                 params.lanes.push(lane);
             }
+            params.unscheduled = unscheduled;
+            params.credit = u64::from(unscheduled) * 64;
             let cipher = WorldCipher::new(7, role, 1 << 22, log.clone());
             params.cipher = Some(Box::new(cipher));
             let mut transport = Transport::new(Config::default());

@@ -9,14 +9,11 @@
 use std::time::Duration;
 
 use testkit::ideal::{Carrier, goodput};
-use testkit::{Load, Shape, Track, Way};
+use testkit::track::names;
+use testkit::{Load, Track, Way};
 
 const SHARE: f64 = 0.95;
 const MESSAGE: u64 = 4 << 20;
-
-fn way(megabits: u64, micros: u64) -> Way {
-    Way::new(Shape::megabits(megabits, Duration::from_micros(micros)))
-}
 
 /// Share of the sum of the ways that a bulk of so many bytes gets.
 fn share(ways: &[Way], carrier: Carrier, bytes: u64) -> f64 {
@@ -24,7 +21,7 @@ fn share(ways: &[Way], carrier: Carrier, bytes: u64) -> f64 {
     let start = track.now();
     let one = match carrier {
         Carrier::Reply => Load::new(0, MESSAGE),
-        Carrier::Pulled => Load::new(MESSAGE, 0),
+        _ => Load::new(MESSAGE, 0),
     };
     let load = track.load(start, one.at_once(4).count(bytes / MESSAGE));
     track.run(Duration::from_secs(60));
@@ -42,7 +39,7 @@ fn share(ways: &[Way], carrier: Carrier, bytes: u64) -> f64 {
     let share = reached / attainable;
     println!(
         "goodput {carrier:?} {:28} {:7.0} of {:7.0} Mb/s = {:5.1} %   lost {:?}",
-        name(ways),
+        names(ways),
         reached * 8.0 / 1e6,
         attainable * 8.0 / 1e6,
         share * 100.0,
@@ -53,24 +50,13 @@ fn share(ways: &[Way], carrier: Carrier, bytes: u64) -> f64 {
     share
 }
 
-fn name(ways: &[Way]) -> String {
-    let one = |way: &Way| {
-        format!(
-            "{}:{}",
-            way.shape.rate / 125_000,
-            way.shape.delay.as_micros()
-        )
-    };
-    ways.iter().map(one).collect::<Vec<_>>().join(" + ")
-}
-
 fn check(ways: &[Way], bytes: u64) {
     for carrier in [Carrier::Reply, Carrier::Pulled] {
         let share = share(ways, carrier, bytes);
         assert!(
             share >= SHARE,
             "{carrier:?} {}: {:.1} %",
-            name(ways),
+            names(ways),
             share * 100.0
         );
         assert!(share <= 1.0, "the oracle is wrong: {share}");
@@ -79,45 +65,48 @@ fn check(ways: &[Way], bytes: u64) {
 
 #[test]
 fn one_lane_is_filled() {
-    check(&[way(1000, 50)], 100 << 20);
+    check(&[Way::of(1000, 50)], 100 << 20);
 }
 
 #[test]
 fn two_equal_lanes_carry_their_sum() {
-    check(&[way(1000, 50), way(1000, 50)], 200 << 20);
+    check(&[Way::of(1000, 50), Way::of(1000, 50)], 200 << 20);
 }
 
 #[test]
 fn a_slow_lane_beside_a_fast_one_adds_its_rate() {
-    check(&[way(1000, 50), way(100, 50)], 200 << 20);
+    check(&[Way::of(1000, 50), Way::of(100, 50)], 200 << 20);
 }
 
 #[test]
 fn three_lanes_carry_their_sum() {
-    check(&[way(1000, 50), way(1000, 100), way(100, 300)], 200 << 20);
+    check(
+        &[Way::of(1000, 50), Way::of(1000, 100), Way::of(100, 300)],
+        200 << 20,
+    );
 }
 
 #[test]
 fn a_skew_of_two_hundred_microseconds_costs_nothing() {
-    check(&[way(1000, 50), way(1000, 250)], 200 << 20);
+    check(&[Way::of(1000, 50), Way::of(1000, 250)], 200 << 20);
 }
 
 #[test]
 fn a_skew_of_a_millisecond_costs_nothing() {
-    check(&[way(1000, 50), way(1000, 1_050)], 200 << 20);
+    check(&[Way::of(1000, 50), Way::of(1000, 1_050)], 200 << 20);
 }
 
 #[test]
 fn a_skew_of_five_milliseconds_costs_nothing() {
-    check(&[way(1000, 50), way(1000, 5_050)], 400 << 20);
+    check(&[Way::of(1000, 50), Way::of(1000, 5_050)], 400 << 20);
 }
 
 #[test]
 fn a_skew_of_ten_milliseconds_costs_nothing() {
-    check(&[way(1000, 50), way(1000, 10_050)], 400 << 20);
+    check(&[Way::of(1000, 50), Way::of(1000, 10_050)], 400 << 20);
 }
 
 #[test]
 fn a_slow_lane_far_away_adds_its_rate() {
-    check(&[way(1000, 200), way(100, 10_000)], 200 << 20);
+    check(&[Way::of(1000, 200), Way::of(100, 10_000)], 200 << 20);
 }

@@ -185,7 +185,7 @@ impl Track {
                 self.ends[SERVER].memory.forget(Buffer::Transfer(transfer));
                 self.pulls.remove(&transfer);
             }
-            Event::Closed { .. } => panic!("{:?}: end {n}: {event:?}", self.now),
+            Event::Closed { .. } => unreachable!("{:?}: end {n}: {event:?}", self.now),
             Event::Unblock { .. } | Event::Withdrawn { .. } | Event::Released { .. } => {}
             lane => self.lane_events.push((self.now, n, lane)),
         }

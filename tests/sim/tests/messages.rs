@@ -1,0 +1,94 @@
+//! Messages of 100 kB, one after the other, take at most 1.15 times the ideal time.
+//!
+//! The oracle (`testkit::ideal`) puts the packets onto the lanes by their true rates and delays, each
+//! where it arrives first, and adds the shortest way of the small packet in the other direction.
+//! The first messages, by which the lanes get to know each other, do not count.
+#![allow(clippy::print_stdout)]
+
+use std::time::Duration;
+
+use testkit::ideal::{Carrier, completion, shortest};
+use testkit::track::names;
+use testkit::{Load, Track, Way};
+
+const BOUND: f64 = 1.15;
+const LEARNING: u64 = 50;
+const MESSAGES: u64 = 200;
+/// A request or a reply without bytes: header, tag, frame, head, meta.
+const SMALL: usize = 32 + 35 + 8;
+
+/// Mean time of a message over the ideal one.
+fn ratio(ways: &[Way], carrier: Carrier, bytes: u64) -> f64 {
+    let mut track = Track::with(ways, bytes as u32);
+    let start = track.now();
+    let one = match carrier {
+        Carrier::Reply => Load::new(0, bytes),
+        _ => Load::new(bytes, 0),
+    };
+    let load = track.load(start, one.count(LEARNING + MESSAGES));
+    track.run(Duration::from_secs(60));
+    let tally = track.tally(load);
+    assert_eq!(tally.failed.len(), 0, "{:?}", tally.failed.first());
+    let counted = &tally.samples[LEARNING as usize..];
+    assert_eq!(counted.len() as u64, MESSAGES);
+    let sum: Duration = counted.iter().map(testkit::track::Sample::time).sum();
+    let mean = sum / MESSAGES as u32;
+    let ideal = completion(ways, carrier, bytes) + shortest(ways, SMALL);
+    let ratio = mean.as_secs_f64() / ideal.as_secs_f64();
+    let known = if ways[0].known { "known" } else { "" };
+    println!(
+        "{bytes} B {carrier:?} {:28} {known:5} {mean:10.1?} of {ideal:10.1?} = {ratio:.3}",
+        names(ways)
+    );
+    ratio
+}
+
+/// Both directions, with lanes as the link monitor knows them and with lanes of which nothing is
+/// known.
+fn check(ways: &[Way]) {
+    let known: Vec<Way> = ways.iter().map(|way| way.known()).collect();
+    let mut worst: f64 = 0.0;
+    for carrier in [Carrier::Reply, Carrier::Request] {
+        for ways in [&known, ways] {
+            let ratio = ratio(ways, carrier, 100_000);
+            assert!(ratio >= 0.999, "the oracle is wrong: {ratio}");
+            worst = worst.max(ratio);
+        }
+    }
+    assert!(worst <= BOUND, "{}: {worst:.3}", names(ways));
+}
+
+#[test]
+fn over_one_lane() {
+    check(&[Way::of(1000, 50)]);
+}
+
+#[test]
+fn over_two_equal_lanes() {
+    check(&[Way::of(1000, 50), Way::of(1000, 50)]);
+}
+
+#[test]
+fn over_a_fast_lane_and_a_slow_one() {
+    check(&[Way::of(1000, 50), Way::of(100, 50)]);
+}
+
+#[test]
+fn over_a_slow_lane_and_a_fast_one_a_little_farther() {
+    check(&[Way::of(100, 50), Way::of(1000, 1000)]);
+}
+
+#[test]
+fn over_a_near_lane_and_one_that_is_too_far_to_help() {
+    check(&[Way::of(1000, 50), Way::of(1000, 5000)]);
+}
+
+#[test]
+fn over_a_fast_lane_and_a_slow_one_far_away() {
+    check(&[Way::of(1000, 200), Way::of(100, 10_000)]);
+}
+
+#[test]
+fn over_three_lanes() {
+    check(&[Way::of(1000, 100), Way::of(1000, 100), Way::of(100, 300)]);
+}
