@@ -1,6 +1,5 @@
 //! Packets as UDP datagrams, in trains: the kernel cuts what is sent and joins what has arrived (GSO, GRO).
 
-mod option;
 mod receive;
 
 use std::io;
@@ -16,7 +15,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{DriverError, PacketDriver, Properties, ReceiveBatch};
+use crate::{DriverError, PacketDriver, Properties, ReceiveBatch, socket_option};
 
 /// One UDP socket, bound to one address of one link.
 ///
@@ -231,7 +230,7 @@ impl PacketDriver for UdpDriver {
     }
 
     fn backlog(&self) -> Option<usize> {
-        option::unsent_bytes(self.socket.as_fd())
+        socket_option::unsent_bytes(self.socket.as_fd())
     }
 }
 
@@ -274,14 +273,14 @@ pub fn socket_address(address: &LinkAddress) -> Option<SocketAddr> {
 fn prepare(socket: BorrowedFd<'_>, is_ipv4: bool) -> io::Result<()> {
     if is_ipv4 {
         let probe = libc::IP_PMTUDISC_PROBE;
-        option::set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
+        socket_option::set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
     } else {
         let probe = libc::IPV6_PMTUDISC_PROBE;
-        option::set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
-        option::set(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)?;
+        socket_option::set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
+        socket_option::set(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)?;
     }
     // Older kernels cannot join datagrams; the driver works without.
-    let _ = option::set(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+    let _ = socket_option::set(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Sets an integer option.
-pub(super) fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+pub(crate) fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value is a c_int, its length is given, and the kernel only reads it during the call.
     let result = unsafe {
         libc::setsockopt(
@@ -24,7 +24,7 @@ pub(super) fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> 
 }
 
 /// Bytes sent and not yet taken by the device (`SIOCOUTQ`).
-pub(super) fn unsent_bytes(socket: BorrowedFd<'_>) -> Option<usize> {
+pub(crate) fn unsent_bytes(socket: BorrowedFd<'_>) -> Option<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the kernel writes one c_int to the place given, during the call only.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
