@@ -13,7 +13,7 @@ use abi::LinkAddress;
 use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
 use transport::{
-    Config, Event, IncomingKey, LaneParams, LinkIndex, Role, SessionKey, SessionParams,
+    Config, Event, IncomingKey, LaneParams, LaneReport, LinkIndex, Role, SessionKey, SessionParams,
     SessionSummary, TransferKey, Transport,
 };
 
@@ -102,6 +102,11 @@ pub enum Happening {
         way: usize,
         up: bool,
     },
+    /// Both ends' monitors say that probes pass on a way, or do not.
+    Monitor {
+        way: usize,
+        up: bool,
+    },
     /// An end's timers and packets wait so long.
     Stall {
         end: usize,
@@ -143,8 +148,8 @@ pub struct Track {
     log: SharedLog,
     /// Events that tell of lanes, as text, with the end that saw them.
     pub lane_events: Vec<(Instant, usize, Event)>,
-    /// Bytes that arrived for the first time, in the order of time.
-    pub arrivals: Vec<(Instant, u64)>,
+    /// Bytes that arrived for the first time, in the order of time, and the way they came.
+    pub arrivals: Vec<(Instant, usize, u64)>,
     /// Longest time a packet was under way on each way, since the last [`Track::forget`].
     pub longest: Vec<Duration>,
 }
@@ -345,6 +350,7 @@ impl Track {
                     self.settle(n);
                 }
             }
+            Happening::Monitor { way, up } => self.monitor(way, up),
             Happening::Stall { end, time } => {
                 let until = self.now + time;
                 self.ends[end].stalled_until = self.ends[end].stalled_until.max(until);
@@ -359,6 +365,22 @@ impl Track {
                 self.ends[end].transport.handle_timeout(self.now);
                 self.settle(end);
             }
+        }
+    }
+
+    fn monitor(&mut self, way: usize, up: bool) {
+        let report = LaneReport {
+            up,
+            rtt: None,
+            rate: None,
+            mtu: None,
+        };
+        for n in [CLIENT, SERVER] {
+            let End {
+                transport, session, ..
+            } = &mut self.ends[n];
+            transport.report_lane(self.now, *session, way as u8, report);
+            self.settle(n);
         }
     }
 
@@ -379,7 +401,7 @@ impl Track {
         transport.receive(self.now, link, &from, &mut bytes, memory);
         let fresh = memory.take_fresh();
         if fresh > 0 {
-            self.arrivals.push((self.now, fresh));
+            self.arrivals.push((self.now, way, fresh));
         }
         self.settle(n);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use abi::time::{Duration, Instant};
-use transport::{Buffer, Event, Meta, OpKey, Request, TransferKey};
+use transport::{Buffer, Event, Meta, OpKey, Policy, Request, TransferKey};
 
 use super::{CLIENT, End, Happening, SERVER, Track};
 
@@ -20,6 +20,8 @@ pub struct Load {
     pub count: u64,
     /// From the end of an operation to the next.
     pub pause: Duration,
+    /// Lanes that may carry them.
+    pub policy: Policy,
 }
 
 impl Load {
@@ -32,6 +34,7 @@ impl Load {
             at_once: 1,
             count: u64::MAX,
             pause: Duration::ZERO,
+            policy: Policy::LoadBalance,
         }
     }
 
@@ -45,6 +48,12 @@ impl Load {
     #[must_use]
     pub const fn count(self, count: u64) -> Self {
         Self { count, ..self }
+    }
+
+    /// Over these lanes.
+    #[must_use]
+    pub const fn policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// So long from one to the next.
@@ -134,12 +143,19 @@ impl Track {
         if running.asked >= running.load.count {
             return;
         }
-        let Load { request, reply, .. } = running.load;
+        let Load {
+            request,
+            reply,
+            policy,
+            ..
+        } = running.load;
         let meta = Meta::new(&reply.to_le_bytes()).unwrap_or_default();
         let End {
             transport, session, ..
         } = &mut self.ends[CLIENT];
-        let asked = transport.send(self.now, *session, Request::new(meta, request, reply));
+        let mut request = Request::new(meta, request, reply);
+        request.policy = policy;
+        let asked = transport.send(self.now, *session, request);
         match asked {
             Ok(op) => {
                 running.asked += 1;
