@@ -26,6 +26,8 @@ pub struct UdpDriver {
     state: UdpSocketState,
     properties: Properties,
     local: SocketAddr,
+    /// Where link-local addresses are looked for; 0 if there is no such link.
+    scope: u32,
     /// The only peer, to which the socket is connected.
     focus: Mutex<Option<SocketAddr>>,
     /// A socket that chose its port itself would lose it with its peer.
@@ -35,7 +37,9 @@ pub struct UdpDriver {
 impl UdpDriver {
     /// Binds a socket to `local` (port 0: any free one) and, where `device` is given, to that network device.
     ///
-    /// Packets then neither leave nor enter by another device, whatever the routing table says.
+    /// Packets then neither leave nor enter by another device, whatever the routing table says. A link-local IPv6
+    /// address without a scope id gets that of the device. The same holds for the addresses that packets are sent
+    /// to: the scope id of a peer's link-local address means nothing here, but the link does.
     ///
     /// # Errors
     ///
@@ -49,6 +53,8 @@ impl UdpDriver {
         if let Some(device) = device {
             socket.bind_device(Some(device.as_bytes()))?;
         }
+        let scope = scope(&local, &socket, device)?;
+        let local = within(local, scope);
         socket.bind(&local.into())?;
         // quinn-udp finds out what the kernel can do. It also asks for marks, times and addresses with each
         // datagram, at which nobody here looks and which cost time, so it gets a socket of its own for it.
@@ -74,6 +80,7 @@ impl UdpDriver {
             state,
             properties,
             local,
+            scope,
             focus: Mutex::new(None),
             keeps_port,
         })
@@ -83,6 +90,10 @@ impl UdpDriver {
     #[must_use]
     pub fn local_socket_address(&self) -> SocketAddr {
         self.local
+    }
+
+    fn reach(&self, to: &LinkAddress) -> Option<SocketAddr> {
+        socket_address(to).map(|to| within(to, self.scope))
     }
 
     fn send_train(
@@ -147,7 +158,7 @@ impl PacketDriver for UdpDriver {
         if segment.min(bytes.len()) > self.properties.max_frame {
             return Err(DriverError::TooBig(self.properties.max_frame));
         }
-        let to = socket_address(to).ok_or(DriverError::NoPeer)?;
+        let to = self.reach(to).ok_or(DriverError::NoPeer)?;
         // Read each time: the count drops to 1 when a device turns out not to support offload.
         let segments = self
             .state
@@ -209,7 +220,7 @@ impl PacketDriver for UdpDriver {
     }
 
     fn focus(&self, peer: Option<&LinkAddress>) {
-        let peer = peer.and_then(socket_address);
+        let peer = peer.and_then(|peer| self.reach(peer));
         let mut focus = self.focus.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.keeps_port || *focus == peer {
             return;
@@ -246,6 +257,27 @@ impl UdpDriver {
             }
         }
         Ok(None)
+    }
+}
+
+/// The scope id of link-local addresses on the link of `local`.
+fn scope(local: &SocketAddr, socket: &Socket, device: Option<&str>) -> io::Result<u32> {
+    match (local, device) {
+        (SocketAddr::V6(own), _) if own.scope_id() != 0 => Ok(own.scope_id()),
+        (SocketAddr::V6(_), Some(device)) => {
+            Ok(rustix::net::netdevice::name_to_index(socket, device)?)
+        }
+        _ => Ok(0),
+    }
+}
+
+fn within(address: SocketAddr, scope: u32) -> SocketAddr {
+    match address {
+        SocketAddr::V6(mut there) if scope != 0 && there.ip().is_unicast_link_local() => {
+            there.set_scope_id(scope);
+            there.into()
+        }
+        other => other,
     }
 }
 
