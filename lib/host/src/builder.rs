@@ -14,9 +14,9 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::crypto::NodeCrypto;
 use crate::event_loop::{EventLoop, Parts};
-use crate::{
-    StartError, clock, directories, event_number, key_file, links, program_socket, trust_store,
-};
+use crate::interface_watch::InterfaceWatch;
+use crate::links::Links;
+use crate::{StartError, clock, directories, event_number, key_file, program_socket, trust_store};
 
 const LOCK_NAME: &str = "node.lock";
 /// Written to the stop descriptor: say goodbye and stop.
@@ -32,6 +32,8 @@ pub struct Builder {
     state: Option<PathBuf>,
     links: Vec<String>,
     port: u16,
+    detect: Detect,
+    one_port: bool,
 }
 
 /// A node that runs in a thread of this process. Dropping it stops the node; programs that talk to each other go on.
@@ -54,6 +56,8 @@ impl Builder {
             state: None,
             links: Vec::new(),
             port: NODE_PORT,
+            detect: Detect::default(),
+            one_port: false,
         }
     }
 
@@ -71,8 +75,9 @@ impl Builder {
         self
     }
 
-    /// Uses a link: an interface's name, or an address of this machine. May be said 16 times; if it is not said, every
-    /// interface that is up is used, but not the loopback.
+    /// Uses a link, as [`LinkSpec`] reads it: an interface's name, or an address of this machine. May be said 16 times;
+    /// if it is not said, every interface that is up is used, but not the loopback. A link that is not there yet is used
+    /// as soon as it is.
     #[must_use]
     pub fn link(mut self, link: impl Into<String>) -> Self {
         self.links.push(link.into());
@@ -83,6 +88,21 @@ impl Builder {
     #[must_use]
     pub const fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// How fast broken ways to other nodes are found. Default: within 100 ms.
+    #[must_use]
+    pub const fn detect(mut self, detect: Detect) -> Self {
+        self.detect = detect;
+        self
+    }
+
+    /// All traffic of all programs passes through the node's own port, for firewalls. Default: every program has a
+    /// port of its own on each link.
+    #[must_use]
+    pub const fn one_port(mut self, one_port: bool) -> Self {
+        self.one_port = one_port;
         self
     }
 
@@ -127,16 +147,21 @@ impl Builder {
         directories::make_private(&state)?;
         let (private, public) = key_file::load_or_make(&state)?;
         let trust = trust_store::load(&state)?;
-        let links = links::open(&self.links, self.port)?;
+        let wanted = self.links.iter().map(|text| text.parse());
+        let wanted = wanted.collect::<Result<_, _>>().map_err(StartError::new)?;
+        let (watch, interfaces) = InterfaceWatch::start().map_err(|error| {
+            StartError::new(format!("cannot list the network interfaces: {error}"))
+        })?;
+        let links = Links::open(wanted, self.port, &interfaces)?;
         let config = Config {
             name,
             owner: Uid(rustix::process::geteuid().as_raw()),
             incarnation: Incarnation(clock::wall()),
             boot: boot_id(),
-            links: links.iter().map(|link| link.config.clone()).collect(),
+            links: links.configs(),
             trust,
-            detect: Detect::default(),
-            one_port: false,
+            detect: self.detect,
+            one_port: self.one_port,
             seed: seed()?,
         };
         let link_configs = config.links.clone();
@@ -147,6 +172,8 @@ impl Builder {
             config,
             crypto,
             links,
+            watch,
+            interfaces,
             listener,
             socket_path,
             state,
@@ -182,7 +209,7 @@ impl Host {
         self.name
     }
 
-    /// Its links, with the addresses that its sockets got.
+    /// Its links as they were at the start, with the addresses that its sockets got.
     #[must_use]
     pub fn links(&self) -> &[LinkConfig] {
         &self.links

@@ -1,20 +1,22 @@
 //! The daemon's only loop: one input into the node, everything the node wants done, and again.
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use abi::system::PACKET_MAX;
 use abi::{Instant, LinkAddress};
+use drivers::ReceiveBatch;
 use node::{Attached, Config, Input, Level, Node, Output, ProgramKey};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::builder::KILL;
 use crate::descriptors::Held;
-use crate::links::OpenLink;
+use crate::interface_watch::InterfaceWatch;
+use crate::interfaces::Interfaces;
+use crate::links::Links;
 use crate::node_page::NodePage;
 use crate::program_socket::{ProgramSocket, Received};
 use crate::{StartError, clock, event_number, trust_store};
@@ -25,23 +27,31 @@ const STOP: u64 = 1;
 const LINK: u64 = 2;
 const PROGRAM: u64 = 3;
 const PROCESS: u64 = 4;
+const INTERFACES: u64 = 5;
 const KIND_SHIFT: u32 = 56;
 
 /// Events taken at once.
 const EVENTS_MAX: usize = 64;
-/// Packets taken from one socket before the others have their turn.
+/// Packets and connections taken from one socket before the others have their turn.
 const BURST: usize = 32;
+/// Reads of one link before the others have their turn.
+const BATCHES: usize = 4;
 /// How often the node page shows that the node lives, while somebody may look.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long no connections are taken after descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// After a link could not be opened, before the next try.
+const LINKS_PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything the loop needs.
 pub(crate) struct EventLoop {
     node: Node,
     epoll: OwnedFd,
     listener: OwnedFd,
-    sockets: Vec<UdpSocket>,
+    links: Links,
+    batch: ReceiveBatch,
+    watch: InterfaceWatch,
+    interfaces: Interfaces,
     programs: BTreeMap<ProgramKey, ProgramSocket>,
     held: Held,
     page: NodePage,
@@ -54,6 +64,7 @@ pub(crate) struct EventLoop {
     last_program: u64,
     next_beat: Option<Instant>,
     accept_again: Option<Instant>,
+    links_again: Option<Instant>,
     wait: Option<Instant>,
     stopped: bool,
     killed: bool,
@@ -63,7 +74,10 @@ pub(crate) struct EventLoop {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) crypto: Box<dyn node::Crypto>,
-    pub(crate) links: Vec<OpenLink>,
+    pub(crate) links: Links,
+    pub(crate) watch: InterfaceWatch,
+    /// What the links were opened by.
+    pub(crate) interfaces: Interfaces,
     pub(crate) listener: OwnedFd,
     pub(crate) socket_path: PathBuf,
     pub(crate) state: PathBuf,
@@ -89,16 +103,20 @@ impl EventLoop {
         };
         add(parts.listener.as_fd(), LISTENER << KIND_SHIFT)?;
         add(parts.stop.as_fd(), STOP << KIND_SHIFT)?;
-        let sockets: Vec<UdpSocket> = parts.links.into_iter().map(|link| link.socket).collect();
-        for (socket, index) in sockets.iter().zip(0..) {
-            add(socket.as_fd(), LINK << KIND_SHIFT | index)?;
-        }
+        add(parts.watch.descriptor(), INTERFACES << KIND_SHIFT)?;
+        let links = parts.links;
+        links
+            .watch(epoll.as_fd(), LINK << KIND_SHIFT)
+            .map_err(failed)?;
         let page = NodePage::new().map_err(failed)?;
         Ok(Self {
             node: Node::new(clock::now(), parts.config, parts.crypto),
             epoll,
             listener: parts.listener,
-            sockets,
+            links,
+            batch: ReceiveBatch::new(),
+            watch: parts.watch,
+            interfaces: parts.interfaces,
             programs: BTreeMap::new(),
             held: Held::default(),
             page,
@@ -109,6 +127,7 @@ impl EventLoop {
             last_program: 0,
             next_beat: None,
             accept_again: None,
+            links_again: None,
             wait: None,
             stopped: false,
             killed: false,
@@ -145,10 +164,15 @@ impl EventLoop {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        let next = [self.wait, self.next_beat, self.accept_again]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let next = [
+            self.wait,
+            self.next_beat,
+            self.accept_again,
+            self.links_again,
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
         let wait = next.saturating_since(clock::now());
         Some(Timespec {
             tv_sec: wait.as_secs().cast_signed(),
@@ -173,6 +197,9 @@ impl EventLoop {
             self.accept_again = None;
             self.listen(EventFlags::IN);
         }
+        if self.links_again.is_some_and(|at| at <= now) {
+            self.update_links();
+        }
     }
 
     fn event(&mut self, number: u64, flags: EventFlags, space: &mut [u8]) {
@@ -181,7 +208,8 @@ impl EventLoop {
         match number >> KIND_SHIFT {
             LISTENER => self.accept(),
             STOP => self.stop(),
-            LINK => self.datagrams(rest as usize, space),
+            LINK => self.datagrams(rest as u8),
+            INTERFACES => self.interfaces_changed(),
             PROGRAM => {
                 if flags.contains(EventFlags::OUT) {
                     self.flush(key);
@@ -311,24 +339,42 @@ impl EventLoop {
         true
     }
 
-    fn datagrams(&mut self, index: usize, space: &mut [u8]) {
-        for _ in 0..BURST {
-            let Some(socket) = self.sockets.get(index) else {
+    fn datagrams(&mut self, link: u8) {
+        for _ in 0..BATCHES {
+            let Some(driver) = self.links.driver(link) else {
                 return;
             };
-            match socket.recv_from(space) {
-                Ok((len, from)) => {
-                    let bytes = space[..len].to_vec();
-                    self.input(Input::Datagram {
-                        link: index as u8,
-                        from: LinkAddress::from(from),
-                        bytes,
-                    });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                // Errors that other machines cause, such as "port unreachable", are no reason to stop reading.
-                Err(_) => {}
+            // Errors that other machines cause, such as "port unreachable", are no reason to stop reading.
+            if driver.receive(&mut self.batch) == Ok(0) {
+                return;
             }
+            for at in 0..self.batch.len() {
+                let Some((from, bytes)) = self.batch.packet(at) else {
+                    break;
+                };
+                let (from, bytes) = (*from, bytes.to_vec());
+                self.input(Input::Datagram { link, from, bytes });
+            }
+        }
+    }
+
+    fn interfaces_changed(&mut self) {
+        if let Some(interfaces) = self.watch.take() {
+            self.interfaces = interfaces;
+            self.update_links();
+        }
+    }
+
+    fn update_links(&mut self) {
+        let (epoll, base) = (self.epoll.as_fd(), LINK << KIND_SHIFT);
+        let update = self.links.update(&self.interfaces, epoll, base);
+        self.links_again = if update.again {
+            clock::now().checked_add(LINKS_PAUSE)
+        } else {
+            None
+        };
+        if update.changed {
+            self.input(Input::Links(self.links.configs()));
         }
     }
 
@@ -410,15 +456,14 @@ impl EventLoop {
     }
 
     fn transmit(&self, link: u8, to: &LinkAddress, bytes: &[u8], segment: usize) {
-        let (Some(socket), Some(to)) = (self.sockets.get(usize::from(link)), to.socket_address())
-        else {
+        let Some(driver) = self.links.driver(link) else {
             return;
         };
-        for packet in bytes.chunks(segment.max(1)) {
-            // A packet that the kernel does not take is a lost packet, which the transport makes good.
-            if let Err(error) = socket.send_to(packet, to) {
-                tracing::debug!("a packet over link {link} is lost here: {error}");
-            }
+        // A packet that is not taken is a lost packet, which the transport makes good.
+        match driver.send(to, bytes, segment.max(1)) {
+            Ok(sent) if sent == bytes.len() => {}
+            Ok(_) => tracing::debug!("link {link} is full: packets are lost here"),
+            Err(error) => tracing::debug!("a packet over link {link} is lost here: {error}"),
         }
     }
 }

@@ -86,10 +86,6 @@ impl Interfaces {
         self.iter().find(|interface| interface.name == name)
     }
 
-    pub(crate) fn by_index(&self, index: u32) -> Option<&Interface> {
-        self.by_index.get(&index)
-    }
-
     /// Whose address this is: that of an interface, or one of a network that is all its own, as 127.x.y.z is the
     /// loopback's.
     pub(crate) fn owner(&self, ip: IpAddr) -> Option<&Interface> {
@@ -97,9 +93,7 @@ impl Interfaces {
         let covers = |interface: &&Interface| {
             interface.loopback && interface.addresses.iter().any(|a| a.covers(ip))
         };
-        self.iter()
-            .find(owns)
-            .or_else(|| self.iter().find(covers))
+        self.iter().find(owns).or_else(|| self.iter().find(covers))
     }
 
     /// For messages about a name that is not there.

@@ -12,14 +12,22 @@ mod crypto;
 mod descriptors;
 mod directories;
 mod event_loop;
+mod event_number;
+mod interface_watch;
+mod interfaces;
 mod key_file;
+mod link_place;
+mod link_spec;
+mod link_speed;
 mod links;
+mod netlink;
 mod node_page;
 mod program_socket;
 mod trust_store;
 
 pub use builder::{Builder, Host};
 pub use directories::{default_directory, default_state};
+pub use link_spec::LinkSpec;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,315 +1,451 @@
-//! Which network interfaces the node uses, and its UDP socket on each.
-#![allow(unsafe_code)]
+//! The node's links: which ones are wanted, and a socket on each that is there.
 
-use std::collections::BTreeSet;
-use std::ffi::CStr;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::io;
+use std::os::fd::BorrowedFd;
 
 use abi::LinkAddress;
-use abi::system::LinkKind;
+use drivers::{EthernetDriver, PacketDriver, UdpDriver};
 use node::LinkConfig;
 use node::limits::LINKS_MAX;
+use rustix::event::epoll::{self, EventData};
 
 use crate::StartError;
+use crate::interfaces::Interfaces;
+use crate::link_place::{self, At, Found, SocketPlace};
+use crate::link_spec::LinkSpec;
 
-/// Headers of IPv4 and UDP, of IPv6 and UDP.
-const HEADERS_V4: u32 = 28;
-const HEADERS_V6: u32 = 48;
-/// No packet is larger, whatever an interface says: what UDP and the transport can carry.
-const PACKET_MAX: u32 = 65_472;
-/// What every interface can carry: the smallest MTU of IPv6.
-const MTU_MIN: u32 = 1280;
-
-/// One address of one interface, as the kernel lists it.
-#[derive(Clone, Debug)]
-struct Interface {
-    name: String,
-    address: IpAddr,
-    prefix: u32,
-    up: bool,
-    loopback: bool,
-}
-
-/// A link with the node's socket on it.
+/// All links, by number. A link keeps its number while the node runs, whether it is there or not.
 #[derive(Debug)]
-pub(crate) struct OpenLink {
-    pub(crate) config: LinkConfig,
-    pub(crate) socket: UdpSocket,
+pub(crate) struct Links {
+    slots: Vec<Slot>,
+    port: u16,
+    /// Nobody named links: every interface that is up is one.
+    all: bool,
+    /// Once is enough to say so.
+    said_full: bool,
 }
 
-/// Opens the links that are wanted: names of interfaces or addresses; none means every interface that is up and not
-/// the loopback.
-pub(crate) fn open(wanted: &[String], port: u16) -> Result<Vec<OpenLink>, StartError> {
-    let known = interfaces()?;
-    let mut chosen: Vec<(String, IpAddr, String)> = Vec::new();
-    for want in wanted {
-        let found = match want.parse::<IpAddr>() {
-            Ok(address) => (want.clone(), address, String::new()),
-            Err(_) => (want.clone(), address_of(&known, want)?, want.clone()),
+struct Slot {
+    spec: LinkSpec,
+    config: LinkConfig,
+    open: Option<Open>,
+    /// Where the last socket was.
+    before: Option<SocketPlace>,
+    /// Why there is none, as it was said last.
+    why: String,
+}
+
+struct Open {
+    place: SocketPlace,
+    driver: Box<dyn PacketDriver>,
+}
+
+/// What an update has led to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Update {
+    /// The node should be told.
+    pub(crate) changed: bool,
+    /// A link is there but could not be opened: try again after a while.
+    pub(crate) again: bool,
+}
+
+impl Links {
+    /// Opens the links that are wanted, none meaning every interface that is up. A link that is not there yet is
+    /// opened when it comes; one that is there and cannot be used is an error.
+    pub(crate) fn open(
+        wanted: Vec<LinkSpec>,
+        port: u16,
+        interfaces: &Interfaces,
+    ) -> Result<Self, StartError> {
+        let mut links = Self {
+            all: wanted.is_empty(),
+            slots: Vec::new(),
+            port,
+            said_full: false,
         };
-        chosen.push(found);
+        let wanted = if links.all {
+            eligible(interfaces).collect()
+        } else {
+            wanted
+        };
+        if wanted.len() > LINKS_MAX {
+            let text = format!(
+                "{} links are too many: a node can use {LINKS_MAX}; name them with --link",
+                wanted.len()
+            );
+            return Err(StartError::new(text));
+        }
+        for spec in wanted {
+            if links
+                .slots
+                .iter()
+                .any(|slot| slot.spec.place == spec.place && slot.spec.kind == spec.kind)
+            {
+                return Err(StartError::new(format!("link {spec} is named twice")));
+            }
+            let mut slot = Slot::new(spec);
+            if let Err(error) = slot.update(port, interfaces) {
+                return Err(slot.explained(port, &error));
+            }
+            if !slot.why.is_empty() {
+                tracing::warn!("link {} is not used yet: {}", slot.spec, slot.why);
+            }
+            links.slots.push(slot);
+        }
+        Ok(links)
     }
-    if wanted.is_empty() {
-        let names: BTreeSet<&str> = known
-            .iter()
-            .filter(|i| i.up && !i.loopback)
-            .map(|i| i.name.as_str())
-            .collect();
-        for name in names {
-            if let Ok(address) = address_of(&known, name) {
-                chosen.push((name.to_owned(), address, name.to_owned()));
+
+    /// What the node is told of the links.
+    pub(crate) fn configs(&self) -> Vec<LinkConfig> {
+        self.slots.iter().map(|slot| slot.config.clone()).collect()
+    }
+
+    /// The socket on a link, if it is there.
+    pub(crate) fn driver(&self, index: u8) -> Option<&dyn PacketDriver> {
+        let open = self.slots.get(usize::from(index))?.open.as_ref()?;
+        Some(open.driver.as_ref())
+    }
+
+    /// Waits for packets of all links: an event of link n has the number `base + n`.
+    pub(crate) fn watch(&self, epoll: BorrowedFd<'_>, base: u64) -> rustix::io::Result<()> {
+        (base..)
+            .zip(&self.slots)
+            .try_for_each(|(number, slot)| slot.watch(epoll, number))
+    }
+
+    /// Does what the interfaces as they are now ask for: opens, closes and opens anew.
+    pub(crate) fn update(
+        &mut self,
+        interfaces: &Interfaces,
+        epoll: BorrowedFd<'_>,
+        base: u64,
+    ) -> Update {
+        let mut update = Update::default();
+        if self.all {
+            self.add_new(interfaces);
+        }
+        for (number, slot) in (base..).zip(&mut self.slots) {
+            let before = (slot.config.clone(), slot.why.clone());
+            if let Err(error) = slot.update(self.port, interfaces) {
+                slot.why = slot.explained(self.port, &error).to_string();
+                update.again = true;
+            }
+            if slot.config.epoch != before.0.epoch
+                && let Err(error) = slot.watch(epoll, number)
+            {
+                slot.close(format!("it cannot be waited for: {error}"));
+                update.again = true;
+            }
+            slot.tell(&before.0, &before.1);
+            update.changed |= slot.config != before.0;
+        }
+        update
+    }
+
+    /// Makes room for interfaces that have come up, if need be at the cost of ones that are gone.
+    fn add_new(&mut self, interfaces: &Interfaces) {
+        let eligible: Vec<LinkSpec> = eligible(interfaces).collect();
+        for spec in &eligible {
+            if self.slots.iter().any(|slot| slot.spec == *spec) {
+                continue;
+            }
+            let is_gone = |slot: &&mut Slot| slot.open.is_none() && !eligible.contains(&slot.spec);
+            if self.slots.len() < LINKS_MAX {
+                self.slots.push(Slot::new(spec.clone()));
+            } else if let Some(gone) = self.slots.iter_mut().find(is_gone) {
+                gone.replace(spec.clone());
+            } else if !self.said_full {
+                self.said_full = true;
+                tracing::warn!(
+                    "{spec} is not used: a node can use {LINKS_MAX} links; name them with --link"
+                );
             }
         }
     }
-    if chosen.len() > LINKS_MAX {
-        let text = format!(
-            "{} links are too many: a node can use {LINKS_MAX}; name them with --link",
-            chosen.len()
-        );
-        return Err(StartError::new(text));
-    }
-    chosen
-        .into_iter()
-        .map(|(name, address, device)| open_one(&known, name, address, device, port))
-        .collect()
 }
 
-fn open_one(
-    known: &[Interface],
-    name: String,
-    address: IpAddr,
-    device: String,
-    port: u16,
-) -> Result<OpenLink, StartError> {
-    let failed = |error: std::io::Error| {
+fn eligible(interfaces: &Interfaces) -> impl Iterator<Item = LinkSpec> {
+    let mut names: Vec<&str> = interfaces
+        .iter()
+        .filter(|interface| link_place::is_eligible(interface))
+        .map(|interface| interface.name.as_str())
+        .collect();
+    names.sort_unstable();
+    names.into_iter().map(LinkSpec::interface)
+}
+
+impl Slot {
+    fn new(spec: LinkSpec) -> Self {
+        let mut config = LinkConfig::new(spec.name(), spec.kind, LinkAddress::NONE, 0);
+        config.up = false;
+        config.protection = spec.protection;
+        config.trusted = spec.trusted;
+        config.speed = spec.speed;
+        Self {
+            spec,
+            config,
+            open: None,
+            before: None,
+            why: String::new(),
+        }
+    }
+
+    /// Another link takes the number of one that is gone.
+    fn replace(&mut self, spec: LinkSpec) {
+        let epoch = self.config.epoch;
+        *self = Self::new(spec);
+        self.config.epoch = epoch;
+    }
+
+    /// Opens or closes the socket. An error is that of opening; a link that is not there is none.
+    fn update(&mut self, port: u16, interfaces: &Interfaces) -> io::Result<()> {
+        let port = self.port(port);
+        let found = match link_place::find(&self.spec, port, interfaces, self.before.as_ref()) {
+            Ok(found) => found,
+            Err(why) => {
+                self.close(why);
+                return Ok(());
+            }
+        };
+        if self
+            .open
+            .as_ref()
+            .is_none_or(|open| open.place != found.socket)
+        {
+            self.close(String::new());
+            match open(&found.socket) {
+                Ok(driver) => self.opened(&found, driver),
+                // It has gone since the list was made, which the next list says.
+                Err(error) if is_gone(&error) => {
+                    self.close(error.to_string());
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.why.clear();
+        self.config.up = found.up;
+        self.config.mtu = found.mtu;
+        self.config.speed = found.speed;
+        Ok(())
+    }
+
+    /// The port for the next socket. What the kernel chose once is kept: peers know it.
+    fn port(&self, port: u16) -> u16 {
+        match &self.before {
+            Some(before) if port == 0 => before.at.port(),
+            _ => port,
+        }
+    }
+
+    fn opened(&mut self, found: &Found, driver: Box<dyn PacketDriver>) {
+        self.config.address = driver.local_address();
+        self.config.device.clone_from(&found.socket.device);
+        self.config.epoch += 1;
+        let mut place = found.socket.clone();
+        place.at.set_port(&self.config.address);
+        self.before = Some(place.clone());
+        self.open = Some(Open { place, driver });
+    }
+
+    /// The socket leaves the epoll set by being closed.
+    fn close(&mut self, why: String) {
+        self.open = None;
+        self.config.up = false;
+        self.why = why;
+    }
+
+    fn watch(&self, epoll: BorrowedFd<'_>, number: u64) -> rustix::io::Result<()> {
+        let Some(open) = &self.open else {
+            return Ok(());
+        };
+        let (socket, flags) = (open.driver.readable(), open.driver.events(false));
+        epoll::add(epoll, socket, EventData::new_u64(number), flags)
+    }
+
+    fn explained(&self, port: u16, error: &io::Error) -> StartError {
         let why = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
+            io::ErrorKind::AddrInUse => {
                 "another program uses it, perhaps another node: give another --port or --link"
                     .to_owned()
             }
-            std::io::ErrorKind::AddrNotAvailable => {
-                "no interface of this machine has that address".to_owned()
+            io::ErrorKind::PermissionDenied => {
+                "a link of Ethernet frames needs the right CAP_NET_RAW: run the node as root, or give it to the \
+                 program with 'setcap cap_net_raw+ep'"
+                    .to_owned()
             }
             _ => error.to_string(),
         };
-        StartError::new(format!(
-            "link {name}: cannot use {address} port {port}: {why}"
-        ))
-    };
-    let socket = UdpSocket::bind(SocketAddr::new(address, port)).map_err(failed)?;
-    socket.set_nonblocking(true).map_err(failed)?;
-    let bound = socket.local_addr().map_err(failed)?;
-    let headers = if address.is_ipv4() {
-        HEADERS_V4
-    } else {
-        HEADERS_V6
-    };
-    let owner = known
-        .iter()
-        .find(|i| i.address == address)
-        .or_else(|| known.iter().find(|i| i.covers(address)));
-    let mtu = owner
-        .and_then(|interface| interface_mtu(&interface.name))
-        .unwrap_or(MTU_MIN)
-        .max(MTU_MIN);
-    let mtu = (mtu - headers).min(PACKET_MAX);
-    let config = LinkConfig {
-        device,
-        ..LinkConfig::new(
-            name,
-            LinkKind::Udp,
-            LinkAddress::from(bound),
-            u16::try_from(mtu).unwrap_or(u16::MAX),
-        )
-    };
-    Ok(OpenLink { config, socket })
-}
+        StartError::new(format!("link {}: cannot use port {port}: {why}", self.spec))
+    }
 
-/// An interface's address: IPv4 if it has one, else a global IPv6 one.
-fn address_of(known: &[Interface], name: &str) -> Result<IpAddr, StartError> {
-    let of_name: Vec<&Interface> = known
-        .iter()
-        .filter(|interface| interface.name == name)
-        .collect();
-    let usable = |interface: &&&Interface| match interface.address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(address) => !address.is_unicast_link_local(),
-    };
-    let best = of_name
-        .iter()
-        .filter(usable)
-        .min_by_key(|interface| interface.address.is_ipv6());
-    if let Some(interface) = best {
-        return Ok(interface.address);
-    }
-    if !of_name.is_empty() || interface_mtu(name).is_some() {
-        let text =
-            format!("link {name}: the interface has no address; give it one, or name another link");
-        return Err(StartError::new(text));
-    }
-    let names: BTreeSet<&str> = known
-        .iter()
-        .map(|interface| interface.name.as_str())
-        .collect();
-    let names: Vec<&str> = names.into_iter().collect();
-    let text = format!(
-        "link {name}: expected an address or an interface of this machine ({}), found neither",
-        names.join(", ")
-    );
-    Err(StartError::new(text))
-}
-
-/// Asked of the kernel: `/sys` shows the interfaces of the namespace that mounted it, which need not be this one.
-fn interface_mtu(name: &str) -> Option<u32> {
-    // SAFETY: an ifreq is plain bytes, for which zero is valid.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let places = request.ifr_name.split_last_mut()?.1;
-    if name.len() > places.len() {
-        return None;
-    }
-    for (place, byte) in places.iter_mut().zip(name.bytes()) {
-        *place = byte.cast_signed() as libc::c_char;
-    }
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // SAFETY: the request is a whole ifreq with a name that ends in zero; the kernel writes within it only.
-    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) };
-    if answer != 0 {
-        return None;
-    }
-    // SAFETY: this is the field that the kernel has filled in.
-    u32::try_from(unsafe { request.ifr_ifru.ifru_mtu }).ok()
-}
-
-impl Interface {
-    /// Whether the address belongs to the interface's network, as every 127.x.y.z does to the loopback.
-    fn covers(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) if self.prefix > 0 => {
-                (own.to_bits() ^ other.to_bits()).leading_zeros() >= self.prefix
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) if self.prefix > 0 => {
-                (own.to_bits() ^ other.to_bits()).leading_zeros() >= self.prefix
-            }
-            _ => false,
+    /// Says in the log what has become of the link.
+    fn tell(&self, before: &LinkConfig, why: &str) {
+        let (spec, address) = (&self.spec, self.config.address);
+        if self.config.epoch != before.epoch {
+            tracing::info!("link {spec} is used now, at {address}");
+        } else if self.why != why && !self.why.is_empty() {
+            tracing::warn!("link {spec} is not used: {}", self.why);
+        } else if self.config.up != before.up {
+            let carrier = if self.config.up { "a" } else { "no" };
+            tracing::info!("link {spec} has {carrier} carrier now");
         }
     }
 }
 
-fn interfaces() -> Result<Vec<Interface>, StartError> {
-    let mut list = std::ptr::null_mut();
-    // SAFETY: on success the list is valid until it is freed below.
-    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(StartError::new(format!(
-            "cannot list the network interfaces: {error}"
-        )));
-    }
-    let mut found = Vec::new();
-    let mut next = list;
-    while !next.is_null() {
-        // SAFETY: `next` is an entry of the list that is not freed yet.
-        let entry = unsafe { &*next };
-        next = entry.ifa_next;
-        // SAFETY: the pointers of an entry are null or valid as long as the list.
-        let addresses = unsafe {
-            (
-                read_address(entry.ifa_addr),
-                read_address(entry.ifa_netmask),
-            )
-        };
-        let Some(address) = addresses.0 else { continue };
-        // SAFETY: the name is a zero-terminated string that lives as long as the list.
-        let name = unsafe { CStr::from_ptr(entry.ifa_name) };
-        let flag = |flag: libc::c_int| entry.ifa_flags & flag.cast_unsigned() != 0;
-        found.push(Interface {
-            name: name.to_string_lossy().into_owned(),
-            address,
-            prefix: addresses.1.map_or(0, prefix_length),
-            up: flag(libc::IFF_UP) && flag(libc::IFF_RUNNING),
-            loopback: flag(libc::IFF_LOOPBACK),
-        });
-    }
-    // SAFETY: the list came from getifaddrs and is freed once.
-    unsafe { libc::freeifaddrs(list) };
-    Ok(found)
-}
-
-/// # Safety
-/// `address` must be null or point to a socket address of the length its family has.
-unsafe fn read_address(address: *const libc::sockaddr) -> Option<IpAddr> {
-    // SAFETY: promised by the caller.
-    let family = i32::from(unsafe { address.as_ref() }?.sa_family);
-    match family {
-        libc::AF_INET => {
-            // SAFETY: the family says that it is this kind of address.
-            let v4 = unsafe { &*address.cast::<libc::sockaddr_in>() };
-            Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))))
-        }
-        libc::AF_INET6 => {
-            // SAFETY: the family says that it is this kind of address.
-            let v6 = unsafe { &*address.cast::<libc::sockaddr_in6>() };
-            Some(IpAddr::V6(Ipv6Addr::from(v6.sin6_addr.s6_addr)))
-        }
-        _ => None,
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot")
+            .field("config", &self.config)
+            .field("why", &self.why)
+            .finish_non_exhaustive()
     }
 }
 
-fn prefix_length(mask: IpAddr) -> u32 {
-    match mask {
-        IpAddr::V4(mask) => mask.to_bits().leading_ones(),
-        IpAddr::V6(mask) => mask.to_bits().leading_ones(),
-    }
+fn open(place: &SocketPlace) -> io::Result<Box<dyn PacketDriver>> {
+    Ok(match place.at {
+        At::Udp(address) => {
+            let device = Some(place.device.as_str()).filter(|device| !device.is_empty());
+            Box::new(UdpDriver::bind(address, device)?)
+        }
+        At::Ethernet(_, port) => Box::new(EthernetDriver::open(&place.device, port)?),
+    })
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    let gone = [libc::EADDRNOTAVAIL, libc::ENODEV, libc::ENXIO];
+    error
+        .raw_os_error()
+        .is_some_and(|number| gone.contains(&number))
+        || error.kind() == io::ErrorKind::NotFound
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interfaces::Change;
+    use crate::link_spec::Place;
+    use crate::netlink::Netlink;
+    use rustix::event::epoll::CreateFlags;
+    use std::net::SocketAddr;
+    use std::os::fd::AsFd;
 
-    #[test]
-    fn an_interface_has_the_mtu_that_the_system_shows_and_an_unknown_one_has_none() {
-        let shown = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
-        assert_eq!(interface_mtu("lo"), shown.trim().parse().ok());
-        assert_eq!(interface_mtu("no-such-link"), None);
-        assert_eq!(interface_mtu("a-name-longer-than-any"), None);
+    fn links(wanted: &[&str]) -> Result<Links, StartError> {
+        let (_, interfaces) = Netlink::open().unwrap();
+        let wanted = wanted.iter().map(|text| text.parse().unwrap()).collect();
+        Links::open(wanted, 0, &interfaces)
+    }
+
+    fn ip(config: &LinkConfig) -> String {
+        let address: SocketAddr = config.address.socket_address().unwrap();
+        assert_ne!(address.port(), 0);
+        address.ip().to_string()
     }
 
     #[test]
     fn a_link_can_be_an_address_of_the_loopback_and_has_its_mtu() {
-        let links = open(&["127.0.77.1".to_owned()], 0).unwrap();
-        let [link] = links.as_slice() else {
-            panic!("one link")
-        };
-        assert_eq!(link.config.name, "127.0.77.1");
+        let links = links(&["127.0.77.1"]).unwrap();
+        let [config] = links.configs().try_into().unwrap();
         assert_eq!(
-            link.config.address.socket_address().unwrap().ip(),
-            IpAddr::from([127, 0, 77, 1])
+            (config.name.as_str(), ip(&config).as_str()),
+            ("127.0.77.1", "127.0.77.1")
         );
-        let expected = interface_mtu("lo").unwrap() - HEADERS_V4;
-        assert_eq!(u32::from(link.config.mtu), expected.min(PACKET_MAX));
+        let shown = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
+        let mtu = (shown.trim().parse::<u32>().unwrap() - 28).min(65_472);
+        assert_eq!(u32::from(config.mtu), mtu);
+        assert!(config.up && config.device.is_empty());
     }
 
     #[test]
-    fn an_interface_is_found_by_its_name() {
-        let links = open(&["lo".to_owned()], 0).unwrap();
+    fn an_interface_is_found_by_its_name_and_sockets_are_bound_to_it() {
+        let [config] = links(&["lo"]).unwrap().configs().try_into().unwrap();
         assert_eq!(
-            links[0].config.address.socket_address().unwrap().ip(),
-            IpAddr::from([127, 0, 0, 1])
+            (ip(&config).as_str(), config.device.as_str()),
+            ("127.0.0.1", "lo")
         );
-        assert_eq!(links[0].config.device, "lo");
     }
 
     #[test]
-    fn what_is_no_link_is_refused_with_what_there_is() {
-        let text = open(&["nosuch0".to_owned()], 0).err().unwrap().to_string();
-        assert!(text.contains("nosuch0") && text.contains("lo"), "{text}");
-        let text = open(&["192.0.2.77".to_owned()], 0)
-            .err()
-            .unwrap()
+    fn a_link_that_is_not_there_yet_is_waited_for() {
+        let links = links(&["nosuch0", "192.0.2.77"]).unwrap();
+        for config in links.configs() {
+            assert!(!config.up && config.address.is_none(), "{config:?}");
+        }
+        assert!(links.slots[0].why.contains("there are lo"), "{links:?}");
+        assert!(links.slots[1].why.contains("no interface of this machine"));
+    }
+
+    #[test]
+    fn what_is_there_and_cannot_be_used_is_refused() {
+        let taken = links(&["127.0.77.2"]).unwrap();
+        let (_, interfaces) = Netlink::open().unwrap();
+        let port = taken.configs()[0].address.socket_address().unwrap().port();
+        let again = vec!["127.0.77.2".parse().unwrap()];
+        let why = Links::open(again, port, &interfaces)
+            .unwrap_err()
             .to_string();
         assert!(
-            text.contains("192.0.2.77") && text.contains("no interface"),
-            "{text}"
+            why.contains("127.0.77.2") && why.contains("--port"),
+            "{why}"
         );
+        let why = links(&["lo", "lo"]).unwrap_err().to_string();
+        assert!(why.contains("twice"), "{why}");
+    }
+
+    #[test]
+    fn a_link_that_goes_and_returns_gets_another_socket_and_keeps_its_number_and_port() {
+        let mut links = links(&["lo", "127.0.77.3"]).unwrap();
+        let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        let epoll = epoll.as_fd();
+        let first = links.configs();
+        let (_, interfaces) = Netlink::open().unwrap();
+        let quiet = links.update(&interfaces, epoll, 0);
+        assert_eq!(quiet, Update::default());
+        let gone = links.update(&Interfaces::default(), epoll, 0);
+        assert!(gone.changed && !gone.again);
+        assert!(links.driver(0).is_none() && links.driver(1).is_none());
+        assert!(links.configs().iter().all(|config| !config.up));
+        assert_eq!(
+            links.configs()[0].address,
+            first[0].address,
+            "as it was last"
+        );
+        assert!(links.update(&interfaces, epoll, 0).changed);
+        for (before, after) in first.iter().zip(links.configs()) {
+            assert_eq!(
+                (before.address, before.epoch + 1),
+                (after.address, after.epoch)
+            );
+        }
+    }
+
+    #[test]
+    fn interfaces_that_come_are_used_where_none_were_named_and_push_out_only_what_is_gone() {
+        let mut links = Links::open(Vec::new(), 0, &Interfaces::default()).unwrap();
+        assert!(links.configs().is_empty());
+        for number in 0..LINKS_MAX {
+            let gone = LinkSpec::interface(&format!("gone{number}"));
+            links.slots.push(Slot::new(gone));
+        }
+        let (_, real) = Netlink::open().unwrap();
+        let lo = real.by_name("lo").unwrap();
+        let mut interfaces = Interfaces::default();
+        for (index, name) in [(1, "lo"), (2, "second")] {
+            let mut new = lo.clone();
+            (new.index, new.name, new.loopback) = (index, name.to_owned(), false);
+            new.addresses.clear();
+            interfaces.apply(Change::Interface(new));
+            interfaces.apply(Change::Address(index, lo.addresses[0]));
+        }
+        let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        links.update(&interfaces, epoll.as_fd(), 0);
+        let configs = links.configs();
+        assert_eq!(configs.len(), LINKS_MAX);
+        assert_eq!(
+            (configs[0].name.as_str(), ip(&configs[0]).as_str()),
+            ("lo", "127.0.0.1")
+        );
+        assert_eq!(configs[1].name, "second", "both found a place");
+        assert!(matches!(&links.slots[2].spec.place, Place::Interface(name) if name == "gone2"));
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,  NetlinkBuffer,
+    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
     NetlinkMessage, NlaBuffer, NlasIterator, Parseable, ParseableParametrized,
 };
 use netlink_packet_route::address::{
@@ -94,11 +94,7 @@ impl Netlink {
     }
 
     /// Asks for a list and takes it, with what happens meanwhile. False if something changed while it was written.
-    fn list(
-        &mut self,
-        what: RouteNetlinkMessage,
-        interfaces: &mut Interfaces,
-    ) -> io::Result<bool> {
+    fn list(&mut self, what: RouteNetlinkMessage, interfaces: &mut Interfaces) -> io::Result<bool> {
         let mut request = NetlinkMessage::from(what);
         request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         request.header.sequence_number = 1;
@@ -305,7 +301,11 @@ mod tests {
     fn what_a_bridge_says_of_its_ports_is_not_taken_for_the_interfaces() {
         let whole = message(NEW_LINK, &link_body(0));
         let port = message(DEL_LINK, &link_body(7));
-        assert!(taken(&[whole.clone(), port].concat()).by_name("eth7").is_some());
+        assert!(
+            taken(&[whole.clone(), port].concat())
+                .by_name("eth7")
+                .is_some()
+        );
         let gone = message(DEL_LINK, &link_body(0));
         assert!(taken(&[whole, gone].concat()).by_name("eth7").is_none());
     }
