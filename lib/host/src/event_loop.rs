@@ -407,10 +407,9 @@ impl EventLoop {
                     segment,
                 } => self.transmit(link, &to, &bytes, segment),
                 Output::NamesChanged => self.page.names_changed(),
-                Output::LaneRow { .. }
-                | Output::LinksChanged
-                | Output::RelayOpen { .. }
-                | Output::RelayRoute { .. } => {}
+                Output::LaneRow { index, row } => self.page.set_lane(index, row.as_ref()),
+                Output::LinksChanged => self.page.links_changed(),
+                Output::RelayOpen { .. } | Output::RelayRoute { .. } => {}
                 Output::SaveTrust(records) => {
                     if let Err(error) = trust_store::save(&self.state, &records) {
                         tracing::error!(
