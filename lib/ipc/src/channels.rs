@@ -7,6 +7,7 @@ use abi::{ChannelFlags, ChannelId, ConnectionId, Errno, Instant, Pulse, Result, 
 use transport::IncomingKey;
 
 use crate::MessageId;
+use crate::poller::Receivers;
 use crate::queue::Queue;
 use crate::server::{BY_LIBRARY, NOT_DONE};
 use crate::shared::State;
@@ -28,8 +29,7 @@ pub(crate) struct Channels {
 pub(crate) struct ChannelState {
     pub(crate) flags: ChannelFlags,
     pub(crate) queue: Queue,
-    /// Parked receivers, the newest last (I24).
-    receivers: Vec<(u64, Thread)>,
+    pub(crate) receivers: Receivers<Thread>,
 }
 
 /// One operation of a client, from arrival to answer.
@@ -108,7 +108,7 @@ impl Channels {
         let channel = ChannelState {
             flags,
             queue: Queue::default(),
-            receivers: Vec::new(),
+            receivers: Receivers::default(),
         };
         self.channels.insert(id, channel);
         if hears_deaths {
@@ -163,40 +163,13 @@ impl Served {
 }
 
 impl State {
-    /// Wakes as many parked receivers of a channel as there are items for them.
-    pub(crate) fn wake_receivers(&mut self, channel: ChannelId) {
-        let Some(channel) = self.channels.get_mut(channel) else {
-            return;
-        };
-        for _ in 0..channel.queue.len() {
-            let Some((_, thread)) = channel.receivers.pop() else {
-                return;
-            };
-            thread.unpark();
-        }
-    }
-
-    pub(crate) fn add_receiver(&mut self, channel: ChannelId, id: u64, thread: Thread) {
-        if let Some(channel) = self.channels.get_mut(channel) {
-            channel.receivers.push((id, thread));
-        }
-    }
-
-    pub(crate) fn remove_receiver(&mut self, channel: ChannelId, id: u64) {
-        if let Some(channel) = self.channels.get_mut(channel) {
-            channel.receivers.retain(|(receiver, _)| *receiver != id);
-        }
-    }
-
     /// Destroys a channel: everybody blocked on it fails with `ESRCH` (I3).
     pub(crate) fn destroy(&mut self, now: Instant, id: ChannelId) {
         let Some(channel) = self.channels.remove(id) else {
             return;
         };
         self.polling.nudge = true;
-        for (_, thread) in &channel.receivers {
-            thread.unpark();
-        }
+        channel.receivers.wake_all();
         for index in 0..self.channels.served.len() as u32 {
             let served = self.channels.by_index(index);
             let Some(key) = served.key.filter(|_| served.channel == id) else {

@@ -5,6 +5,7 @@ use transport::{Event, IncomingKey, SessionKey};
 
 use crate::channels::{Served, Stage, What};
 use crate::meta::{Kind, Meta};
+use crate::poller::Work as _;
 use crate::queue::Item;
 use crate::session::{Held, HeldKind, NOT_SERVED, Sender, ServerSide};
 use crate::shared::State;
@@ -27,13 +28,6 @@ impl State {
         }
         self.touch(channel);
         true
-    }
-
-    fn touch(&mut self, channel: ChannelId) {
-        if self.touched.last() != Some(&channel) {
-            self.touched.push(channel);
-        }
-        self.polling.nudge = true;
     }
 
     /// An operation has arrived.

@@ -11,7 +11,7 @@ use crate::fork_guard::ForkGuard;
 use crate::links::{Arrival, Links};
 use crate::node_page::NodePage;
 use crate::node_state::NodeState;
-use crate::poller::{Guard, Poller, Polling};
+use crate::poller::{self, Guard, Poller, Polling, Work};
 use crate::regions::{Purpose, Regions};
 use crate::session::Sessions;
 use crate::wait::{Outcome, WaitIndex, Waits};
@@ -77,7 +77,7 @@ impl Shared {
             .stack_size(HELPER_STACK)
             .spawn(move || {
                 crate::signals::block_all();
-                shared.help();
+                poller::help(&*shared);
             })
             .map_err(abi::Errno::from)?;
         Ok(())
@@ -184,11 +184,9 @@ impl State {
         }
     }
 
-    /// Sets how the wait of a thread ends.
+    /// As [`Work::finish`].
     pub(crate) fn finish(&mut self, wait: WaitIndex, outcome: Outcome) {
-        if !self.waits.finish(wait, outcome) {
-            self.polling.nudge = true;
-        }
+        Work::finish(self, wait, outcome);
     }
 
     fn happen(&mut self, now: Instant, event: Event) {

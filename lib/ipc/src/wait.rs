@@ -4,6 +4,8 @@ use std::thread::Thread;
 
 use transport::Failure;
 
+use crate::poller::Wake;
+
 /// Names the wait of one blocked thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaitIndex(u32);
@@ -29,20 +31,18 @@ pub(crate) enum Outcome {
     Answered,
 }
 
-#[derive(Default)]
-struct Wait {
+struct Wait<T> {
     outcome: Option<Outcome>,
-    thread: Option<Thread>,
+    thread: Option<T>,
 }
 
 /// The waits of all blocked threads of an endpoint.
-#[derive(Default)]
-pub(crate) struct Waits {
-    waits: Vec<Wait>,
+pub(crate) struct Waits<T = Thread> {
+    waits: Vec<Wait<T>>,
     free: Vec<u32>,
 }
 
-impl Waits {
+impl<T: Wake> Waits<T> {
     /// A fresh wait. Belongs to the calling thread until [`close`](Self::close).
     pub(crate) fn open(&mut self) -> WaitIndex {
         let index = self.free.pop().unwrap_or_else(|| {
@@ -71,13 +71,31 @@ impl Waits {
         wait.outcome = Some(outcome);
         let thread = wait.thread.take();
         if let Some(thread) = &thread {
-            thread.unpark();
+            thread.wake();
         }
         thread.is_some()
     }
 
     /// Whom to wake; `None` while the thread is awake.
-    pub(crate) fn set_thread(&mut self, index: WaitIndex, thread: Option<Thread>) {
+    pub(crate) fn set_thread(&mut self, index: WaitIndex, thread: Option<T>) {
         self.waits[index.0 as usize].thread = thread;
+    }
+}
+
+impl<T> Default for Wait<T> {
+    fn default() -> Self {
+        Self {
+            outcome: None,
+            thread: None,
+        }
+    }
+}
+
+impl<T> Default for Waits<T> {
+    fn default() -> Self {
+        Self {
+            waits: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }

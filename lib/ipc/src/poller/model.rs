@@ -1,0 +1,368 @@
+//! The hand-over in every order that threads can take: its own code, with a model of the kernel and of the peers.
+//!
+//! Nothing in the model retransmits. So a wake that is lost leaves all threads blocked, or the helper alone with its
+//! naps, and the run fails; it prints the schedule that plays it again.
+
+mod kernel;
+mod stories;
+
+use std::sync::Arc;
+
+use abi::{ChannelId, Duration, Instant};
+use shuttle::rand::{Rng as _, thread_rng};
+use shuttle::sync::{Mutex, MutexGuard};
+use shuttle::thread::{self, JoinHandle, ThreadId};
+use transport::LinkIndex;
+
+use super::{
+    Bell, Events, Interest, Polling, Receivers, Surroundings, Wake, Work, settle, stand_in, wait,
+};
+use crate::wait::{Outcome, WaitIndex, Waits};
+use kernel::{Kernel, Packet};
+
+/// One endpoint.
+struct Model {
+    kernel: Arc<Kernel>,
+    state: Mutex<ModelState>,
+}
+
+struct ModelState {
+    kernel: Arc<Kernel>,
+    polling: Polling<ModelThread>,
+    waits: Waits<ModelThread>,
+    touched: Vec<ChannelId>,
+    receivers: Receivers<ModelThread>,
+    /// Items in the queue of the one channel.
+    items: usize,
+    /// The memory link rings by itself.
+    armed: bool,
+    timer: Option<(Instant, WaitIndex)>,
+    closed: bool,
+}
+
+#[derive(Clone)]
+struct ModelThread {
+    kernel: Arc<Kernel>,
+    id: ThreadId,
+}
+
+/// The link that only the kernel knows of.
+const SOCKET: LinkIndex = LinkIndex(0);
+/// The link that has to be armed.
+const MEMORY: LinkIndex = LinkIndex(1);
+const CHANNEL: ChannelId = ChannelId(1);
+
+impl Model {
+    fn new() -> Arc<Self> {
+        let kernel = Arc::new(Kernel::new());
+        Arc::new(Self {
+            state: Mutex::new(ModelState {
+                kernel: Arc::clone(&kernel),
+                polling: Polling::new(),
+                waits: Waits::default(),
+                touched: Vec::new(),
+                receivers: Receivers::default(),
+                items: 0,
+                armed: false,
+                timer: None,
+                closed: false,
+            }),
+            kernel,
+        })
+    }
+
+    /// A call: something goes out, and its answer comes back over `link`.
+    fn call(&self, link: LinkIndex) {
+        let mut state = self.lock();
+        let index = state.waits.open();
+        self.kernel.ask(link, index);
+        let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
+            state.waits.take(index)
+        });
+        assert_eq!(
+            outcome,
+            Some(Outcome::Done),
+            "a call without a deadline ended"
+        );
+        state.waits.close(index);
+        settle(self, state);
+    }
+
+    /// A call whose answer comes over the socket after `delay`, or later: when `before` have ended.
+    fn call_that_takes(&self, delay: Duration, before: Vec<JoinHandle<()>>) {
+        let mut state = self.lock();
+        let index = state.waits.open();
+        let kernel = Arc::clone(&self.kernel);
+        let answer = thread::spawn(move || {
+            kernel.sleep(delay);
+            for thread in before {
+                thread.join().unwrap();
+            }
+            kernel.deliver(SOCKET, Packet::Answer(index));
+        });
+        let (after, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
+            state.waits.take(index)
+        });
+        state = after;
+        assert_eq!(outcome, Some(Outcome::Done));
+        state.waits.close(index);
+        settle(self, state);
+        answer.join().unwrap();
+    }
+
+    /// A call that another thread of the process ends.
+    fn call_until_interrupted(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let model = Arc::clone(self);
+        let index = state.waits.open();
+        let interrupter = thread::spawn(move || {
+            let mut state = model.lock();
+            state.finish(index, Outcome::Interrupted);
+            settle(&*model, state);
+        });
+        let (after, outcome) = wait(&**self, state, None, Interest::Wait(index), |state| {
+            state.waits.take(index)
+        });
+        state = after;
+        assert_eq!(outcome, Some(Outcome::Interrupted));
+        state.waits.close(index);
+        settle(&**self, state);
+        interrupter.join().unwrap();
+    }
+
+    /// A call that nobody answers.
+    fn call_in_vain(&self, patience: Duration) {
+        let mut state = self.lock();
+        let index = state.waits.open();
+        let deadline = self.now() + patience;
+        let interest = Interest::Wait(index);
+        let (mut state, outcome) = wait(self, state, Some(deadline), interest, |state| {
+            state.waits.take(index)
+        });
+        assert_eq!(outcome, None);
+        assert!(self.kernel.now() >= deadline, "gave up too early");
+        state.waits.close(index);
+        settle(self, state);
+    }
+
+    /// A call that ends by a timer of the endpoint, which another thread sets.
+    fn call_until_timer(self: &Arc<Self>, after: Duration) {
+        let mut state = self.lock();
+        let index = state.waits.open();
+        let model = Arc::clone(self);
+        let setter = thread::spawn(move || {
+            let mut state = model.lock();
+            state.timer = Some((model.now() + after, index));
+            settle(&*model, state);
+        });
+        let interest = Interest::Wait(index);
+        let (after, outcome) = wait(&**self, state, None, interest, |state| {
+            state.waits.take(index)
+        });
+        state = after;
+        assert_eq!(outcome, Some(Outcome::Done));
+        state.waits.close(index);
+        settle(&**self, state);
+        setter.join().unwrap();
+    }
+
+    /// Takes one item from the channel; false if the endpoint is closed first.
+    fn receive(&self) -> bool {
+        let state = self.lock();
+        let (state, taken) = wait(self, state, None, Interest::Channel(CHANNEL), |state| {
+            if state.items > 0 {
+                state.items -= 1;
+                return Some(true);
+            }
+            state.closed.then_some(false)
+        });
+        settle(self, state);
+        taken.unwrap()
+    }
+
+    /// Puts an item into the channel from inside the process.
+    fn post(&self) {
+        let mut state = self.lock();
+        state.items += 1;
+        state.touch(CHANNEL);
+        settle(self, state);
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.polling.wake_all();
+        settle(self, state);
+    }
+}
+
+impl Surroundings for Model {
+    type Thread = ModelThread;
+    type State = ModelState;
+    type Guard<'a> = MutexGuard<'a, ModelState>;
+
+    fn lock(&self) -> Self::Guard<'_> {
+        self.state.lock().unwrap()
+    }
+
+    fn now(&self) -> Instant {
+        self.kernel
+            .pass(Duration::from_micros(thread_rng().gen_range(0..40)))
+    }
+
+    fn this_thread(&self) -> ModelThread {
+        ModelThread {
+            kernel: Arc::clone(&self.kernel),
+            id: thread::current().id(),
+        }
+    }
+
+    fn park(&self, limit: Option<Duration>) {
+        self.kernel.park(thread::current().id(), limit);
+    }
+
+    fn ring(&self, bell: Bell) {
+        self.kernel.ring(bell);
+    }
+
+    fn silence(&self, bell: Bell) {
+        self.kernel.silence(bell);
+    }
+
+    fn set_alarm(&self, at: Instant) {
+        self.kernel.set_alarm(at);
+    }
+
+    fn events(&self, events: &mut Events, waits: bool) -> usize {
+        self.kernel.events(events, waits)
+    }
+
+    fn nest(&self, nested: bool) {
+        self.kernel.nest(nested);
+    }
+
+    fn events_or_bell(&self, waits: bool) -> bool {
+        self.kernel.events_or_bell(waits)
+    }
+
+    fn spin<'a>(&'a self, state: Self::Guard<'a>, _now: Instant) -> (Self::Guard<'a>, bool) {
+        if thread_rng().gen_ratio(1, 2) {
+            return (state, false);
+        }
+        drop(state);
+        thread::yield_now();
+        let found = self.kernel.has_data(MEMORY);
+        (self.lock(), found)
+    }
+
+    fn happened(&self, state: &mut ModelState, now: Instant, event: u64) {
+        let link = LinkIndex(u32::try_from(event).unwrap());
+        if link == MEMORY {
+            state.armed = false;
+        }
+        state.take_in(now, link);
+    }
+
+    fn reconnect<'a>(&'a self, state: Self::Guard<'a>) -> Self::Guard<'a> {
+        state
+    }
+}
+
+impl Work<ModelThread> for ModelState {
+    fn polling(&mut self) -> &mut Polling<ModelThread> {
+        &mut self.polling
+    }
+
+    fn waits(&mut self) -> &mut Waits<ModelThread> {
+        &mut self.waits
+    }
+
+    fn touched(&mut self) -> &mut Vec<ChannelId> {
+        &mut self.touched
+    }
+
+    fn receivers(&mut self, _: ChannelId) -> Option<(&mut Receivers<ModelThread>, usize)> {
+        Some((&mut self.receivers, self.items))
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        self.timer.map(|(at, _)| at)
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        if let Some((at, wait)) = self.timer.filter(|(at, _)| *at <= now) {
+            assert!(at <= now);
+            self.timer = None;
+            self.finish(wait, Outcome::Done);
+        }
+    }
+
+    fn care_at(&self, _: Instant) -> Option<Instant> {
+        None
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn ready(&self) -> Option<LinkIndex> {
+        (!self.armed && self.kernel.has_data(MEMORY)).then_some(MEMORY)
+    }
+
+    fn arm(&mut self) -> bool {
+        if !self.armed {
+            self.armed = self.kernel.arm();
+        }
+        self.armed
+    }
+
+    fn take_in(&mut self, _: Instant, link: LinkIndex) {
+        // As from a real one: all of a ring, one read of a socket.
+        while let Some(packet) = self.kernel.take(link) {
+            match packet {
+                Packet::Answer(wait) => self.finish(wait, Outcome::Done),
+                Packet::Item => {
+                    self.items += 1;
+                    self.touch(CHANNEL);
+                }
+            }
+            if link == SOCKET {
+                return;
+            }
+        }
+    }
+
+    fn take_in_ready(&mut self, now: Instant) {
+        if !self.armed {
+            self.take_in(now, MEMORY);
+        }
+    }
+}
+
+impl Wake for ModelThread {
+    fn wake(&self) {
+        self.kernel.wake(self.id);
+    }
+}
+
+/// Plays a story: its threads, the helper, the clock and the peer. All must end.
+fn play(story: impl FnOnce(&Arc<Model>) -> Vec<JoinHandle<()>>) {
+    let model = Model::new();
+    let helper = Arc::clone(&model);
+    let clock = Arc::clone(&model.kernel);
+    let peer = Arc::clone(&model.kernel);
+    let servants = [
+        thread::spawn(move || clock.run_clock()),
+        thread::spawn(move || peer.run_peer()),
+    ];
+    let helper = thread::spawn(move || stand_in::help(&*helper));
+    for thread in story(&model) {
+        thread.join().unwrap();
+    }
+    model.close();
+    helper.join().unwrap();
+    model.kernel.end();
+    for servant in servants {
+        servant.join().unwrap();
+    }
+}
