@@ -93,6 +93,12 @@ impl ReceiveBatch {
         self.used += len;
     }
 
+    /// Bytes and packets for which there is room.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        let packets = self.packets.capacity() - self.packets.len();
+        (self.buffer.len() - self.used, packets)
+    }
+
     /// Records that `len` bytes at `start` are a packet. False, and nothing done, if the batch is full.
     pub(crate) fn push(&mut self, from: LinkAddress, start: usize, len: usize) -> bool {
         let room = self.packets.len() < self.packets.capacity();

@@ -9,6 +9,7 @@
 pub mod conformance;
 pub mod ethernet;
 pub mod memory;
+pub mod relay;
 pub mod udp;
 
 mod batch;
@@ -20,4 +21,5 @@ pub use batch::ReceiveBatch;
 pub use driver::{DriverError, PacketDriver, Properties};
 pub use ethernet::EthernetDriver;
 pub use memory::{Doorbell, InPlace, MemoryDriver, MemoryParts, Room, Silent};
+pub use relay::{Relay, RelayDriver, RelayEnd};
 pub use udp::UdpDriver;

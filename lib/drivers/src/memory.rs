@@ -22,6 +22,7 @@ use rustix::event::EventfdFlags;
 use rustix::event::epoll::{self, EventFlags};
 
 use crate::{DriverError, PacketDriver, Properties, ReceiveBatch};
+pub(crate) use mapping::ring;
 use mapping::{Direction, Mapping, Word};
 use ring::{Consumer, Producer};
 
@@ -283,7 +284,7 @@ impl MemoryDriver {
     }
 
     fn ring_peer(&self) {
-        mapping::ring(&self.rings);
+        ring(&self.rings);
     }
 }
 

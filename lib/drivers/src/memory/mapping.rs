@@ -221,7 +221,7 @@ impl Drop for Mapping {
 }
 
 /// Wakes the owner of `bell`. A bell that cannot take another ring is ringing already.
-pub(super) fn ring(bell: &OwnedFd) {
+pub(crate) fn ring(bell: &OwnedFd) {
     #[expect(
         clippy::host_endian_bytes,
         reason = "the kernel of this machine reads it"
