@@ -6,16 +6,32 @@
 //! machine with their default directories. Nothing outside the namespaces changes but files under
 //! [`DIRECTORY`].
 
+mod bed;
+mod cuts;
+mod exclusive;
+mod guard;
 mod host;
+mod loss;
+mod record;
+mod report;
 mod story;
+mod sum;
+mod wire;
 
 use crate::Outcome;
-use crate::command::Program;
+use crate::command::{Program, cargo};
+use crate::packages;
 use host::{Host, Lab};
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
-/// Where the lab keeps the process ids of its hosts.
+/// Where the lab keeps the process ids of its hosts, unless `$SLASHNET_LAB` names another place for another lab.
 const DIRECTORY: &str = "/run/slashnet-lab";
+
+fn directory() -> PathBuf {
+    std::env::var_os("SLASHNET_LAB").map_or_else(|| DIRECTORY.into(), PathBuf::from)
+}
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Verb {
@@ -46,8 +62,29 @@ pub(crate) enum Verb {
         #[arg(value_enum)]
         state: host::CableState,
     },
-    /// The README's first steps with two machines, asserted
+    /// The README's first steps with two machines, and a short form of the measurements, asserted
     Test,
+    /// Cut one of two cables under load, again and again: gaps, return, nothing lost
+    Cuts {
+        /// How often, in each way and under each load
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=50))]
+        cuts: u32,
+    },
+    /// Throughput over two cables beside the sum of each alone
+    Sum {
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+        rounds: u32,
+    },
+    /// Throughput and calls over a cable that loses 5 % at random, beside TCP
+    Loss {
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+        rounds: u32,
+    },
+    /// exclusive and preferred: what passes over the other cable, and what calls do when theirs is cut
+    Exclusive,
+    /// Waits for the end of the lab's maker
+    #[command(hide = true)]
+    Guard,
 }
 
 pub(crate) fn run(verb: &Verb) -> Outcome {
@@ -71,7 +108,31 @@ pub(crate) fn run(verb: &Verb) -> Outcome {
         }
         Verb::Cable { host, cable, state } => Host::find(host)?.cable(*cable, *state),
         Verb::Test => test(),
+        Verb::Cuts { cuts } => built().and_then(|()| cuts::run(*cuts)),
+        Verb::Sum { rounds } => built().and_then(|()| sum::run(*rounds, MEASURED)),
+        Verb::Loss { rounds } => built().and_then(|()| loss::run(*rounds, MEASURED)),
+        Verb::Exclusive => built().and_then(|()| exclusive::run()),
+        Verb::Guard => guard::wait(),
     }
+}
+
+/// How long a throughput is measured.
+const MEASURED: Duration = Duration::from_millis(2500);
+
+/// Builds what runs on the hosts.
+fn built() -> Outcome {
+    packages::install()?;
+    cargo(["build", "--release", "--quiet", "--bin", "slashnet"]).run()?;
+    cargo([
+        "build",
+        "--release",
+        "--quiet",
+        "-p",
+        "slashnet-bench",
+        "--bin",
+        "load",
+    ])
+    .run()
 }
 
 /// Builds the program and plays the story of two machines on a lab of its own.
@@ -79,7 +140,7 @@ pub(crate) fn test() -> Outcome {
     if !rustix::process::geteuid().is_root() {
         return Err("the lab makes namespaces and needs root".into());
     }
-    crate::command::cargo(["build", "--release", "--bin", "slashnet"]).run()?;
+    built()?;
     story::play()
 }
 

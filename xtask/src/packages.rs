@@ -6,6 +6,7 @@ use std::path::Path;
 
 /// A program that a test runs, and the Debian package that has it.
 const NEEDED: &[(&str, &str)] = &[
+    ("ethtool", "ethtool"),
     ("fusermount3", "fuse3"),
     ("ip", "iproute2"),
     ("nft", "nftables"),

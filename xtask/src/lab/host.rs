@@ -1,19 +1,20 @@
 //! Hosts and cables: making, finding, removing them.
 
-use super::{DIRECTORY, ip};
+use super::guard::Guard;
+use super::{directory, ip};
 use crate::Outcome;
 use crate::command::{Program, root};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// In seconds: longer than any step of a story, so that one that hangs is named.
 const COMMAND_MAX: &str = "30";
 /// The namespace that holds the bridges.
-const SWITCH: &str = "switch";
+pub(super) const SWITCH: &str = "switch";
 /// What a fresh machine has of its own. The last process lets go of the output, for whose end a caller may wait.
 const PREPARE: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/lock && \
     mount -t tmpfs tmpfs /var/lib && mount -t tmpfs tmpfs /srv && hostname \"$1\" && \
@@ -30,18 +31,20 @@ pub(crate) enum CableState {
 /// All hosts; dropped, it takes them away again.
 pub(crate) struct Lab {
     hosts: Vec<Host>,
-    kept: bool,
+    guard: Option<Guard>,
 }
 
 impl Lab {
     /// Makes `hosts` hosts with `cables` cables each.
     pub(crate) fn make(hosts: u8, cables: u8) -> Outcome<Self> {
-        fs::create_dir(DIRECTORY).map_err(|error| {
-            format!("{DIRECTORY}: {error} (a lab is up already? `cargo xtask lab down`)")
+        let directory = directory();
+        fs::create_dir(&directory).map_err(|error| {
+            let place = directory.display();
+            format!("{place}: {error} (a lab is up already? `cargo xtask lab down`)")
         })?;
         let mut lab = Self {
             hosts: Vec::new(),
-            kept: false,
+            guard: Some(Guard::start()?),
         };
         let switch = Host::start(SWITCH)?;
         for cable in 0..cables {
@@ -64,30 +67,33 @@ impl Lab {
 
     /// Leaves the hosts running when this value goes.
     pub(crate) fn keep(mut self) {
-        self.kept = true;
+        self.guard = None;
     }
 
     /// Ends every program of every host; with the last one the namespaces and cables vanish.
     pub(crate) fn remove() -> Outcome {
-        let entries = match fs::read_dir(DIRECTORY) {
+        let directory = directory();
+        let complain = |error| format!("{}: {error}", directory.display());
+        let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(format!("{DIRECTORY}: {error}")),
+            Err(error) => return Err(complain(error)),
         };
         for entry in entries.filter_map(Result::ok) {
             if let Ok(host) = Host::find(&entry.file_name().to_string_lossy()) {
                 host.stop()?;
             }
         }
-        fs::remove_dir_all(DIRECTORY).map_err(|error| format!("{DIRECTORY}: {error}"))
+        fs::remove_dir_all(&directory).map_err(complain)
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if self.kept {
+        // A lab that is kept has no guard.
+        let Some(_until_removed) = self.guard.take() else {
             return;
-        }
+        };
         if let Err(error) = Self::remove() {
             eprintln!("xtask: {error}");
         }
@@ -138,7 +144,7 @@ impl Host {
 
     /// The host of that name in the lab that is up.
     pub(crate) fn find(name: &str) -> Outcome<Self> {
-        let record = Path::new(DIRECTORY).join(name);
+        let record = directory().join(name);
         let text = fs::read_to_string(&record)
             .map_err(|_| format!("no host '{name}': `cargo xtask lab up` makes lab1, lab2"))?;
         let pid = text
@@ -152,11 +158,16 @@ impl Host {
     }
 
     fn record(&self) -> PathBuf {
-        Path::new(DIRECTORY).join(&self.name)
+        directory().join(&self.name)
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The process that holds the namespaces.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// A command to be run on this host; `slashnet` is the one built here.
@@ -191,7 +202,7 @@ impl Host {
             .map_err(|error| format!("on {}: {error}", self.name))
     }
 
-    fn ip(&self, arguments: &[&str]) -> Outcome {
+    pub(crate) fn ip(&self, arguments: &[&str]) -> Outcome {
         self.command(&["ip"]).args(arguments).output().map(drop)
     }
 
