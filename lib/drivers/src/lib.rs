@@ -6,8 +6,10 @@
 
 #![warn(missing_docs)]
 
+pub mod capture;
 pub mod conformance;
 pub mod ethernet;
+pub mod fault;
 pub mod memory;
 pub mod relay;
 pub mod udp;
