@@ -1,14 +1,16 @@
 //! The daemon's only loop: one input into the node, everything the node wants done, and again.
 
+mod outputs;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use abi::Instant;
 use abi::system::PACKET_MAX;
-use abi::{Instant, LinkAddress};
 use drivers::ReceiveBatch;
-use node::{Attached, Config, Input, Level, Node, Output, ProgramKey};
+use node::{Config, Input, Node, ProgramKey};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
@@ -19,7 +21,8 @@ use crate::interfaces::Interfaces;
 use crate::links::Links;
 use crate::node_page::NodePage;
 use crate::program_socket::{ProgramSocket, Received};
-use crate::{StartError, clock, event_number, trust_store};
+use crate::relays::Relays;
+use crate::{StartError, clock, event_number};
 
 /// What an event is about, in the top byte of its number; the rest is a program's key or a link's index.
 const LISTENER: u64 = 0;
@@ -28,6 +31,7 @@ const LINK: u64 = 2;
 const PROGRAM: u64 = 3;
 const PROCESS: u64 = 4;
 const INTERFACES: u64 = 5;
+const RELAY: u64 = 6;
 const KIND_SHIFT: u32 = 56;
 
 /// Events taken at once.
@@ -54,6 +58,7 @@ pub(crate) struct EventLoop {
     interfaces: Interfaces,
     programs: BTreeMap<ProgramKey, ProgramSocket>,
     held: Held,
+    relays: Relays,
     page: NodePage,
     state: PathBuf,
     /// Removed at an orderly end, while the directory is still ours.
@@ -119,6 +124,7 @@ impl EventLoop {
             interfaces: parts.interfaces,
             programs: BTreeMap::new(),
             held: Held::default(),
+            relays: Relays::default(),
             page,
             state: parts.state,
             socket_path: parts.socket_path,
@@ -157,13 +163,23 @@ impl EventLoop {
                 self.event(event.data.u64(), event.flags, &mut space);
             }
             self.on_time();
+            self.serve_relays();
         }
         if !self.killed {
             let _ = std::fs::remove_file(&self.socket_path);
         }
     }
 
+    fn serve_relays(&mut self) {
+        let mut relays = std::mem::take(&mut self.relays);
+        relays.serve(&self.links, |link, flags| self.wait_for_link(link, flags));
+        self.relays = relays;
+    }
+
     fn timeout(&self) -> Option<Timespec> {
+        if self.relays.has_work() {
+            return Some(Timespec::default());
+        }
         let next = [
             self.wait,
             self.next_beat,
@@ -208,7 +224,8 @@ impl EventLoop {
         match number >> KIND_SHIFT {
             LISTENER => self.accept(),
             STOP => self.stop(),
-            LINK => self.datagrams(rest as u8),
+            LINK => self.link_event(rest as u8, flags),
+            RELAY => self.relays.rang(key),
             INTERFACES => self.interfaces_changed(),
             PROGRAM => {
                 if flags.contains(EventFlags::OUT) {
@@ -328,6 +345,7 @@ impl EventLoop {
     }
 
     fn forget(&mut self, program: ProgramKey) -> bool {
+        self.relays.forget(program, self.epoll.as_fd());
         let Some(socket) = self.programs.remove(&program) else {
             return false;
         };
@@ -337,6 +355,27 @@ impl EventLoop {
             let _ = epoll::delete(&self.epoll, process);
         }
         true
+    }
+
+    fn link_event(&mut self, link: u8, flags: EventFlags) {
+        if flags.contains(EventFlags::OUT) {
+            self.relays.writable(link);
+            self.wait_for_link(link, EventFlags::IN);
+        }
+        if flags != EventFlags::OUT {
+            self.datagrams(link);
+            self.relays.wake();
+        }
+    }
+
+    fn wait_for_link(&self, link: u8, flags: EventFlags) {
+        let Some(driver) = self.links.driver(link) else {
+            return;
+        };
+        let number = EventData::new_u64(LINK << KIND_SHIFT | u64::from(link));
+        if let Err(error) = epoll::modify(&self.epoll, driver.readable(), number, flags) {
+            tracing::warn!("cannot change what is waited for: {error}");
+        }
     }
 
     fn datagrams(&mut self, link: u8) {
@@ -352,6 +391,9 @@ impl EventLoop {
                 let Some((from, bytes)) = self.batch.packet(at) else {
                     break;
                 };
+                if self.relays.give(link, from, bytes) {
+                    continue;
+                }
                 let (from, bytes) = (*from, bytes.to_vec());
                 self.input(Input::Datagram { link, from, bytes });
             }
@@ -373,6 +415,10 @@ impl EventLoop {
         } else {
             None
         };
+        for link in (0..).take(self.links.configs().len()) {
+            // Whoever waited for a socket that is gone would wait for ever.
+            self.relays.writable(link);
+        }
         if update.changed {
             self.input(Input::Links(self.links.configs()));
         }
@@ -381,88 +427,5 @@ impl EventLoop {
     fn input(&mut self, input: Input) {
         self.node.handle(clock::now(), input);
         self.drain();
-    }
-
-    /// Does all that the node wants done.
-    fn drain(&mut self) {
-        loop {
-            match self.node.poll(clock::now()) {
-                Output::Wait(at) => {
-                    self.wait = at;
-                    return;
-                }
-                Output::Packet {
-                    program,
-                    bytes,
-                    descriptors,
-                } => self.send(program, bytes, descriptors),
-                Output::Discard(descriptors) => drop(self.held.take(descriptors)),
-                Output::Disconnect(program) => {
-                    self.forget(program);
-                }
-                Output::Datagram {
-                    link,
-                    to,
-                    bytes,
-                    segment,
-                } => self.transmit(link, &to, &bytes, segment),
-                Output::NamesChanged => self.page.names_changed(),
-                Output::LaneRow { index, row } => self.page.set_lane(index, row.as_ref()),
-                Output::LinksChanged => self.page.links_changed(),
-                Output::RelayOpen { .. } | Output::RelayRoute { .. } => {}
-                Output::SaveTrust(records) => {
-                    if let Err(error) = trust_store::save(&self.state, &records) {
-                        tracing::error!(
-                            "cannot keep the list of trusted nodes in {}: {error}",
-                            self.state.display()
-                        );
-                    }
-                }
-                Output::Log(level, text) => match level {
-                    Level::Debug => tracing::debug!("{text}"),
-                    Level::Info => tracing::info!("{text}"),
-                    Level::Warn => tracing::warn!("{text}"),
-                },
-                Output::Stopped => self.stopped = true,
-            }
-        }
-    }
-
-    fn send(&mut self, program: ProgramKey, bytes: Vec<u8>, descriptors: Attached) {
-        let descriptors = match descriptors {
-            Attached::Nothing => Vec::new(),
-            Attached::NodePage => self
-                .page
-                .descriptor()
-                .try_clone_to_owned()
-                .into_iter()
-                .collect(),
-            Attached::Passed(descriptors) => self.held.take(descriptors),
-            Attached::WithDoorbells(memory) => self.held.take_with_doorbells(memory),
-        };
-        let Some(socket) = self.programs.get_mut(&program) else {
-            return;
-        };
-        let was_behind = socket.is_behind();
-        let alive = socket.send(bytes, descriptors);
-        let behind = socket.is_behind();
-        if !alive {
-            // The loss is handled like any other, when the loop comes round: the node is in the middle of its outputs.
-            let _ = rustix::net::shutdown(socket.descriptor(), rustix::net::Shutdown::Both);
-        } else if behind && !was_behind {
-            self.wait_for(program, EventFlags::IN | EventFlags::OUT);
-        }
-    }
-
-    fn transmit(&self, link: u8, to: &LinkAddress, bytes: &[u8], segment: usize) {
-        let Some(driver) = self.links.driver(link) else {
-            return;
-        };
-        // A packet that is not taken is a lost packet, which the transport makes good.
-        match driver.send(to, bytes, segment.max(1)) {
-            Ok(sent) if sent == bytes.len() => {}
-            Ok(_) => tracing::debug!("link {link} is full: packets are lost here"),
-            Err(error) => tracing::debug!("a packet over link {link} is lost here: {error}"),
-        }
     }
 }

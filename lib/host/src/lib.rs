@@ -24,6 +24,7 @@ mod links;
 mod netlink;
 mod node_page;
 mod program_socket;
+mod relays;
 mod trust_store;
 
 pub use builder::{Builder, Host};
