@@ -14,6 +14,7 @@ mod host;
 mod loss;
 mod record;
 mod report;
+mod stories;
 mod story;
 mod sum;
 mod wire;
@@ -82,6 +83,12 @@ pub(crate) enum Verb {
     },
     /// exclusive and preferred: what passes over the other cable, and what calls do when theirs is cut
     Exclusive,
+    /// What happens to networks while programs talk: links vanish, addresses change, packets fall into holes
+    Stories {
+        /// Only those whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Waits for the end of the lab's maker
     #[command(hide = true)]
     Guard,
@@ -112,6 +119,7 @@ pub(crate) fn run(verb: &Verb) -> Outcome {
         Verb::Sum { rounds } => built().and_then(|()| sum::run(*rounds, MEASURED)),
         Verb::Loss { rounds } => built().and_then(|()| loss::run(*rounds, MEASURED)),
         Verb::Exclusive => built().and_then(|()| exclusive::run()),
+        Verb::Stories { only } => built().and_then(|()| stories::run(only.as_deref())),
         Verb::Guard => guard::wait(),
     }
 }

@@ -54,7 +54,14 @@ impl Lab {
         for number in 1..=hosts {
             let host = Host::start(&format!("lab{number}"))?;
             for cable in 0..cables {
-                plug(&switch, &host, number, cable)?;
+                host.plug(cable)?;
+                host.ip(&[
+                    "address",
+                    "add",
+                    &host.address(cable),
+                    "dev",
+                    &interface(cable),
+                ])?;
             }
             lab.hosts.push(host);
         }
@@ -206,6 +213,32 @@ impl Host {
         self.command(&["ip"]).args(arguments).output().map(drop)
     }
 
+    /// The address and net of this host on a cable.
+    pub(crate) fn address(&self, cable: u8) -> String {
+        let number = self.name.trim_start_matches("lab");
+        format!("10.77.{}.{number}/24", cable + 1)
+    }
+
+    /// Makes the interface of a cable, up but without an address.
+    pub(crate) fn plug(&self, cable: u8) -> Outcome {
+        let switch = Self::find(SWITCH)?;
+        let (port, interface) = (self.port(cable), interface(cable));
+        let (switch_pid, host_pid) = (switch.pid.to_string(), self.pid.to_string());
+        let (inside, outside) = (
+            ["name", &interface, "netns", &host_pid],
+            ["netns", &switch_pid],
+        );
+        let words = [
+            &["link", "add", &port],
+            &outside[..],
+            &["type", "veth", "peer"],
+            &inside,
+        ];
+        ip(&words.concat())?;
+        switch.ip(&["link", "set", &port, "master", &format!("br{cable}"), "up"])?;
+        self.ip(&["link", "set", &interface, "up"])
+    }
+
     pub(crate) fn cable(&self, cable: u8, state: CableState) -> Outcome {
         let switch = Self::find(SWITCH)?;
         let port = format!("{}-{cable}", self.name);
@@ -263,27 +296,6 @@ fn processes() -> impl Iterator<Item = u32> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn plug(switch: &Host, host: &Host, number: u8, cable: u8) -> Outcome {
-    let (port, interface) = (format!("{}-{cable}", host.name), format!("eth{cable}"));
-    let (switch_pid, host_pid) = (switch.pid.to_string(), host.pid.to_string());
-    ip(&[
-        "link",
-        "add",
-        &port,
-        "netns",
-        &switch_pid,
-        "type",
-        "veth",
-        "peer",
-        "name",
-        &interface,
-    ]
-    .iter()
-    .copied()
-    .chain(["netns", &host_pid])
-    .collect::<Vec<_>>())?;
-    switch.ip(&["link", "set", &port, "master", &format!("br{cable}"), "up"])?;
-    let address = format!("10.77.{}.{number}/24", cable + 1);
-    host.ip(&["address", "add", &address, "dev", &interface])?;
-    host.ip(&["link", "set", &interface, "up"])
+pub(crate) fn interface(cable: u8) -> String {
+    format!("eth{cable}")
 }

@@ -59,6 +59,9 @@ impl Report {
 }
 
 pub(crate) fn milliseconds(time: Duration) -> String {
+    if time == Duration::MAX {
+        return "never".into();
+    }
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
