@@ -6,15 +6,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use transport::{Forged, PacketCipher, Role};
 
 use crate::random::mix;
+use crate::tap::Tapped;
 
 /// Nonces used so far, and what was wrong with them.
 #[derive(Debug, Default)]
 pub struct NonceLog {
     last: BTreeMap<(u64, u8), u64>,
     repeated: Vec<String>,
+    /// Packets are kept here in the clear until somebody takes them; `None` if nobody will.
+    pub tapped: Option<Vec<Tapped>>,
 }
 
 impl NonceLog {
+    /// A log that keeps all packets until they are taken.
+    #[must_use]
+    pub fn tapping() -> Self {
+        Self {
+            tapped: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
     /// Sealing under `key`: the packet numbers of a lane must grow.
     fn note(&mut self, key: u64, lane: u8, pn: u64) {
         let last = self.last.insert((key, lane), pn);
@@ -72,6 +84,16 @@ impl WorldCipher {
     }
 }
 
+impl WorldCipher {
+    fn tap(&self, header: &[u8; 16], text: &[u8]) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tapped) = &mut log.tapped {
+            let (header, text) = (*header, text.to_vec());
+            tapped.push(Tapped { header, text });
+        }
+    }
+}
+
 fn sum(key: u64, lane: u8, pn: u64, header: &[u8], body: &[u8]) -> u64 {
     let mut state = mix(key ^ mix(pn) ^ u64::from(lane));
     for part in [header, body] {
@@ -107,6 +129,7 @@ impl PacketCipher for WorldCipher {
             .unwrap_or_else(PoisonError::into_inner)
             .note(self.send_key, lane, pn);
         let (text, tag) = body.split_at_mut(body.len() - TAG);
+        self.tap(header, text);
         // Plaintext must not be readable on the way, so that nothing depends on it by accident.
         for byte in text.iter_mut() {
             *byte ^= self.send_key as u8;

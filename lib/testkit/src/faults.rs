@@ -85,9 +85,10 @@ impl World {
                 self.note(format!("network {link} cut from {from} to {to}"));
                 self.networks.cut(link, from, to);
                 if reported {
+                    let now = self.local(from);
                     self.processes[from]
                         .transport
-                        .link_down(self.now, LinkIndex(link));
+                        .link_down(now, LinkIndex(link));
                     return self.flush(from);
                 }
             }
@@ -102,9 +103,8 @@ impl World {
                     self.networks.mend(link, from, to);
                 }
                 if reported {
-                    self.processes[from]
-                        .transport
-                        .link_up(self.now, LinkIndex(link));
+                    let now = self.local(from);
+                    self.processes[from].transport.link_up(now, LinkIndex(link));
                     return self.flush(from);
                 }
             }
@@ -126,10 +126,12 @@ impl World {
                 return self.tell(pair, client, serial, cause);
             }
             Action::Reopen { pair } => return self.reopen(pair),
+            Action::Lane(fault) => return self.lane_fault(fault),
             Action::Heal => {
                 self.note("all faults end".into());
                 self.healed = true;
                 self.networks.heal();
+                self.tell_truth();
             }
             Action::VerifyAll => return self.verify_all(),
         }
@@ -145,14 +147,15 @@ impl World {
         while let Some(packet) = self.processes[process].inbox.pop_front() {
             self.arrive(packet)?;
         }
-        self.processes[process].transport.handle_timeout(self.now);
+        let now = self.local(process);
+        self.processes[process].transport.handle_timeout(now);
         // Rings may have been emptied in the meantime.
         for index in 0..self.pairs.len() {
             let link = PERFECT + index as u32 * 1000 + self.pairs[index].serial as u32;
             if !self.networks.is_full(link, process) {
                 self.processes[process]
                     .transport
-                    .link_ready(self.now, LinkIndex(link));
+                    .link_ready(now, LinkIndex(link));
             }
         }
         self.flush(process)
@@ -221,9 +224,8 @@ impl World {
         self.note(format!(
             "{process} is told: session {index}.{serial} is over"
         ));
-        self.processes[process]
-            .transport
-            .abandon(self.now, key, cause);
+        let now = self.local(process);
+        self.processes[process].transport.abandon(now, key, cause);
         self.flush(process)
     }
 
@@ -257,9 +259,8 @@ impl World {
             for (process, key) in [(client, client_key), (server, server_key)] {
                 if let Some(key) = key.filter(|_| self.processes[process].alive) {
                     let bound = Duration::from_secs(4);
-                    self.processes[process]
-                        .transport
-                        .verify(self.now, key, bound);
+                    let now = self.local(process);
+                    self.processes[process].transport.verify(now, key, bound);
                     self.flush(process)?;
                 }
             }

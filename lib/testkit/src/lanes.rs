@@ -6,6 +6,8 @@ use abi::time::{Duration, Instant};
 
 use crate::plan::Faults;
 use crate::random::Random;
+use crate::terrain::Ground;
+use crate::wire::{Loss, Shape, Wire};
 
 /// Perfect links are numbered from here; networks from 0.
 pub const PERFECT: u32 = 1000;
@@ -24,28 +26,30 @@ pub struct Packet {
     pub from: usize,
     pub to: usize,
     pub bytes: Vec<u8>,
+    /// Addresses, as generations: a process that has moved gets nothing under its old one.
+    pub from_address: u8,
+    pub to_address: u8,
 }
 
 /// All networks.
 #[derive(Debug)]
 pub struct Networks {
     faults: Faults,
-    /// One direction of a network that is cut, and how many cuts overlap.
-    cut: BTreeMap<(u32, usize, usize), u32>,
-    busy_until: BTreeMap<(u32, usize, usize), Instant>,
+    grounds: Vec<Ground>,
+    wires: BTreeMap<(u32, usize, usize), Wire>,
     captured: Vec<Packet>,
     /// Packets in a ring that the receiver has not taken.
     ring: BTreeMap<(u32, usize), usize>,
 }
 
 impl Networks {
-    /// Networks with these faults.
+    /// Networks with these faults; each like its ground, or all as the faults say.
     #[must_use]
-    pub const fn new(faults: Faults) -> Self {
+    pub const fn new(faults: Faults, grounds: Vec<Ground>) -> Self {
         Self {
             faults,
-            cut: BTreeMap::new(),
-            busy_until: BTreeMap::new(),
+            grounds,
+            wires: BTreeMap::new(),
             captured: Vec::new(),
             ring: BTreeMap::new(),
         }
@@ -57,23 +61,52 @@ impl Networks {
             delay: self.faults.delay,
             ..Faults::default()
         };
-        self.cut.clear();
+        for wire in self.wires.values_mut() {
+            wire.cuts = 0;
+            wire.shape = if self.grounds.is_empty() {
+                Shape {
+                    delay: self.faults.delay,
+                    ..Shape::default()
+                }
+            } else {
+                healed(wire.shape)
+            };
+        }
+        for ground in &mut self.grounds {
+            (ground.there, ground.back) = (healed(ground.there), healed(ground.back));
+        }
         self.captured.clear();
+    }
+
+    /// One direction of a network.
+    fn wire(&mut self, link: u32, from: usize, to: usize) -> &mut Wire {
+        let (faults, grounds) = (&self.faults, &self.grounds);
+        self.wires.entry((link, from, to)).or_insert_with(|| {
+            let shape = match grounds.get(link as usize) {
+                Some(ground) if from < to => ground.there,
+                Some(ground) => ground.back,
+                None => Shape {
+                    rate: faults.rate,
+                    delay: faults.delay,
+                    jitter: faults.jitter,
+                    queue: faults.rate * QUEUE_MAX.as_millis() as u64 / 1000,
+                    hole: faults.hole,
+                    ..Shape::default()
+                },
+            };
+            Wire::new(shape)
+        })
     }
 
     /// Cuts one direction.
     pub fn cut(&mut self, link: u32, from: usize, to: usize) {
-        *self.cut.entry((link, from, to)).or_default() += 1;
+        self.wire(link, from, to).cuts += 1;
     }
 
     /// Mends one direction, unless another cut holds.
     pub fn mend(&mut self, link: u32, from: usize, to: usize) {
-        if let Some(cuts) = self.cut.get_mut(&(link, from, to)) {
-            *cuts -= 1;
-            if *cuts == 0 {
-                self.cut.remove(&(link, from, to));
-            }
-        }
+        let wire = self.wire(link, from, to);
+        wire.cuts = wire.cuts.saturating_sub(1);
     }
 
     /// Whether the ring of a perfect link is full.
@@ -107,12 +140,12 @@ impl Networks {
         if faults.replay > 0 {
             self.capture(&packet, random);
         }
-        let direction = (packet.link, packet.from, packet.to);
-        let hole = faults.hole > 0 && packet.bytes.len() > faults.hole;
-        if random.chance(faults.loss) || self.cut.contains_key(&direction) || hole {
+        if random.chance(faults.loss) {
             return arrivals;
         }
-        let Some(leaves) = self.leaves(now, direction, packet.bytes.len()) else {
+        let (link, from, to) = (packet.link, packet.from, packet.to);
+        let wire = self.wire(link, from, to);
+        let Some(arrives) = wire.pass(now, packet.bytes.len(), random) else {
             return arrivals;
         };
         let copies = if random.chance(faults.double) { 2 } else { 1 };
@@ -121,42 +154,13 @@ impl Networks {
             if random.chance(faults.corrupt) {
                 corrupt(&mut copy.bytes, random);
             }
-            arrivals.push((leaves + self.way(random), copy));
+            arrivals.push((arrives, copy));
         }
         if random.chance(faults.replay) && !self.captured.is_empty() {
             let old = &self.captured[random.below(self.captured.len() as u64) as usize];
-            arrivals.push((now + self.way(random), old.clone()));
+            arrivals.push((now + self.faults.delay, old.clone()));
         }
         arrivals
-    }
-
-    fn way(&self, random: &mut Random) -> Duration {
-        let jitter = self.faults.jitter.as_nanos() as u64;
-        self.faults.delay + Duration::from_nanos(random.below(jitter + 1))
-    }
-
-    /// When a packet has left through a network of limited rate; `None` if its queue is full.
-    fn leaves(
-        &mut self,
-        now: Instant,
-        direction: (u32, usize, usize),
-        bytes: usize,
-    ) -> Option<Instant> {
-        if self.faults.rate == 0 {
-            return Some(now);
-        }
-        let busy = self
-            .busy_until
-            .get(&direction)
-            .copied()
-            .unwrap_or(now)
-            .max(now);
-        if busy.saturating_since(now) > QUEUE_MAX {
-            return None;
-        }
-        let leaves = busy + Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.faults.rate);
-        self.busy_until.insert(direction, leaves);
-        Some(leaves)
     }
 
     fn capture(&mut self, packet: &Packet, random: &mut Random) {
@@ -166,6 +170,16 @@ impl Networks {
             let at = random.below(CAPTURED as u64) as usize;
             self.captured[at] = packet.clone();
         }
+    }
+}
+
+/// The same without what goes wrong.
+fn healed(shape: Shape) -> Shape {
+    Shape {
+        loss: Loss::None,
+        late: 0,
+        hole: 0,
+        ..shape
     }
 }
 

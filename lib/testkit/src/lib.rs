@@ -6,12 +6,16 @@
 
 pub mod checkers;
 pub mod cipher;
+pub mod clock;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod faults;
 pub mod fuzz;
 pub mod ideal;
+pub mod judge;
+mod lane_faults;
 pub mod lanes;
+mod opening;
 pub mod plan;
 pub mod process;
 pub mod programs;
@@ -19,6 +23,8 @@ pub mod random;
 pub mod reference;
 mod shell;
 mod strip;
+pub mod tap;
+pub mod terrain;
 pub mod track;
 pub mod wire;
 pub mod world;

@@ -3,6 +3,7 @@
 use abi::time::Duration;
 
 use crate::random::Random;
+use crate::terrain::Terrain;
 
 /// The parameters of one run.
 #[derive(Clone, Debug)]
@@ -27,6 +28,7 @@ pub struct Plan {
     pub faults: Faults,
     /// Largest request and reply in bytes.
     pub message_max: u64,
+    pub terrain: Terrain,
 }
 
 /// The faults of one run; zero is none. Chances are out of a thousand packets.
@@ -59,7 +61,7 @@ impl Plan {
         let mut r = Random::new(seed);
         let faults = Faults::choose(&mut r);
         let small = r.chance(300);
-        Self {
+        let mut plan = Self {
             seed,
             clients: r.between(1, 3) as usize,
             servers: r.between(1, 2) as usize,
@@ -75,7 +77,19 @@ impl Plan {
             faults_until: Duration::from_millis(r.between(50, 12_000)),
             faults,
             message_max: if small { 2_000 } else { 200_000 },
+            terrain: Terrain::new(seed),
+        };
+        if !plan.terrain.networks.is_empty() {
+            plan.networks = plan.terrain.networks.len() as u32;
         }
+        plan
+    }
+
+    /// Largest packet of a network.
+    #[must_use]
+    pub fn mtu_of(&self, network: u32) -> u32 {
+        let ground = self.terrain.networks.get(network as usize);
+        ground.map_or(self.mtu, |ground| ground.mtu)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use abi::time::Instant;
 use transport::{Buffer, Config, Memory, Transport};
 
+use crate::clock::Clock;
 use crate::lanes::Packet;
 
 /// The program's buffers.
@@ -101,6 +102,8 @@ pub struct Process {
     pub alive: bool,
     /// Packets sent.
     pub sent: u64,
+    /// What it takes for the time.
+    pub clock: Clock,
 }
 
 impl Process {
@@ -114,7 +117,15 @@ impl Process {
             stalled_until: None,
             alive: true,
             sent: 0,
+            clock: Clock::default(),
         }
+    }
+
+    /// When its timer is due, in the world's time.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Instant> {
+        let due = self.transport.timeout()?;
+        Some(self.clock.when(due))
     }
 
     /// Whether it does anything now.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use abi::time::{Duration, Instant};
 use transport::{
-    Buffer, Event, Failure, IncomingKey, Meta, OpKey, Request, SessionKey, TransferKey,
+    Buffer, Event, Failure, IncomingKey, Meta, OpKey, Policy, Request, SendError, SessionKey,
+    TransferKey,
 };
 
 use crate::checkers::{Finding, Kind};
@@ -49,13 +50,13 @@ impl Client {
         &mut self,
         (me, now): (usize, Instant),
         process: &mut Process,
-        sessions: &[SessionKey],
+        sessions: &[(SessionKey, u8)],
         (plan, reference): (&Plan, &mut Reference),
         random: &mut Random,
     ) -> Wishes {
         let mut wishes = Vec::new();
         while self.ops.len() < plan.concurrency && !self.is_done(plan) && !sessions.is_empty() {
-            let session = sessions[random.below(sessions.len() as u64) as usize];
+            let (session, lanes) = sessions[random.below(sessions.len() as u64) as usize];
             let one_way = random.chance(100);
             let len = if one_way {
                 random.below(1025)
@@ -72,11 +73,15 @@ impl Client {
             if random.chance(100) {
                 request.deadline = Some(now + Duration::from_millis(random.below(2000)));
             }
-            let Ok(op) = process.transport.send(now, session, request) else {
-                break;
+            request.policy = policy(plan, lanes, random);
+            let op = match process.transport.send(now, session, request) {
+                Ok(op) => op,
+                // It named one lane more than there are.
+                Err(SendError::NoLane) if request.policy.lane() == Some(lanes) => continue,
+                Err(_) => break,
             };
             self.asked += 1;
-            let id = reference.asked(me, len, reply_max, one_way);
+            let id = reference.asked(me, len, reply_max, one_way, request.policy);
             process
                 .memory
                 .give(Buffer::Request(op), bytes(Content::Request, id, 0, len));
@@ -461,6 +466,21 @@ impl Job {
             self.steps.push_back(Step::Push(start, len));
         }
         self.steps.push_back(Step::Answer);
+    }
+}
+
+/// Any policy, of which some name a lane that is not there.
+fn policy(plan: &Plan, lanes: u8, random: &mut Random) -> Policy {
+    if plan.terrain.policies == 0 || !random.chance(plan.terrain.policies) {
+        return Policy::LoadBalance;
+    }
+    let lane = random.below(u64::from(lanes) + 1) as u8;
+    match random.below(3) {
+        0 => Policy::Preferred(lane),
+        wait => Policy::Exclusive {
+            lane,
+            wait: wait == 1,
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use transport::{Delivery, Failure};
+use transport::{Delivery, Failure, Policy};
 
 use crate::checkers::{Finding, Kind};
 use crate::random::mix;
@@ -68,6 +68,7 @@ pub struct Operation {
     pub len: u64,
     pub reply_max: u64,
     pub one_way: bool,
+    pub policy: Policy,
     pub executed: u32,
     pub answer: Option<Answer>,
     pub pushed: Vec<(u64, u64)>,
@@ -96,13 +97,21 @@ impl Reference {
     }
 
     /// A client asked for an operation; answers its number.
-    pub fn asked(&mut self, client: usize, len: u64, reply_max: u64, one_way: bool) -> u64 {
+    pub fn asked(
+        &mut self,
+        client: usize,
+        len: u64,
+        reply_max: u64,
+        one_way: bool,
+        policy: Policy,
+    ) -> u64 {
         let id = self.operations.len() as u64 + 1;
         let operation = Operation {
             client,
             len,
             reply_max,
             one_way,
+            policy,
             executed: 0,
             answer: None,
             pushed: Vec::new(),
@@ -275,7 +284,7 @@ mod tests {
 
     fn asked() -> Reference {
         let mut reference = Reference::new(false);
-        assert_eq!(reference.asked(0, 10, 20, false), 1);
+        assert_eq!(reference.asked(0, 10, 20, false, Policy::LoadBalance), 1);
         reference
     }
 
@@ -331,7 +340,7 @@ mod tests {
     #[test]
     fn a_one_way_request_that_was_lost_in_a_link_is_found() {
         let mut reference = Reference::new(true);
-        reference.asked(0, 10, 0, true);
+        reference.asked(0, 10, 0, true, Policy::LoadBalance);
         assert!(
             reference
                 .ended(1, End::Replied { status: 0, len: 0 })

@@ -11,10 +11,21 @@ use crate::programs::{Later, Wishes};
 use crate::strip::{Note, name_of};
 use crate::world::{ASK_AFTER, Action, Checked, Program, World};
 
+/// Where a process is after it has moved so often.
+pub(crate) fn address(process: usize, moved: u8) -> LinkAddress {
+    LinkAddress::from_raw(&[process as u8, moved]).unwrap_or_default()
+}
+
 impl World {
+    /// What a process takes for the time.
+    pub(crate) fn local(&self, process: usize) -> Instant {
+        self.processes[process].clock.show(self.now)
+    }
+
     pub(crate) fn arrive(&mut self, mut packet: Packet) -> Checked {
         let process = &mut self.processes[packet.to];
-        if !process.alive {
+        let moved = self.addresses.get(&(packet.link, packet.to));
+        if !process.alive || moved.copied().unwrap_or(0) != packet.to_address {
             return Ok(());
         }
         if process.stalled_until.is_some() {
@@ -22,19 +33,22 @@ impl World {
             return Ok(());
         }
         self.packets += 1;
-        let from = LinkAddress::from_raw(&[packet.from as u8]).unwrap_or_default();
+        let from = address(packet.from, packet.from_address);
         let link = LinkIndex(packet.link);
         let Process {
-            transport, memory, ..
+            transport,
+            memory,
+            clock,
+            ..
         } = process;
-        transport.receive(self.now, link, &from, &mut packet.bytes, memory);
+        let now = clock.show(self.now);
+        transport.receive(now, link, &from, &mut packet.bytes, memory);
         let to = packet.to;
         if packet.link >= PERFECT {
             self.networks.taken(packet.link, packet.from);
             if self.processes[packet.from].is_running() {
-                self.processes[packet.from]
-                    .transport
-                    .link_ready(self.now, link);
+                let now = self.local(packet.from);
+                self.processes[packet.from].transport.link_ready(now, link);
                 self.flush(packet.from)?;
             }
         }
@@ -50,20 +64,17 @@ impl World {
             self.at(self.now + Duration::from_millis(1), again);
             return Ok(());
         }
+        let now = self.local(process);
         let own = &mut self.processes[process];
         let wishes = match (&mut self.programs[process], later) {
             (Program::Client(_), Later::Tick) => return self.tick(process),
             (Program::Client(_), Later::Cancel(op)) => {
-                own.transport.cancel(self.now, op, 3);
+                own.transport.cancel(now, op, 3);
                 Vec::new()
             }
-            (Program::Server(server), Later::Work(incoming)) => server.work(
-                self.now,
-                incoming,
-                own,
-                &mut self.reference,
-                &mut self.random,
-            )?,
+            (Program::Server(server), Later::Work(incoming)) => {
+                server.work(now, incoming, own, &mut self.reference, &mut self.random)?
+            }
             _ => Vec::new(),
         };
         self.wish(process, wishes);
@@ -73,6 +84,7 @@ impl World {
     pub(crate) fn tick(&mut self, process: usize) -> Checked {
         let over = self.healed
             && self.now >= Instant::from_nanos(1_000_000_000) + self.plan.faults_until + ASK_AFTER;
+        let now = self.local(process);
         let Program::Client(client) = &mut self.programs[process] else {
             return Ok(());
         };
@@ -80,9 +92,11 @@ impl World {
             return Ok(());
         }
         let keys = self.pairs.iter().filter(|pair| pair.client == process);
-        let keys: Vec<SessionKey> = keys.filter_map(|pair| pair.client_key).collect();
+        let keys: Vec<(SessionKey, u8)> = keys
+            .filter_map(|pair| Some((pair.client_key?, pair.lanes)))
+            .collect();
         let wishes = client.tick(
-            (process, self.now),
+            (process, now),
             &mut self.processes[process],
             &keys,
             (&self.plan, &mut self.reference),
@@ -121,17 +135,23 @@ impl World {
             transport,
             memory,
             sent,
+            clock,
             ..
         } = &mut self.processes[n];
-        while let Some(link) = transport.next_link(self.now) {
+        let now = clock.show(self.now);
+        while let Some(link) = transport.next_link(now) {
             if link.0 >= PERFECT && self.networks.is_full(link.0, n) {
-                transport.link_full(self.now, link);
+                transport.link_full(now, link);
                 continue;
             }
-            let Some(transmit) = transport.transmit(self.now, link, space, memory) else {
+            let Some(transmit) = transport.transmit(now, link, space, memory) else {
                 continue;
             };
-            let to = usize::from(transmit.to.as_bytes()[0]);
+            let [to, to_address] = *transmit.to.as_bytes() else {
+                unreachable!("{:?} is no address of the world", transmit.to);
+            };
+            let to = usize::from(to);
+            let own = self.addresses.get(&(link.0, n));
             for bytes in space[..transmit.len].chunks(transmit.segment) {
                 *sent += 1;
                 let packet = Packet {
@@ -139,6 +159,8 @@ impl World {
                     from: n,
                     to,
                     bytes: bytes.to_vec(),
+                    from_address: own.copied().unwrap_or(0),
+                    to_address,
                 };
                 for (at, packet) in self.networks.send(self.now, packet, &mut self.random) {
                     self.serial += 1;
@@ -155,6 +177,7 @@ impl World {
         if let Event::Closed { session, .. } = event {
             self.closed(n, session);
         }
+        let now = self.local(n);
         let own = &mut self.processes[n];
         match &mut self.programs[n] {
             Program::Client(client) => {
@@ -169,7 +192,7 @@ impl World {
             }
             Program::Server(server) => {
                 let context = (&self.plan, &mut self.reference);
-                let wishes = server.event(self.now, event, own, context, &mut self.random)?;
+                let wishes = server.event(now, event, own, context, &mut self.random)?;
                 self.wish(n, wishes);
             }
         }

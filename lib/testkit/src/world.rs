@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use abi::LinkAddress;
-use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
-use transport::{Cause, LaneParams, LinkIndex, Role, SessionKey, SessionParams};
+use transport::{Cause, SessionKey};
 
 use crate::checkers::{self, Finding, Kind};
-use crate::cipher::{NonceLog, SharedLog, WorldCipher};
-use crate::lanes::{Networks, PERFECT, Packet};
+use crate::cipher::{NonceLog, SharedLog};
+use crate::judge::Judge;
+use crate::lane_faults::LaneFault;
+use crate::lanes::{Networks, Packet};
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::programs::{Client, Later, Server};
@@ -79,6 +79,7 @@ pub(crate) enum Action {
     Reopen {
         pair: usize,
     },
+    Lane(LaneFault),
     Heal,
     VerifyAll,
 }
@@ -91,6 +92,10 @@ pub(crate) struct Pair {
     pub(crate) perfect: bool,
     /// Counts the sessions of the pair.
     pub(crate) serial: u64,
+    /// The client's id of the session; the server's is the next.
+    pub(crate) base: u32,
+    /// Lanes of the session.
+    pub(crate) lanes: u8,
     pub(crate) client_key: Option<SessionKey>,
     pub(crate) server_key: Option<SessionKey>,
 }
@@ -113,6 +118,9 @@ pub struct World {
     pub(crate) pairs: Vec<Pair>,
     pub(crate) reference: Reference,
     pub(crate) log: SharedLog,
+    pub(crate) judge: Judge,
+    /// How often a process has got a new address on a network.
+    pub(crate) addresses: BTreeMap<(u32, usize), u8>,
     pub(crate) agenda: BTreeMap<(Instant, u64), Action>,
     pub(crate) serial: u64,
     pub(crate) strip: VecDeque<(Instant, Note)>,
@@ -144,12 +152,14 @@ impl World {
         Self {
             now: Instant::from_nanos(1_000_000_000),
             random: Random::new(mix(seed)),
-            networks: Networks::new(plan.faults.clone()),
+            networks: Networks::new(plan.faults.clone(), plan.terrain.networks.clone()),
             processes,
             programs: (0..count).map(program).collect(),
             pairs: Vec::new(),
-            reference: Reference::new(plan.reliable > 0),
-            log: Arc::new(Mutex::new(NonceLog::default())),
+            reference: Reference::new(plan.reliable > 0 || plan.terrain.beside > 0),
+            log: Arc::new(Mutex::new(NonceLog::tapping())),
+            judge: Judge::default(),
+            addresses: BTreeMap::new(),
             agenda: BTreeMap::new(),
             serial: 0,
             strip: VecDeque::new(),
@@ -182,9 +192,11 @@ impl World {
     }
 
     fn play(&mut self) -> Checked {
+        self.set_clocks();
         self.begin();
         let heal = self.now + self.plan.faults_until;
         self.plan_faults();
+        self.plan_lane_faults();
         self.at(heal, Action::Heal);
         self.at(heal + Duration::from_secs(1), Action::VerifyAll);
         let last = heal + END_AFTER;
@@ -265,6 +277,8 @@ impl World {
                     server,
                     perfect,
                     serial: 0,
+                    base: 0,
+                    lanes: 0,
                     client_key,
                     server_key,
                 };
@@ -280,57 +294,6 @@ impl World {
         self.agenda.insert((at.max(self.now), self.serial), action);
     }
 
-    /// Opens the next session of a pair, as the nodes' daemons would.
-    pub(crate) fn open(&mut self, index: usize) {
-        let pair = &mut self.pairs[index];
-        pair.serial += 1;
-        let base = 2 + (index as u32) * 100_000 + pair.serial as u32 * 2;
-        let secret = mix(self.plan.seed ^ u64::from(base));
-        let ends = [
-            (pair.client, pair.server, Role::Client),
-            (pair.server, pair.client, Role::Server),
-        ];
-        let perfect = pair
-            .perfect
-            .then(|| PERFECT + (index as u32 * 1000) + pair.serial as u32);
-        let update_after = self.random.between(20, 3000);
-        let mut keys = [None, None];
-        for (n, (own, peer, role)) in ends.into_iter().enumerate() {
-            let (local, remote) = if n == 0 {
-                (base, base + 1)
-            } else {
-                (base + 1, base)
-            };
-            let mut params = SessionParams::new(SessionId(local), SessionId(remote), role);
-            let address = LinkAddress::from_raw(&[peer as u8]).unwrap_or_default();
-            match perfect {
-                Some(link) => {
-                    params
-                        .lanes
-                        .push(LaneParams::reliable(0, LinkIndex(link), address, 65_000));
-                }
-                None => {
-                    for id in 0..self.plan.networks {
-                        let link = LinkIndex(id);
-                        params
-                            .lanes
-                            .push(LaneParams::new(id as u8, link, address, self.plan.mtu));
-                    }
-                    let log = self.log.clone();
-                    params.cipher =
-                        Some(Box::new(WorldCipher::new(secret, role, update_after, log)));
-                }
-            }
-            params.slots = self.plan.slots;
-            params.unscheduled = self.plan.unscheduled;
-            params.credit = self.plan.credit;
-            params.op_dead = self.plan.op_dead;
-            keys[n] = self.processes[own].transport.open(self.now, params).ok();
-        }
-        let pair = &mut self.pairs[index];
-        [pair.client_key, pair.server_key] = keys;
-    }
-
     /// Goes on to the next thing that happens before `end`; answers whether there was one.
     fn step(&mut self, end: Instant) -> Result<bool, Finding> {
         let action = self.agenda.first_key_value().map(|((at, _), _)| *at);
@@ -339,7 +302,7 @@ impl World {
             .iter()
             .enumerate()
             .filter(|(_, process)| process.is_running())
-            .filter_map(|(n, process)| Some((process.transport.timeout()?, n)))
+            .filter_map(|(n, process)| Some((process.timeout()?, n)))
             .min();
         let next = action.into_iter().chain(timer.map(|(at, _)| at)).min();
         let Some(next) = next.filter(|next| *next <= end) else {
@@ -352,20 +315,25 @@ impl World {
                 self.act(action)?;
             }
         } else if let Some((_, process)) = timer {
-            self.processes[process].transport.handle_timeout(self.now);
+            let now = self.local(process);
+            self.processes[process].transport.handle_timeout(now);
             self.flush(process)?;
         }
-        if let Some(repeated) = self
-            .log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .repeated()
-        {
-            return Err(Finding::new(
-                Kind::Wrong,
-                format!("nonce used twice: {repeated}"),
-            ));
-        }
+        self.look_at_packets()?;
         Ok(true)
+    }
+
+    fn look_at_packets(&mut self) -> Checked {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(repeated) = log.repeated() {
+            let text = format!("nonce used twice: {repeated}");
+            return Err(Finding::new(Kind::Wrong, text));
+        }
+        let tapped = log.tapped.as_mut().map(std::mem::take).unwrap_or_default();
+        drop(log);
+        for packet in tapped {
+            self.judge.packet(&packet, &self.reference)?;
+        }
+        Ok(())
     }
 }
