@@ -51,41 +51,22 @@ impl Judge {
     /// # Errors
     /// A finding if it must not be on its lane.
     pub fn packet(&mut self, packet: &Tapped, reference: &Reference) -> Checked {
-        let wrong = |text: String| Err(Finding::new(Kind::Wrong, text));
-        let (to, lane, number) = (packet.session(), packet.lane(), packet.number());
-        let sights = match packet.sights() {
-            Ok(sights) => sights,
-            Err(text) => return wrong(text),
-        };
-        let story = self.stories.entry(to & !1).or_default();
+        let sights = packet.sights().map_err(wrong)?;
+        let (to, lane) = (packet.session(), packet.lane());
         for sight in sights {
             match sight {
                 Sight::Operation { op, id } => {
                     if self.down.contains(&(to, lane)) {
-                        return wrong(format!("to {to:#x}: {op:?} on lane {lane}, which is down"));
+                        let text = format!("to {to:#x}: {op:?} on lane {lane}, which is down");
+                        return Err(wrong(text));
                     }
-                    let seen = story.ops.entry(op).or_default();
-                    seen.id = seen.id.or(id);
-                    seen.lanes.insert(lane);
-                    story
-                        .packets
-                        .entry((to, lane, number))
-                        .or_default()
-                        .push(op);
-                    if let Some(only) = story.exclusive(op, reference)
-                        && story.ops[&op].lanes.iter().any(|used| *used != only)
-                    {
-                        let text = format!("to {to:#x}: {op:?}: {:?}", story.ops[&op]);
-                        return wrong(format!("{text}, exclusive to lane {only}"));
-                    }
+                    let story = self.stories.entry(to & !1).or_default();
+                    story.operation(packet, (op, id), reference)?;
                 }
                 Sight::Ack { lane: of, packets } if of != lane => {
-                    for pn in packets {
-                        if let Some(op) = story.exclusive_packet((to ^ 1, of, pn), reference) {
-                            let text = format!("to {to:#x}: packet {pn} of lane {of} with {op:?}");
-                            return wrong(format!("{text}, exclusive, acknowledged on {lane}"));
-                        }
-                    }
+                    let story = self.stories.entry(to & !1).or_default();
+                    let packets = packets.into_iter().map(|number| (to ^ 1, of, number));
+                    story.acknowledged(lane, packets, reference)?;
                 }
                 Sight::Ack { .. } | Sight::Other => {}
             }
@@ -94,7 +75,50 @@ impl Judge {
     }
 }
 
+const fn wrong(text: String) -> Finding {
+    Finding::new(Kind::Wrong, text)
+}
+
 impl Story {
+    /// A packet carries something of an operation.
+    fn operation(
+        &mut self,
+        packet: &Tapped,
+        (op, id): (Op, Option<u64>),
+        reference: &Reference,
+    ) -> Checked {
+        let (to, lane) = (packet.session(), packet.lane());
+        let seen = self.ops.entry(op).or_default();
+        seen.id = seen.id.or(id);
+        seen.lanes.insert(lane);
+        let carried = (to, lane, packet.number());
+        self.packets.entry(carried).or_default().push(op);
+        match self.exclusive(op, reference) {
+            Some(only) if self.ops[&op].lanes.iter().any(|used| *used != only) => {
+                let text = format!("to {to:#x}: {op:?}: {:?}", self.ops[&op]);
+                Err(wrong(format!("{text}, exclusive to lane {only}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A packet on `lane` acknowledges packets of another lane.
+    fn acknowledged(
+        &self,
+        lane: u8,
+        packets: impl Iterator<Item = (u32, u8, u64)>,
+        reference: &Reference,
+    ) -> Checked {
+        for (to, of, number) in packets {
+            if let Some(op) = self.exclusive_packet((to, of, number), reference) {
+                let text = format!("to {to:#x}: packet {number} of lane {of} with {op:?}");
+                let text = format!("{text}, exclusive, acknowledged on lane {lane}");
+                return Err(wrong(text));
+            }
+        }
+        Ok(())
+    }
+
     /// The only lane that an operation may use.
     fn exclusive(&self, op: Op, reference: &Reference) -> Option<u8> {
         let policy = reference.get(self.ops.get(&op)?.id?)?.policy;

@@ -95,6 +95,11 @@ pub enum Happening {
     /// Both directions of a way carry nothing from here on; nobody is told.
     Cut(usize),
     Mend(usize),
+    /// Only packets to this end vanish from here on.
+    CutTo {
+        way: usize,
+        end: usize,
+    },
     /// A way gets another shape.
     Become(usize, Shape),
     /// Both ends' drivers report the link up or down.
@@ -334,6 +339,7 @@ impl Track {
         match happening {
             Happening::Cut(way) => self.wires[way].iter_mut().for_each(|wire| wire.cuts += 1),
             Happening::Mend(way) => self.wires[way].iter_mut().for_each(|wire| wire.cuts -= 1),
+            Happening::CutTo { way, end } => self.wires[way][end].cuts += 1,
             Happening::Become(way, shape) => {
                 self.wires[way]
                     .iter_mut()

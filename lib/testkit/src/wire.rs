@@ -114,6 +114,8 @@ pub struct Wire {
     pub offered: u64,
     /// Bytes that went in.
     pub offered_bytes: u64,
+    /// Length of the longest packet that went in.
+    pub longest: usize,
     /// Packets dropped by a full queue.
     pub overflowed: u64,
 }
@@ -133,6 +135,7 @@ impl Wire {
         let shape = self.shape;
         self.offered += 1;
         self.offered_bytes += bytes as u64;
+        self.longest = self.longest.max(bytes);
         if self.cuts > 0 || shape.hole > 0 && bytes > shape.hole {
             return None;
         }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use testkit::track::{Happening, names};
+use testkit::track::{CLIENT, Happening, SERVER, names};
 use testkit::{Load, Loss, Shape, Track, Way};
 use transport::{Event, LaneState, Policy};
 
@@ -22,15 +22,16 @@ fn bound(track: &Track) -> Duration {
     2 * pto + rtt
 }
 
-/// Warms a load up, cuts way 0, and answers the longest time without a new byte and the bound.
-fn gap(ways: &[Way], load: Load) -> (Duration, Duration) {
+/// Warms a load up, cuts way 0 (to one end only, or both), and answers the longest time without a new byte and the bound.
+fn gap(ways: &[Way], load: Load, to: Option<usize>) -> (Duration, Duration) {
     let mut track = Track::new(ways);
     let number = track.load(track.now(), load);
     track.idle(WARM);
     track.forget();
     track.idle(Duration::from_millis(100));
     let (bound, cut) = (bound(&track), track.now());
-    track.at(cut, Happening::Cut(0));
+    let cutting = to.map_or(Happening::Cut(0), |end| Happening::CutTo { way: 0, end });
+    track.at(cut, cutting);
     track.idle(Duration::from_millis(500));
     assert_eq!(
         track.tally(number).failed.len(),
@@ -49,7 +50,11 @@ fn gap(ways: &[Way], load: Load) -> (Duration, Duration) {
 }
 
 fn check_gap(what: &str, ways: &[Way], load: Load) {
-    let (gap, bound) = gap(ways, load);
+    check_gap_to(what, ways, load, None);
+}
+
+fn check_gap_to(what: &str, ways: &[Way], load: Load, to: Option<usize>) {
+    let (gap, bound) = gap(ways, load, to);
     println!(
         "gap after a cut: {what:12} {:24} {gap:10.1?}, bound {bound:10.1?}",
         names(ways)
@@ -91,6 +96,17 @@ fn a_cut_stops_small_calls_for_two_probe_timeouts_at_most() {
 fn a_cut_delays_messages_by_two_probe_timeouts_at_most() {
     for ways in cases() {
         check_gap("100 kB", &ways, Load::new(0, 100_000));
+    }
+}
+
+#[test]
+fn a_cut_of_one_direction_is_no_worse() {
+    for ways in cases() {
+        for end in [CLIENT, SERVER] {
+            let what = ["to client", "to server"][end];
+            check_gap_to(what, &ways, Load::new(64, 64), Some(end));
+            check_gap_to(what, &ways, Load::new(0, BULK).at_once(4), Some(end));
+        }
     }
 }
 
