@@ -42,7 +42,8 @@ enum Verb {
     Sanitizer,
     /// The simulated world: many seeds, or one again
     Sim {
-        /// `--seeds N` and `--from K`, or one seed to replay, with `--trace` for all its events
+        /// `--seeds N`, `--from K`, `--jobs J`, `--all` to go on after findings; or one seed to
+        /// replay, with `--trace` for all its events
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

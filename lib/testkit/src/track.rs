@@ -135,6 +135,8 @@ struct End {
     memory: Pattern,
     stalled_until: Instant,
     inbox: Vec<(usize, Vec<u8>)>,
+    /// The timer that is armed, and when it will fire.
+    alarm: Option<(Instant, Instant)>,
 }
 
 /// One run.
@@ -155,6 +157,8 @@ pub struct Track {
     pub lane_events: Vec<(Instant, usize, Event)>,
     /// Bytes that arrived for the first time, in the order of time, and the way they came.
     pub arrivals: Vec<(Instant, usize, u64)>,
+    /// Timers of both ends are late by up to so much, as a kernel's are.
+    pub lateness: Duration,
     /// Longest time a packet was under way on each way, since the last [`Track::forget`].
     pub longest: Vec<Duration>,
 }
@@ -204,6 +208,7 @@ impl Track {
                 memory: Pattern::default(),
                 stalled_until: START,
                 inbox: Vec::new(),
+                alarm: None,
             }
         };
         Self {
@@ -222,6 +227,7 @@ impl Track {
             log,
             lane_events: Vec::new(),
             arrivals: Vec::new(),
+            lateness: Duration::ZERO,
             longest: vec![Duration::ZERO; ways.len()],
         }
     }
@@ -312,12 +318,8 @@ impl Track {
 
     fn step(&mut self, end: Instant) -> bool {
         let planned = self.agenda.first_key_value().map(|((at, _), _)| *at);
-        let timers = self
-            .ends
-            .iter()
-            .enumerate()
-            .filter_map(|(n, end)| Some((end.transport.timeout()?.max(end.stalled_until), n)));
-        let timer = timers.min();
+        let timers = [CLIENT, SERVER].map(|n| Some((self.alarm(n)?, n)));
+        let timer = timers.into_iter().flatten().min();
         let next = planned.into_iter().chain(timer.map(|(at, _)| at)).min();
         let Some(next) = next.filter(|next| *next <= end) else {
             self.now = end;
@@ -333,6 +335,23 @@ impl Track {
             self.settle(n);
         }
         true
+    }
+
+    /// When an end's timer fires.
+    fn alarm(&mut self, n: usize) -> Option<Instant> {
+        let late = self.lateness.as_nanos() as u64;
+        let End {
+            transport,
+            alarm,
+            stalled_until,
+            ..
+        } = &mut self.ends[n];
+        let due = transport.timeout()?;
+        if alarm.is_none_or(|(armed, _)| armed != due) {
+            let late = Duration::from_nanos(self.random.below(late + 1));
+            *alarm = Some((due, due.max(self.now) + late));
+        }
+        alarm.map(|(_, fires)| fires.max(*stalled_until))
     }
 
     fn happen(&mut self, happening: Happening) {

@@ -16,8 +16,9 @@ const SHARE: f64 = 0.95;
 const MESSAGE: u64 = 4 << 20;
 
 /// Share of the sum of the ways that a bulk of so many bytes gets.
-fn share(ways: &[Way], carrier: Carrier, bytes: u64) -> f64 {
+fn share(ways: &[Way], carrier: Carrier, bytes: u64, lateness: Duration) -> f64 {
     let mut track = Track::new(ways);
+    track.lateness = lateness;
     let start = track.now();
     let one = match carrier {
         Carrier::Reply => Load::new(0, MESSAGE),
@@ -51,8 +52,12 @@ fn share(ways: &[Way], carrier: Carrier, bytes: u64) -> f64 {
 }
 
 fn check(ways: &[Way], bytes: u64) {
+    check_late(ways, bytes, Duration::ZERO);
+}
+
+fn check_late(ways: &[Way], bytes: u64, lateness: Duration) {
     for carrier in [Carrier::Reply, Carrier::Pulled] {
-        let share = share(ways, carrier, bytes);
+        let share = share(ways, carrier, bytes, lateness);
         assert!(
             share >= SHARE,
             "{carrier:?} {}: {:.1} %",
@@ -109,4 +114,11 @@ fn a_skew_of_ten_milliseconds_costs_nothing() {
 #[test]
 fn a_slow_lane_far_away_adds_its_rate() {
     check(&[Way::of(1000, 200), Way::of(100, 10_000)], 200 << 20);
+}
+
+#[test]
+fn timers_that_are_late_as_a_kernels_cost_nothing() {
+    let late = Duration::from_micros(150);
+    check_late(&[Way::of(1000, 50)], 100 << 20, late);
+    check_late(&[Way::of(1000, 50), Way::of(1000, 1_050)], 200 << 20, late);
 }
