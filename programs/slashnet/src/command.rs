@@ -1,12 +1,23 @@
 //! The command line: the one definition that parsing, help, man pages and completions share.
 
+mod examples;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use abi::system::Detect;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use examples::{
+    COMPLETION_EXAMPLES, CP_EXAMPLES, EXPORT_SYNTAX, FIRST_STEPS, INVITE_EXAMPLES, LINKS_EXAMPLES,
+    LN_EXAMPLES, MOUNT_EXAMPLES, NODE_EXAMPLES, PREFIXES_EXAMPLES, SERIAL_SYNTAX,
+    SERVE_EXPORT_EXAMPLES, SERVE_SERIAL_EXAMPLES, UP_EXAMPLES, WRITE_EXAMPLES,
+};
+
 use crate::demo::DemoOptions;
+use crate::machine;
 use crate::offer::{ExportOffer, SerialOffer};
 use crate::table::TableOptions;
 
@@ -74,8 +85,9 @@ pub(crate) enum Verb {
     Forget(ForgetOptions),
     /// List the nodes this one knows
     Nodes(TableOptions),
-    /// List the network links this node uses
-    Links(TableOptions),
+    /// List the network links this node uses, and how other nodes are reached over them
+    #[command(after_help = LINKS_EXAMPLES)]
+    Links(LinksOptions),
     /// List which processes of this node talk to which processes anywhere
     Sessions(TableOptions),
     /// List the processes that use this node
@@ -166,10 +178,18 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 
-    /// Network interface or address to use, such as eth0 or 192.0.2.7; repeat it for more links
-    /// [default: every interface that is up, except loopback]
-    #[arg(long = "link", value_name = "IF_OR_ADDR")]
+    /// Network interface or address to use, such as eth0, ethernet:eth0 or 192.0.2.7, with options;
+    /// repeat it for more links [default: every interface that is up, except loopback]
+    #[arg(long = "link", value_name = "LINK[,OPTION...]")]
     pub(crate) links: Vec<String>,
+
+    /// How fast a broken way is to be found: fast in 30 ms, default in 100 ms, relaxed in 500 ms
+    #[arg(long, value_name = "SPEED", value_parser = detection())]
+    pub(crate) detect: Option<Detect>,
+
+    /// Let all traffic of all programs pass through the daemon's one port, for firewalls
+    #[arg(long)]
+    pub(crate) one_port: bool,
 
     /// UDP port of the daemon on every link [default: 41000]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -249,6 +269,17 @@ pub(crate) struct JoinOptions {
 pub(crate) struct ForgetOptions {
     /// Name of the node
     pub(crate) node: String,
+}
+
+/// Options of `links`.
+#[derive(Debug, Args)]
+pub(crate) struct LinksOptions {
+    /// Print it again and again, every so many seconds [default: 1]; Ctrl-C ends it
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "1", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) watch: Option<u32>,
+    #[command(flatten)]
+    pub(crate) table: TableOptions,
 }
 
 /// Options of `prefixes`.
@@ -387,74 +418,10 @@ pub(crate) struct PeerOptions {
     pub(crate) cpu: Option<usize>,
 }
 
-const SERIAL_SYNTAX: &str = "DEVICE=PATH[,OPTION...]";
-const EXPORT_SYNTAX: &str = "DIRECTORY=PATH[,ro]";
-
-const FIRST_STEPS: &str = "\
-First steps:
-  slashnet demo                                   everything on this one machine
-  lab1# slashnet up                               this machine is a node; /net is mounted
-  lab2# slashnet up --serial /dev/ttyUSB0=/dev/ser1 --export /srv=/srv
-  lab1$ slashnet invite                           prints a code that is good once
-  lab2$ slashnet join CODE                        the two machines trust each other
-  lab1$ ls /net/lab2/srv; echo ATZ > /net/lab2/dev/ser1
-
-Exit status: 0 done, 1 failed, 2 used wrongly. More in slashnet(7).";
-
-const UP_EXAMPLES: &str = "\
-Examples:
-  slashnet up --link eth0 --link wlan0
-  slashnet up --serial /dev/ttyUSB0=/dev/ser1,115200 --export /srv=/srv,ro
-  slashnet up --config /etc/slashnet.toml --detach
-
-The parts run as child processes and are restarted if they end. SIGINT, SIGTERM and SIGHUP unmount
-and stop them. Serial options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow, mode=OCTAL.";
-
-const NODE_EXAMPLES: &str = "\
-Examples:
-  slashnet node --name lab1 --link 127.77.0.1 --dir /tmp/lab1";
-
-const MOUNT_EXAMPLES: &str = "\
-Examples:
-  slashnet mount ~/net
-  fusermount3 -u ~/net        ends it, as Ctrl-C does";
-
-const INVITE_EXAMPLES: &str = "\
-Examples:
-  lab1$ slashnet invite
-  lab2$ slashnet join CODE";
-
-const PREFIXES_EXAMPLES: &str = "\
-Examples:
-  slashnet prefixes -n lab2";
-
-const CP_EXAMPLES: &str = "\
-A path that begins with '.' or that no resource manager owns is a file of this machine.
-
-Examples:
-  slashnet cp firmware.bin /net/lab2/srv/
-  slashnet cp -r ./build /net/lab2/srv/";
-
-const WRITE_EXAMPLES: &str = "\
-Examples:
-  slashnet write /net/lab2/dev/ser1 ATZ
-  slashnet write -a /net/lab2/srv/log < today.log";
-
-const LN_EXAMPLES: &str = "\
-Examples:
-  slashnet ln -sP /net/lab2/dev/ser1 /dev/modem";
-
-const SERVE_SERIAL_EXAMPLES: &str = "\
-Examples:
-  slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=660";
-
-const SERVE_EXPORT_EXAMPLES: &str = "\
-Examples:
-  slashnet serve export /srv=/srv,ro /home/ann=/home/ann";
-
-const COMPLETION_EXAMPLES: &str = "\
-Examples:
-  slashnet completion bash > ~/.local/share/bash-completion/completions/slashnet";
+fn detection() -> impl TypedValueParser<Value = Detect> {
+    PossibleValuesParser::new(["fast", "default", "relaxed"])
+        .map(|word| machine::detection(&word).unwrap_or_default())
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use abi::system::Detect;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -20,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) dir: Option<PathBuf>,
     pub(crate) links: Vec<String>,
     pub(crate) port: Option<u16>,
+    pub(crate) detect: Option<Detect>,
+    pub(crate) one_port: bool,
     pub(crate) mount: Option<Mount>,
     pub(crate) detach: bool,
     pub(crate) log: Option<String>,
@@ -76,6 +79,9 @@ struct File {
     #[serde(default)]
     link: Vec<Spanned<String>>,
     port: Option<Spanned<u16>>,
+    detect: Option<Spanned<String>>,
+    #[serde(default)]
+    one_port: bool,
     mount: Option<Mount>,
     #[serde(default)]
     detach: bool,
@@ -127,6 +133,8 @@ fn parse(text: &str) -> Result<Config, Complaint> {
         .map(|name| check(name, |text| node_name(&text)))
         .transpose()?;
     let port = file.port.map(|port| check(port, nonzero)).transpose()?;
+    let detect = |text: String| crate::machine::detection(&text);
+    let detect = file.detect.map(|text| check(text, detect)).transpose()?;
     let log = file.log.map(|log| check(log, logging_filter)).transpose()?;
     let link = |link: Spanned<String>| check(link, |text| crate::machine::link(&text));
     Ok(Config {
@@ -134,6 +142,8 @@ fn parse(text: &str) -> Result<Config, Complaint> {
         dir: file.dir,
         links: file.link.into_iter().map(link).collect::<Result<_, _>>()?,
         port,
+        detect,
+        one_port: file.one_port,
         mount: file.mount,
         detach: file.detach,
         log,
@@ -277,8 +287,10 @@ mod tests {
         let text = r#"
             name = "lab2"
             dir = "/run/lab2"
-            link = ["eth0", "192.0.2.7"]
+            link = ["eth0,mtu=9000", "192.0.2.7"]
             port = 5000
+            detect = "fast"
+            one-port = true
             mount = "/net"
             detach = true
             log = "debug"
@@ -298,7 +310,8 @@ mod tests {
         "#;
         let config = parse(text).map_err(|complaint| complaint.text).unwrap();
         assert_eq!(config.name.as_deref(), Some("lab2"));
-        assert_eq!(config.links, ["eth0", "192.0.2.7"]);
+        assert_eq!(config.links, ["eth0,mtu=9000", "192.0.2.7"]);
+        assert_eq!((config.detect, config.one_port), (Some(Detect::Fast), true));
         assert_eq!((config.port, config.detach), (Some(5000), true));
         assert_eq!(config.mount, Some(Mount::At("/net".into())));
         assert_eq!(
@@ -354,6 +367,12 @@ mod tests {
         ),
         (2, "\nlog = '=='", "found '==', expected error, warn"),
         (2, "link = [\n'']", "found link '', expected"),
+        (
+            2,
+            "link = [\n'eth0,cipher=off']",
+            "link 'eth0': found 'cipher=off' on a link that is not declared trusted",
+        ),
+        (1, "detect = 'quick'", "found 'quick', expected fast"),
         (
             1,
             "link = 'eth0'",

@@ -1,9 +1,10 @@
 //! What `slashnet up` and `slashnet node` shall run, from options and config file together.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use abi::NodeName;
+use abi::system::Detect;
+use host::LinkSpec;
 
 use crate::command::{GlobalOptions, NodeOptions, UpOptions};
 use crate::config::{self, Config, Mount};
@@ -17,6 +18,8 @@ pub(crate) struct Machine {
     pub(crate) dir: Option<PathBuf>,
     pub(crate) links: Vec<String>,
     pub(crate) port: Option<u16>,
+    pub(crate) detect: Option<Detect>,
+    pub(crate) one_port: bool,
     pub(crate) mount: Mount,
     /// An option or the config file says where to mount, so that a failure is one.
     pub(crate) mount_is_asked_for: bool,
@@ -54,6 +57,8 @@ impl Machine {
             dir: global.dir.clone().or(file.dir),
             links,
             port: options.node.port.or(file.port),
+            detect: options.node.detect.or(file.detect),
+            one_port: options.node.one_port || file.one_port,
             mount,
             mount_is_asked_for,
             detach: options.detach || file.detach,
@@ -82,21 +87,29 @@ pub(crate) fn node_name(text: &str) -> Result<NodeName, String> {
     })
 }
 
-/// Checks the form of a link: an address, an address with a port, or an interface name.
+/// Checks a link and its options.
 pub(crate) fn link(text: &str) -> Result<String, String> {
-    let address = text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok();
-    // The kernel's own rule for interface names: IFNAMSIZ with its final zero byte, no '/', no
-    // blanks.
-    let interface = (1..16).contains(&text.len())
-        && !text.contains(|letter: char| {
-            letter == '/' || letter.is_whitespace() || letter.is_control()
-        });
-    if address || interface {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "found link '{text}', expected an interface such as eth0 or an IP address"
-        ))
+    text.parse::<LinkSpec>().map(|_| text.to_owned())
+}
+
+/// The words for how fast a broken way is found.
+pub(crate) fn detection(text: &str) -> Result<Detect, String> {
+    match text {
+        "fast" => Ok(Detect::Fast),
+        "default" => Ok(Detect::Default),
+        "relaxed" => Ok(Detect::Relaxed),
+        other => Err(format!(
+            "found '{other}', expected fast, default or relaxed"
+        )),
+    }
+}
+
+/// The word for it.
+pub(crate) const fn detection_word(detect: Detect) -> &'static str {
+    match detect {
+        Detect::Fast => "fast",
+        Detect::Default => "default",
+        Detect::Relaxed => "relaxed",
     }
 }
 
@@ -159,12 +172,13 @@ mod tests {
     #[test]
     fn an_option_replaces_what_the_file_says() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text = "name = 'file'\nport = 9\nlink = ['eth0']\nmount = false\n\
+        let text = "name = 'file'\nport = 9\nlink = ['eth0']\nmount = false\ndetect = 'fast'\none-port = true\n\
                     [[export]]\ndirectory = '/a'\npath = '/a'\n";
         std::fs::write(file.path(), text).unwrap();
         let node = NodeOptions {
             name: Some("option".to_owned()),
             links: vec!["eth1".to_owned()],
+            detect: Some(Detect::Relaxed),
             config: Some(file.path().to_owned()),
             ..NodeOptions::default()
         };
@@ -179,6 +193,10 @@ mod tests {
         assert_eq!(machine.name.as_str(), "option");
         assert_eq!(machine.links, ["eth1"]);
         assert_eq!(machine.port, Some(9));
+        assert_eq!(
+            (machine.detect, machine.one_port),
+            (Some(Detect::Relaxed), true)
+        );
         assert_eq!(machine.mount, Mount::Nowhere);
         assert_eq!(machine.exports.len(), 1);
     }
@@ -205,19 +223,10 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_an_interface_or_an_address() {
-        for good in [
-            "eth0",
-            "en0.7",
-            "192.0.2.7",
-            "fe80::1",
-            "127.77.0.1:4000",
-            "[::1]:4000",
-        ] {
-            assert_eq!(link(good).as_deref(), Ok(good));
+    fn every_word_for_detection_is_read_and_written() {
+        for word in ["fast", "default", "relaxed"] {
+            assert_eq!(detection(word).map(detection_word), Ok(word));
         }
-        for bad in ["", "a/b", "two words", "a-name-longer-than-a-kernel-allows"] {
-            assert!(link(bad).is_err(), "{bad}");
-        }
+        assert!(detection("quick").is_err_and(|why| why.contains("relaxed")));
     }
 }

@@ -28,6 +28,16 @@ pub(crate) fn bytes(bytes: u64) -> String {
     three_digits(amount, UNITS[unit])
 }
 
+/// A rate given in bytes, in powers of 1000 bits: `640 kbit/s`, `1.00 Gbit/s`.
+pub(crate) fn bits_per_second(bytes: u64) -> String {
+    let bits = bytes as f64 * 8.0;
+    match bits {
+        bits if bits < 1e6 => three_digits(bits / 1e3, "kbit/s"),
+        bits if bits < 1e9 => three_digits(bits / 1e6, "Mbit/s"),
+        bits => three_digits(bits / 1e9, "Gbit/s"),
+    }
+}
+
 fn three_digits(amount: f64, unit: &str) -> String {
     match amount {
         amount if amount < 10.0 => format!("{amount:.2} {unit}"),
@@ -117,6 +127,8 @@ mod tests {
         assert_eq!(duration(Duration::from_nanos(850)), "850 ns");
         assert_eq!(duration(Duration::from_nanos(12_345)), "12.3 us");
         assert_eq!(duration(Duration::from_millis(2_000)), "2.00 s");
+        assert_eq!(bits_per_second(80_000), "640 kbit/s");
+        assert_eq!(bits_per_second(12_500_000), "100 Mbit/s");
         assert_eq!(bytes(17), "17 B");
         assert_eq!(bytes(64 << 10), "64.0 KiB");
         assert_eq!(bytes(1 << 30), "1.00 GiB");

@@ -108,8 +108,18 @@ impl Table {
 
     /// The table as a JSON array with one object for each row.
     pub(crate) fn json(&self) -> Outcome<String> {
-        let rows: Vec<Value> = self
-            .rows
+        serde_json::to_string_pretty(&self.objects())
+            .map_err(|error| Failure::new("--json", error.to_string()))
+    }
+
+    /// The same in one line.
+    pub(crate) fn json_line(&self) -> Outcome<String> {
+        serde_json::to_string(&self.objects())
+            .map_err(|error| Failure::new("--json", error.to_string()))
+    }
+
+    fn objects(&self) -> Vec<Value> {
+        self.rows
             .iter()
             .map(|row| {
                 let members = self.titles.iter().zip(row);
@@ -119,9 +129,7 @@ impl Table {
                         .collect::<Map<_, _>>(),
                 )
             })
-            .collect();
-        serde_json::to_string_pretty(&rows)
-            .map_err(|error| Failure::new("--json", error.to_string()))
+            .collect()
     }
 }
 

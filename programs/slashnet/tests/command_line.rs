@@ -68,7 +68,7 @@ fn every_verb_explains_itself_and_the_whole_lists_them_all() {
 
 #[test]
 fn wrong_use_has_status_2_and_is_said_on_standard_error() {
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 15] = [
         (&[], "Usage: slashnet"),
         (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
         (&["ls", "--colour"], "unexpected argument '--colour'"),
@@ -87,6 +87,20 @@ fn wrong_use_has_status_2_and_is_said_on_standard_error() {
             &["node", "--link", "no/such"],
             "--link: found link 'no/such', expected",
         ),
+        (
+            &["up", "--link", "eth0,cipher=off"],
+            "--link: link 'eth0': found 'cipher=off' on a link that is not declared trusted",
+        ),
+        (
+            &["up", "--link", "ethernet:eth0,ack=off"],
+            "ethernet may lose packets",
+        ),
+        (&["up", "--link", "eth0,mtu=500"], "expected 1280 to 65535"),
+        (
+            &["up", "--detect", "quick"],
+            "[possible values: fast, default, relaxed]",
+        ),
+        (&["links", "--watch=0"], "0 is not in 1..=3600"),
         (&["ln", "-s", "/a", "/b"], "give -sP"),
     ];
     for (arguments, expected) in cases {

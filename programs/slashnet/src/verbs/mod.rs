@@ -3,6 +3,7 @@
 
 mod cat;
 mod cp;
+mod links;
 mod ln;
 mod ls;
 mod manual;
@@ -38,7 +39,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Join(options) => trust::join(&global, &options),
         Verb::Forget(options) => trust::forget(&global, &options),
         Verb::Nodes(options) => tables::nodes(&global, options),
-        Verb::Links(options) => tables::links(&global, options),
+        Verb::Links(options) => links::run(&global, &options),
         Verb::Sessions(options) => tables::sessions(&global, options),
         Verb::Ps(options) => tables::processes(&global, options),
         Verb::Prefixes(options) => tables::prefixes(&global, &options),

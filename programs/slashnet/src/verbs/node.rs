@@ -24,10 +24,18 @@ pub(crate) fn run(global: &GlobalOptions, options: &NodeOptions) -> Outcome {
     if let Some(port) = machine.port {
         builder = builder.port(port);
     }
-    let host = builder.start().map_err(Failure::whole)?;
+    if let Some(detect) = machine.detect {
+        builder = builder.detect(detect);
+    }
+    let host = builder
+        .one_port(machine.one_port)
+        .start()
+        .map_err(Failure::whole)?;
     tracing::info!("{} is up in {}", host.name(), host.directory().display());
     for link in host.links() {
-        tracing::info!("link {}: {}", link.name, link.address);
+        if !link.address.is_none() {
+            tracing::info!("link {}: {}", link.name, link.address);
+        }
     }
     supervised::announce_ready()?;
     while !readable(signals.fd(), ALIVE_LOOK) {

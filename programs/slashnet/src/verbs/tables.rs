@@ -1,9 +1,9 @@
-//! `slashnet nodes`, `links`, `sessions`, `ps` and `prefixes`: what the node daemon knows.
+//! `slashnet nodes`, `sessions`, `ps` and `prefixes`: what the node daemon knows.
 
 use abi::system::{
-    LaneState, LinkRow, NodeRow, NodeState, PrefixRow, ProcessRow, QueryKind, Rows, SessionRole, SessionRow,
+    NodeRow, NodeState, PrefixRow, ProcessRow, QueryKind, Rows, SessionRole, SessionRow,
 };
-use abi::{AttachFlags, FileType, LinkAddress, Nd};
+use abi::{AttachFlags, FileType, Nd};
 use serde_json::Value;
 
 use crate::command::{GlobalOptions, PrefixesOptions};
@@ -60,56 +60,6 @@ fn node(row: &NodeRow) -> Vec<Cell> {
         key.into(),
         addresses.into(),
     ]
-}
-
-/// Prints the links of this node and how peers are reached over them.
-pub(crate) fn links(global: &GlobalOptions, options: TableOptions) -> Outcome {
-    let mut table = Table::new(&[
-        "LINK",
-        "NAME",
-        "ADDRESS",
-        "MTU",
-        "PEER",
-        "PEER ADDRESS",
-        "UP",
-        "SENT",
-        "RECEIVED",
-    ]);
-    Daemon::of(global)?.rows(QueryKind::Links, Nd::LOCAL, |rows| {
-        if let Rows::Links(rows) = rows {
-            rows.iter().for_each(|row| table.row(link(row)));
-        }
-    })?;
-    table.print(options)
-}
-
-fn link(row: &LinkRow) -> Vec<Cell> {
-    // Packets are counted for a link, not for each peer.
-    let counted = |packets: u64| match row.peer {
-        Some(_) => Value::Null,
-        None => packets.into(),
-    };
-    vec![
-        row.index.into(),
-        printable(&row.name).into(),
-        address(&row.address),
-        row.mtu.into(),
-        row.peer
-            .map_or(Value::Null, |peer| peer.as_str().into())
-            .into(),
-        address(&row.peer_address),
-        (row.state == LaneState::Up).into(),
-        counted(row.sent).into(),
-        counted(row.received).into(),
-    ]
-}
-
-fn address(address: &LinkAddress) -> Cell {
-    if address.is_none() {
-        Value::Null.into()
-    } else {
-        address.to_string().into()
-    }
 }
 
 /// Prints who talks to whom.

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::command::{GlobalOptions, UpOptions};
 use crate::config::Mount;
 use crate::failure::{During, Explain, Failure, Outcome};
-use crate::machine::Machine;
+use crate::machine::{Machine, detection_word};
 use crate::signals::Signals;
 use crate::supervisor::{Part, Running, Supervisor, own_program};
 use crate::{directory, logging, output, supervised};
@@ -70,6 +70,12 @@ fn parts(machine: &Machine, dir: &Path) -> Vec<Part> {
     }
     if let Some(port) = machine.port {
         node.extend(["--port".into(), port.to_string().into()]);
+    }
+    if let Some(detect) = machine.detect {
+        node.extend(["--detect".into(), detection_word(detect).into()]);
+    }
+    if machine.one_port {
+        node.push("--one-port".into());
     }
     let mut parts = vec![part(format!("node {}", machine.name), machine, dir, node)];
     let serials: Vec<String> = machine.serials.iter().map(ToString::to_string).collect();

@@ -1,0 +1,83 @@
+//! What stands below the help: examples, and what they need explained.
+
+pub(super) const SERIAL_SYNTAX: &str = "DEVICE=PATH[,OPTION...]";
+pub(super) const EXPORT_SYNTAX: &str = "DIRECTORY=PATH[,ro]";
+
+pub(super) const FIRST_STEPS: &str = "\
+First steps:
+  slashnet demo                                   everything on this one machine
+  lab1# slashnet up                               this machine is a node; /net is mounted
+  lab2# slashnet up --serial /dev/ttyUSB0=/dev/ser1 --export /srv=/srv
+  lab1$ slashnet invite                           prints a code that is good once
+  lab2$ slashnet join CODE                        the two machines trust each other
+  lab1$ ls /net/lab2/srv; echo ATZ > /net/lab2/dev/ser1
+
+Exit status: 0 done, 1 failed, 2 used wrongly. More in slashnet(7).";
+
+pub(super) const UP_EXAMPLES: &str = "\
+Examples:
+  slashnet up --link eth0 --link wlan0
+  slashnet up --link eth0,mtu=9000 --link ethernet:eth1 --detect fast
+  slashnet up --serial /dev/ttyUSB0=/dev/ser1,115200 --export /srv=/srv,ro
+  slashnet up --config /etc/slashnet.toml --detach
+
+A link is an interface, with 'ethernet:' before it if frames shall have no IP address, or an address.
+Link options: mtu=BYTES, speed=BITS such as 1G, trusted, cipher=off, crc=on|off, ack=on|off.
+A link that is not there yet is used when it comes.
+
+The parts run as child processes and are restarted if they end. SIGINT, SIGTERM and SIGHUP unmount
+and stop them. Serial options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow, mode=OCTAL.";
+
+pub(super) const NODE_EXAMPLES: &str = "\
+Examples:
+  slashnet node --name lab1 --link 127.77.0.1 --dir /tmp/lab1";
+
+pub(super) const MOUNT_EXAMPLES: &str = "\
+Examples:
+  slashnet mount ~/net
+  fusermount3 -u ~/net        ends it, as Ctrl-C does";
+
+pub(super) const LINKS_EXAMPLES: &str = "\
+One row for each link, one more for each way to a peer over it. SENT and RECEIVED are bytes, SINCE is
+how long the way has been in its state, SWITCHES how often traffic had to leave it, WHY what keeps it
+down.
+
+Examples:
+  slashnet links --watch";
+
+pub(super) const INVITE_EXAMPLES: &str = "\
+Examples:
+  lab1$ slashnet invite
+  lab2$ slashnet join CODE";
+
+pub(super) const PREFIXES_EXAMPLES: &str = "\
+Examples:
+  slashnet prefixes -n lab2";
+
+pub(super) const CP_EXAMPLES: &str = "\
+A path that begins with '.' or that no resource manager owns is a file of this machine.
+
+Examples:
+  slashnet cp firmware.bin /net/lab2/srv/
+  slashnet cp -r ./build /net/lab2/srv/";
+
+pub(super) const WRITE_EXAMPLES: &str = "\
+Examples:
+  slashnet write /net/lab2/dev/ser1 ATZ
+  slashnet write -a /net/lab2/srv/log < today.log";
+
+pub(super) const LN_EXAMPLES: &str = "\
+Examples:
+  slashnet ln -sP /net/lab2/dev/ser1 /dev/modem";
+
+pub(super) const SERVE_SERIAL_EXAMPLES: &str = "\
+Examples:
+  slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=660";
+
+pub(super) const SERVE_EXPORT_EXAMPLES: &str = "\
+Examples:
+  slashnet serve export /srv=/srv,ro /home/ann=/home/ann";
+
+pub(super) const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  slashnet completion bash > ~/.local/share/bash-completion/completions/slashnet";
