@@ -1,17 +1,13 @@
 //! What goes into a packet: frames, and fragments of the program's memory.
 
+mod messages;
+
 use abi::codec::{Encode, Writer};
 use abi::time::Instant;
 
-use crate::config::REPLY_CACHE_MAX;
 use crate::event::{Buffer, Memory};
-use crate::frame::{
-    CONTROL, Data, FIRST, Frame, Head, LAST, ONE_WAY, PULLED_LEN, PUSHED_LEN, QUIET, REFUSED,
-    REPLY, WireOp,
-};
-use crate::incoming::Phase;
-use crate::outflow::Piece;
-use crate::queue::{Control, Item};
+use crate::frame::Frame;
+use crate::queue::Control;
 use crate::recovery::SentFrame;
 use crate::session::Session;
 use crate::summary::LaneState;
@@ -20,8 +16,6 @@ use crate::summary::LaneState;
 const FRAMES_MAX: usize = 8;
 /// Room below which no further frame is begun.
 const ROOM_MIN: usize = 48;
-/// Least bytes of a fragment that is split off a longer message.
-const FRAGMENT_MIN: usize = 64;
 
 /// A packet while it is made: the plaintext so far, and what of it must arrive.
 pub(crate) struct Draft<'a> {
@@ -33,21 +27,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) quiet: bool,
     /// An acknowledgement is in it.
     pub(crate) acks: bool,
-}
-
-/// How far a message has come in a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Nothing of it is left to send.
-    Done,
-    /// The packet is full.
-    More,
-}
-
-impl Progress {
-    const fn after(piece: Piece) -> Self {
-        if piece.last { Self::Done } else { Self::More }
-    }
+    /// Whether its content may go on no other lane; unknown while there is none.
+    pub(crate) bound: Option<bool>,
 }
 
 impl<'a> Draft<'a> {
@@ -61,6 +42,7 @@ impl<'a> Draft<'a> {
             eliciting: false,
             quiet: false,
             acks: false,
+            bound: None,
         }
     }
 
@@ -89,6 +71,12 @@ impl<'a> Draft<'a> {
         self.eliciting = true;
     }
 
+    /// Whether content that is bound to the lane, or not, may be added: what is bound travels
+    /// apart, so that the rest can go elsewhere when the lane fails.
+    fn admits(&self, bound: bool) -> bool {
+        self.has_place() && self.bound.is_none_or(|other| other == bound)
+    }
+
     /// Appends `len` bytes of the program's memory.
     fn load(&mut self, from: Buffer, offset: u64, len: usize, memory: &mut dyn Memory) {
         if len > 0 {
@@ -98,37 +86,22 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// A fragment of unknown content: when encoding, only the length counts.
-fn blank(len: u64) -> &'static [u8] {
-    static ZEROS: [u8; 65_536] = [0; 65_536];
-    &ZEROS[..len as usize]
-}
-
-/// Flags that follow from what a fragment is.
-const fn flags_of(head: &Head, piece: Piece) -> u8 {
-    let first = if matches!(head, Head::None) { 0 } else { FIRST };
-    first | if piece.last { LAST } else { 0 }
-}
-
-/// Bytes of the message that fit into the packet, or `None` if it is not worth beginning.
-fn fragment_room(data: &Data<'_>, draft: &Draft<'_>, pending: u64) -> Option<u64> {
-    let room = draft.room().checked_sub(data.overhead())?;
-    let worthwhile = room >= FRAGMENT_MIN || room as u64 >= pending || draft.len == 0;
-    worthwhile.then_some(room as u64)
-}
-
 impl Session {
     /// Acknowledgements go on their own lane while it works, else on the one that does.
     pub(crate) fn draft_acks(&mut self, now: Instant, index: usize, draft: &mut Draft<'_>) {
         for owed in 0..self.lanes.len() {
-            let lane = &mut self.lanes[owed];
-            if !lane.debt.is_owed() || owed != index && lane.state == LaneState::Active {
+            if !self.lanes[owed].debt.is_owed() {
                 continue;
             }
-            let Some(ack) = lane.settle_debt(now) else {
-                continue;
+            let strays = owed != index;
+            let goes = if strays {
+                self.lanes[index].state == LaneState::Active && self.acks_elsewhere(owed)
+            } else {
+                self.acks_itself(owed)
             };
-            draft.acks |= draft.put(&Frame::Ack(ack));
+            if goes && let Some(ack) = self.lanes[owed].settle_debt(now, strays) {
+                draft.acks |= draft.put(&Frame::Ack(ack));
+            }
         }
         if draft.acks {
             self.ack_epoch += 1;
@@ -138,307 +111,102 @@ impl Session {
         }
     }
 
+    /// Questions about lanes, answers, and notices that a lane is not used.
     pub(crate) fn draft_probes(&mut self, now: Instant, index: usize, draft: &mut Draft<'_>) {
         let lane = &mut self.lanes[index];
         if let Some((id, time)) = lane.pong.take() {
             draft.put(&Frame::Pong { id, time });
         }
-        if !lane.probe_due(now) {
+        if lane.ping_now {
+            lane.ping_now = false;
+            self.watch.ping_id = self.watch.ping_id.wrapping_add(1);
+            let ping = Frame::Ping {
+                id: self.watch.ping_id,
+                time: now.as_nanos(),
+            };
+            if draft.put(&ping) && lane.state == LaneState::Active {
+                draft.watch(SentFrame::Ping);
+            }
+        }
+        if self.lanes[index].state != LaneState::Active {
             return;
         }
-        self.watch.ping_id = self.watch.ping_id.wrapping_add(1);
-        if draft.put(&Frame::Ping {
-            id: self.watch.ping_id,
-            time: now.as_nanos(),
-        }) && lane.state == LaneState::Active
-        {
-            draft.watch(SentFrame::Ping);
+        for other in 0..self.lanes.len() {
+            let lane = &mut self.lanes[other];
+            if !lane.tell_peer || other == index || !draft.has_place() {
+                continue;
+            }
+            lane.tell_peer = false;
+            if draft.put(&Frame::LaneLeft { lane: lane.id }) {
+                draft.watch(SentFrame::LaneLeft { lane: other as u8 });
+            }
         }
-        lane.plan_probe(now, &self.config);
     }
 
-    pub(crate) fn draft_controls(&mut self, draft: &mut Draft<'_>) {
-        if self.served.credit_due && draft.has_place() {
-            self.served.credit_due = false;
-            let frame = Frame::Credit {
-                slots: self.served.limit(),
-                bytes: self.served.announce(),
-            };
-            draft.put(&frame);
-            draft.watch(SentFrame::Credit);
+    /// Frames without bytes.
+    pub(crate) fn draft_controls(&mut self, now: Instant, index: usize, draft: &mut Draft<'_>) {
+        if self.served.credit_due {
+            self.draft_credit(now, index, draft);
         }
-        while draft.has_place()
-            && let Some(control) = self.queue.front_control()
-        {
-            self.queue.pop_control();
-            match control {
-                Control::OpStat(op, state) => {
-                    draft.put(&Frame::OpStat { op, state });
+        for at in 0..self.queue.streams.len() {
+            loop {
+                let stream = &mut self.queue.streams[at];
+                let bound = stream.route.bound_to().is_some();
+                if !stream.controls_go || !draft.admits(bound) {
+                    break;
                 }
-                Control::Query(op) => {
-                    draft.put(&Frame::Query { op });
-                }
-                Control::Pull(id) => {
-                    if let Some(pull) = self.transfers.get(id) {
-                        let (op, offset, len) = (pull.op, pull.start, pull.len);
-                        draft.put(&Frame::Pull {
-                            op,
-                            id,
-                            offset,
-                            len,
-                        });
-                        draft.watch(SentFrame::Pull { id });
-                    }
-                }
-                Control::Cancel(op) => {
-                    if let Some(call) = self.calls.get(op) {
-                        let reason = call.cancel.map_or(0, |cancel| cancel.reason);
-                        let charge = crate::credit::charge(call.unscheduled);
-                        draft.put(&Frame::Cancel { op, reason, charge });
-                        draft.watch(SentFrame::Cancel { op });
-                    }
+                let Some(control) = stream.controls.pop_front() else {
+                    break;
+                };
+                if self.draft_control(control, draft) {
+                    draft.bound = Some(bound);
                 }
             }
         }
     }
 
-    pub(crate) fn draft_messages(
-        &mut self,
-        now: Instant,
-        index: usize,
-        draft: &mut Draft<'_>,
-        memory: &mut dyn Memory,
-    ) {
-        let lane = &mut self.lanes[index];
-        if !lane.reliable && lane.probes == 0 {
-            let in_flight = lane.flight.bytes();
-            if lane.control.room(in_flight) == 0 {
-                return;
-            }
+    fn draft_credit(&mut self, now: Instant, index: usize, draft: &mut Draft<'_>) {
+        let route = self.served.credit_route;
+        let bound = route.bound_to().is_some();
+        if !draft.admits(bound) || !self.leads(now, route, index) {
+            return;
         }
-        while draft.has_place()
-            && let Some((class, item)) = self.queue.front()
-        {
-            let more = match item {
-                Item::Request(op) => self.draft_request(op, draft, memory),
-                Item::Reply(op) => self.draft_reply(now, index, op, draft, memory),
-                Item::Serving(id) => self.draft_pulled(id, draft, memory),
-                Item::Push(id) => self.draft_pushed(id, draft, memory),
-            };
-            match more {
-                Progress::Done => self.queue.pop(class),
-                Progress::More => break,
-            }
-        }
+        self.served.credit_due = false;
+        draft.bound = Some(bound);
+        draft.put(&Frame::Credit {
+            slots: self.served.limit(),
+            bytes: self.served.announce(),
+        });
+        draft.watch(SentFrame::Credit);
     }
 
-    fn draft_request(
-        &mut self,
-        op: WireOp,
-        draft: &mut Draft<'_>,
-        memory: &mut dyn Memory,
-    ) -> Progress {
-        let key = self.op_key(op);
-        let Some(call) = self.calls.get(op).filter(|call| call.flow.pending()) else {
-            if let Some(call) = self.calls.get(op) {
-                call.flow.queued = false;
+    /// Answers whether the frame was still wanted.
+    fn draft_control(&mut self, control: Control, draft: &mut Draft<'_>) -> bool {
+        match control {
+            Control::OpStat(op, state) => draft.put(&Frame::OpStat { op, state }),
+            Control::Query(op) => draft.put(&Frame::Query { op }),
+            Control::Pull(id) => {
+                let Some(pull) = self.transfers.get(id) else {
+                    return false;
+                };
+                let (op, offset, len) = (pull.op, pull.start, pull.len);
+                draft.watch(SentFrame::Pull { id });
+                draft.put(&Frame::Pull {
+                    op,
+                    id,
+                    offset,
+                    len,
+                })
             }
-            return Progress::Done;
-        };
-        let head = if call.flow.at_head() {
-            Head::Request {
-                total: call.len,
-                reply_max: call.reply_max,
-                meta: call.meta,
+            Control::Cancel(op) => {
+                let Some(call) = self.calls.get(op) else {
+                    return false;
+                };
+                let reason = call.cancel.map_or(0, |cancel| cancel.reason);
+                let charge = crate::credit::charge(call.unscheduled);
+                draft.watch(SentFrame::Cancel { op });
+                draft.put(&Frame::Cancel { op, reason, charge })
             }
-        } else {
-            Head::None
-        };
-        let mut flags = if call.one_way { ONE_WAY } else { 0 };
-        flags |= if call.control { CONTROL } else { 0 };
-        let offset = call.flow.next_offset();
-        let mut data = Data {
-            flags,
-            op,
-            offset,
-            unscheduled: call.unscheduled,
-            head,
-            bytes: &[],
-        };
-        let Some(room) = fragment_room(&data, draft, call.flow.pending_bytes()) else {
-            return Progress::More;
-        };
-        let piece = call.flow.take(room);
-        flags |= flags_of(&head, piece);
-        data = Data {
-            flags,
-            offset: piece.offset,
-            bytes: blank(piece.len),
-            ..data
-        };
-        call.flow.queued = !piece.last;
-        draft.put(&Frame::Data(data));
-        draft.load(
-            Buffer::Request(key),
-            piece.offset,
-            piece.len as usize,
-            memory,
-        );
-        draft.watch(SentFrame::Request {
-            op,
-            offset: piece.offset,
-            len: piece.len as u32,
-        });
-        Progress::after(piece)
-    }
-
-    fn draft_reply(
-        &mut self,
-        now: Instant,
-        index: usize,
-        op: WireOp,
-        draft: &mut Draft<'_>,
-        memory: &mut dyn Memory,
-    ) -> Progress {
-        let key = self.incoming_key(op);
-        let lossy = !self.lanes[index].reliable;
-        let pn = self.lanes[index].next_pn;
-        // This packet may itself carry the acknowledgement of the request.
-        let epoch = self.ack_epoch;
-        let cache_full = self.served.cached >= REPLY_CACHE_MAX;
-        let Some(incoming) = self
-            .served
-            .get(op)
-            .filter(|i| i.phase == Phase::Replying && i.flow.pending())
-        else {
-            if let Some(incoming) = self.served.get(op) {
-                incoming.flow.queued = false;
-            }
-            return Progress::Done;
-        };
-        let Some(reply) = incoming.reply else {
-            return Progress::Done;
-        };
-        let mut flags = REPLY | if reply.refused { REFUSED } else { 0 };
-        let head = incoming.reply_head(now, reply);
-        let offset = incoming.flow.next_offset();
-        let mut data = Data {
-            flags,
-            op,
-            offset,
-            unscheduled: 0,
-            head,
-            bytes: &[],
-        };
-        let Some(room) = fragment_room(&data, draft, incoming.flow.pending_bytes()) else {
-            return Progress::More;
-        };
-        let fresh = epoch.wrapping_sub(incoming.whole_epoch) <= u64::from(draft.acks);
-        let quiet = lossy && fresh && !cache_full && incoming.flow.fits_whole(room);
-        let piece = incoming.flow.take(room);
-        flags |= flags_of(&head, piece) | if quiet { QUIET } else { 0 };
-        data = Data {
-            flags,
-            offset: piece.offset,
-            bytes: blank(piece.len),
-            ..data
-        };
-        incoming.flow.queued = !piece.last;
-        draft.put(&Frame::Data(data));
-        draft.load(
-            Buffer::Outgoing(key),
-            piece.offset,
-            piece.len as usize,
-            memory,
-        );
-        let eliciting = draft.eliciting || !quiet;
-        draft.watch(SentFrame::Reply {
-            op,
-            offset: piece.offset,
-            len: piece.len as u32,
-        });
-        draft.eliciting = eliciting;
-        draft.quiet |= quiet;
-        if quiet {
-            incoming.quiet = Some((index, pn));
-            self.served.cached += reply.total;
         }
-        Progress::after(piece)
-    }
-
-    fn draft_pulled(
-        &mut self,
-        id: u32,
-        draft: &mut Draft<'_>,
-        memory: &mut dyn Memory,
-    ) -> Progress {
-        let Some(serving) = self.transfers.servings.get_mut(&id) else {
-            return Progress::Done;
-        };
-        let (op, start) = (serving.op, serving.start);
-        if !serving.flow.pending() {
-            serving.flow.queued = false;
-            return Progress::Done;
-        }
-        let room = draft.room() - PULLED_LEN;
-        let piece = serving.flow.take(room as u64);
-        serving.flow.queued = !piece.last;
-        let (offset, last) = (start + piece.offset, piece.last);
-        draft.put(&Frame::Pulled {
-            op,
-            id,
-            offset,
-            last,
-            bytes: blank(piece.len),
-        });
-        draft.load(
-            Buffer::Request(self.op_key(op)),
-            offset,
-            piece.len as usize,
-            memory,
-        );
-        draft.watch(SentFrame::Pulled {
-            id,
-            offset: piece.offset,
-            len: piece.len as u32,
-        });
-        Progress::after(piece)
-    }
-
-    fn draft_pushed(
-        &mut self,
-        id: u32,
-        draft: &mut Draft<'_>,
-        memory: &mut dyn Memory,
-    ) -> Progress {
-        let key = self.transfer_key(id);
-        let Some((flow, op, start, total)) = self.transfers.get_push(id) else {
-            return Progress::Done;
-        };
-        if !flow.pending() {
-            flow.queued = false;
-            return Progress::Done;
-        }
-        let room = draft.room() - PUSHED_LEN;
-        let piece = flow.take(room as u64);
-        flow.queued = !piece.last;
-        let (offset, last) = (piece.offset, piece.last);
-        let bytes = blank(piece.len);
-        draft.put(&Frame::Pushed {
-            op,
-            id,
-            start,
-            total,
-            offset,
-            last,
-            bytes,
-        });
-        draft.load(Buffer::Transfer(key), offset, piece.len as usize, memory);
-        draft.watch(SentFrame::Pushed {
-            id,
-            offset,
-            len: piece.len as u32,
-        });
-        Progress::after(piece)
     }
 }

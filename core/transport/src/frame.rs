@@ -6,6 +6,7 @@ mod fragment;
 pub use fragment::{FRAGMENT_HEAD_MAX, lone_fragment};
 
 use crate::event::Meta;
+use crate::policy::Policy;
 
 /// Flags of a [`Data`] frame: part of a reply, not of a request.
 pub const REPLY: u8 = 0x01;
@@ -21,6 +22,8 @@ pub const ONE_WAY: u8 = 0x10;
 pub const CONTROL: u8 = 0x20;
 /// The status of the reply is an error number of the program.
 pub const REFUSED: u8 = 0x40;
+/// The head has a policy other than load balance.
+pub const POLICY: u8 = 0x80;
 
 /// Words of 64 packets in an acknowledgement.
 pub const ACK_WORDS: usize = 8;
@@ -45,6 +48,8 @@ pub enum Head {
         total: u64,
         /// Bytes of room for the reply.
         reply_max: u64,
+        /// Which lanes the operation may use, in both directions.
+        policy: Policy,
         /// The program's bytes.
         meta: Meta,
     },
@@ -57,6 +62,17 @@ pub enum Head {
         /// Microseconds between the end of the request and the reply, saturating.
         worked: u32,
     },
+}
+
+impl Head {
+    /// Which lanes the operation may use; load balance if that is not said.
+    #[must_use]
+    pub const fn policy(&self) -> Policy {
+        match self {
+            Self::Request { policy, .. } => *policy,
+            Self::None | Self::Reply { .. } => Policy::LoadBalance,
+        }
+    }
 }
 
 /// A fragment of a request or a reply.
@@ -164,6 +180,10 @@ pub enum Frame<'a> {
     Pong {
         id: u32,
         time: u64,
+    },
+    /// The sender does not use this lane, because it does not work for it.
+    LaneLeft {
+        lane: u8,
     },
     Close {
         code: u16,

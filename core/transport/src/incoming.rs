@@ -1,5 +1,7 @@
 //! The server's operations: received, executed by the program, answered.
 
+mod answers;
+
 use alloc::vec::Vec;
 
 use abi::time::{Duration, Instant};
@@ -10,7 +12,8 @@ use crate::event::{Buffer, Event, Gone, IncomingKey, Memory, Meta};
 use crate::frame::{Data, Head, ONE_WAY, OpState, WireOp};
 use crate::outflow::Outflow;
 use crate::outgoing::{PIECES_MAX, ReplyHead};
-use crate::queue::{Class, Control, Item};
+use crate::policy::Route;
+use crate::queue::{Class, Item};
 use crate::ranges::RangeSet;
 use crate::session::{Events, Session, Violation};
 
@@ -40,6 +43,8 @@ pub(crate) enum Phase {
 pub(crate) struct Incoming {
     pub(crate) seq: u32,
     pub(crate) phase: Phase,
+    /// By which lanes all that concerns the operation goes.
+    pub(crate) route: Route,
     pub(crate) one_way: bool,
     has_head: bool,
     stored: bool,
@@ -69,6 +74,8 @@ pub(crate) struct Served {
     grant: Grant,
     /// A grant is to be announced.
     pub(crate) credit_due: bool,
+    /// By which lanes it goes: those of the operation that made it due.
+    pub(crate) credit_route: Route,
     /// Bytes of quiet replies that wait for their slots' reuse.
     pub(crate) cached: u64,
     /// Operations the program has.
@@ -107,6 +114,7 @@ impl Served {
             unscheduled,
             grant: Grant::new(credit),
             credit_due: false,
+            credit_route: Route::Any,
             cached: 0,
             executing: 0,
         }
@@ -162,7 +170,11 @@ impl Served {
     fn free_charge(&mut self, op: WireOp) {
         if let Some(incoming) = self.get(op) {
             let charge = core::mem::take(&mut incoming.charge);
-            self.credit_due |= self.grant.free(charge);
+            let route = incoming.route;
+            if self.grant.free(charge) {
+                self.credit_due = true;
+                self.credit_route = route;
+            }
         }
     }
 }
@@ -198,6 +210,8 @@ impl Session {
             }
         }
         let key = self.incoming_key(op);
+        let policy = data.head.policy();
+        let route = self.route(policy).ok_or(Violation)?;
         let incoming = &mut self.served.slots[usize::from(op.slot)];
         let end = data.offset + data.bytes.len() as u64;
         if data.unscheduled != incoming.unscheduled
@@ -210,12 +224,14 @@ impl Session {
             total,
             reply_max,
             meta,
+            ..
         } = data.head
         {
             if total < u64::from(incoming.unscheduled) {
                 return Err(Violation);
             }
             incoming.has_head = true;
+            incoming.route = route;
             incoming.len = total;
             incoming.reply_max = reply_max;
             incoming.meta = meta;
@@ -263,6 +279,7 @@ impl Session {
         let incoming = &mut self.served.slots[usize::from(op.slot)];
         incoming.seq = op.seq;
         incoming.phase = Phase::Receiving;
+        incoming.route = self.arrived;
         incoming.has_head = false;
         incoming.stored = false;
         incoming.unblocked = false;
@@ -315,9 +332,9 @@ impl Session {
                 incoming.repeat_after = now + REPEAT_REPLY;
                 incoming.flow.resend_unacked();
                 self.raise_voice(op);
-                self.queue_reply(op);
+                self.queue_reply(op, true);
             }
-            Phase::Cancelled => self.queue.control(Control::OpStat(op, OpState::Cancelled)),
+            Phase::Cancelled => self.state_op(op, OpState::Cancelled),
             _ => {}
         }
     }
@@ -340,18 +357,18 @@ impl Session {
         self.served.executing -= 1;
         self.served.free_charge(op);
         self.fail_transfers_of(op, events);
-        self.queue_reply(op);
+        self.queue_reply(op, false);
         Ok(())
     }
 
-    fn queue_reply(&mut self, op: WireOp) {
+    fn queue_reply(&mut self, op: WireOp, again: bool) {
         if let Some(incoming) = self.served.get(op)
-            && incoming.flow.pending()
-            && !incoming.flow.queued
+            && incoming.flow.begin_queueing()
         {
-            incoming.flow.queued = true;
-            let class = Class::of(false, incoming.flow.pending_bytes());
-            self.queue.push(class, Item::Reply(op));
+            let left = incoming.flow.pending_bytes();
+            let class = Class::of(false, left);
+            let item = Item::Reply(op);
+            self.queue.push(incoming.route, class, item, left, again);
         }
     }
 
@@ -370,7 +387,7 @@ impl Session {
         {
             incoming.flow.lost(offset, u64::from(len));
             self.raise_voice(op);
-            self.queue_reply(op);
+            self.queue_reply(op, true);
         }
     }
 
@@ -399,75 +416,6 @@ impl Session {
         events.push_back(Event::Released {
             incoming: self.incoming_key(op),
         });
-    }
-
-    /// The client asks what has become of an operation.
-    pub(crate) fn take_query(&mut self, now: Instant, op: WireOp) -> Result<(), Violation> {
-        let state = match self.served.age(op)? {
-            Age::Old => return Ok(()),
-            Age::New => OpState::Unknown,
-            Age::Same => match self.served.slots[usize::from(op.slot)].phase {
-                Phase::Receiving => OpState::Receiving,
-                Phase::Executing => OpState::Executing,
-                Phase::Done => OpState::Gone,
-                Phase::Cancelled => OpState::Cancelled,
-                Phase::Idle => OpState::Unknown,
-                Phase::Replying => {
-                    self.repeat_answer(now, op);
-                    return Ok(());
-                }
-            },
-        };
-        self.queue.control(Control::OpStat(op, state));
-        Ok(())
-    }
-
-    /// The client gives an operation up.
-    pub(crate) fn take_cancel(
-        &mut self,
-        now: Instant,
-        op: WireOp,
-        (reason, charge): (u8, u32),
-        events: &mut Events,
-    ) -> Result<(), Violation> {
-        let key = self.incoming_key(op);
-        match self.served.age(op)? {
-            Age::Old => return Ok(()),
-            Age::New => {
-                self.begin(op, charge, events)?;
-                self.withdraw(op, events);
-            }
-            Age::Same => {
-                let incoming = &mut self.served.slots[usize::from(op.slot)];
-                match incoming.phase {
-                    Phase::Receiving => self.withdraw(op, events),
-                    Phase::Executing if !incoming.unblocked => {
-                        incoming.unblocked = true;
-                        events.push_back(Event::Unblock {
-                            incoming: key,
-                            reason,
-                        });
-                    }
-                    Phase::Done => self.queue.control(Control::OpStat(op, OpState::Gone)),
-                    _ => self.repeat_answer(now, op),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Forgets an operation of which not all has arrived, and says so.
-    fn withdraw(&mut self, op: WireOp, events: &mut Events) {
-        let key = self.incoming_key(op);
-        if let Some(incoming) = self.served.get(op) {
-            incoming.phase = Phase::Cancelled;
-            incoming.received.clear();
-            if incoming.stored {
-                events.push_back(Event::Withdrawn { incoming: key });
-            }
-        }
-        self.served.free_charge(op);
-        self.queue.control(Control::OpStat(op, OpState::Cancelled));
     }
 
     /// The session is over: the program forgets all operations and buffers.

@@ -1,63 +1,30 @@
 //! One lane of a session: packet numbers, round-trip time, window, and what is owed to the peer.
 
+mod debt;
+mod probing;
+mod size;
+
 use abi::LinkAddress;
 use abi::time::{Duration, Instant};
 
-use crate::config::{ACK_HOLD, ACK_HOLD_LONG, Config, LaneParams, Protection};
+use crate::config::{ACK_HOLD_LONG, Config, LaneParams, Protection};
 use crate::event::LinkIndex;
-use crate::frame::{ACK_WORDS, Ack};
+use crate::queue::SMALL;
 use crate::rate_model::Controller;
 use crate::recovery::{InFlight, Rtt};
 use crate::replay::ReplayWindow;
+use crate::schedule::Outlook;
 use crate::summary::{LaneReason, LaneState, LaneSummary};
 
-/// Probe timeouts in a row after which another lane takes over.
-pub(crate) const SUSPECT_AFTER: u32 = 2;
-/// Longest time between probes of a lane that does not answer.
-const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
-/// Packets of a session's first moments that are acknowledged more often.
-const EAGER_PACKETS: u64 = 32;
-const EAGER_EVERY: u32 = 2;
-const ACK_EVERY: u32 = 64;
-/// Every network carries packets of this size (UDP payload).
-const BASE_MTU: usize = 1232;
-/// Large packets lost in a row that show a smaller limit on the way.
-const BLACK_HOLE: u8 = 6;
+pub(crate) use self::debt::{AckDebt, Urgency};
+use self::probing::{Floor, PROBE_INTERVAL_MAX};
+use self::size::Size;
 
-/// Acknowledgements that are owed to the peer.
-#[derive(Clone, Debug)]
-pub(crate) struct AckDebt {
-    packets: u32,
-    deadline: Option<Instant>,
-    now: bool,
-    largest_at: Instant,
-    since_sent: u64,
-    total: u64,
-}
-
-impl AckDebt {
-    /// Whether an acknowledgement must leave at `now`.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.packets > 0 && (self.now || self.deadline.is_some_and(|deadline| deadline <= now))
-    }
-
-    pub(crate) const fn is_owed(&self) -> bool {
-        self.packets > 0
-    }
-}
-
-/// How soon the peer should hear that a packet has arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Urgency {
-    /// Nothing in the packet asks for it.
-    Never,
-    /// An answer may carry it.
-    Hold,
-    /// Along with some more.
-    Long,
-    /// At once.
-    Now,
-}
+/// Round-trip time and rate assumed of a lane of which nothing is known.
+const RTT_GUESS: Duration = Duration::from_millis(10);
+const RATE_GUESS: u64 = 12_500_000;
+/// Rate of a lane that is memory, in bytes per nanosecond.
+const RATE_MEMORY: f64 = 10.0;
 
 /// One lane of a session.
 #[derive(Debug)]
@@ -65,7 +32,7 @@ pub(crate) struct Lane {
     pub(crate) id: u8,
     pub(crate) link: LinkIndex,
     pub(crate) peer: LinkAddress,
-    pub(crate) mtu: usize,
+    pub(crate) size: Size,
     pub(crate) reliable: bool,
     pub(crate) state: LaneState,
     /// Since when it is in its state.
@@ -73,7 +40,6 @@ pub(crate) struct Lane {
     pub(crate) why: LaneReason,
     pub(crate) protection: Protection,
     pub(crate) next_pn: u64,
-    pub(crate) heard_at: Instant,
     pub(crate) flight: InFlight,
     pub(crate) rtt: Rtt,
     pub(crate) control: Controller,
@@ -84,11 +50,18 @@ pub(crate) struct Lane {
     pub(crate) ping_now: bool,
     /// When a lane that does not answer is probed next.
     pub(crate) ping_at: Option<Instant>,
+    /// Questions since the last answer.
     pings: u32,
+    floor: Floor,
+    /// The node daemon says that the lane is down.
+    pub(crate) reported_down: bool,
+    /// The peer is to be told that the lane does not work for us.
+    pub(crate) tell_peer: bool,
     pub(crate) pong: Option<(u32, u64)>,
     pub(crate) seen: ReplayWindow,
     pub(crate) debt: AckDebt,
-    big_lost: u8,
+    /// Bytes sent although others would have delivered them sooner, to get to know the lane.
+    pub(crate) explored: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) packets_sent: u64,
     pub(crate) packets_lost: u64,
@@ -104,14 +77,13 @@ impl Lane {
             id: params.id,
             link: params.link,
             peer: params.peer,
-            mtu,
+            size: Size::new(mtu),
             reliable: params.reliable,
             state: LaneState::Active,
             since: now,
             why: LaneReason::Opened,
             protection: params.protection,
             next_pn: 0,
-            heard_at: now,
             flight: InFlight::new(now),
             rtt: Rtt::new(params.rtt),
             control: Controller::new(now, mtu as u64, config.window_max, params.rtt, params.rate),
@@ -120,17 +92,13 @@ impl Lane {
             ping_now: false,
             ping_at: None,
             pings: 0,
+            floor: Floor::new(now, config.pto_min),
+            reported_down: false,
+            tell_peer: false,
             pong: None,
             seen: ReplayWindow::new(),
-            debt: AckDebt {
-                packets: 0,
-                deadline: None,
-                now: false,
-                largest_at: now,
-                since_sent: 0,
-                total: 0,
-            },
-            big_lost: 0,
+            debt: AckDebt::new(now),
+            explored: 0,
             bytes_sent: 0,
             packets_sent: 0,
             packets_lost: 0,
@@ -145,85 +113,30 @@ impl Lane {
         self.seen.check(pn)
     }
 
-    /// Remembers an authentic packet. Answers whether packets before it are missing.
-    pub(crate) fn note_received(&mut self, now: Instant, pn: u64) -> bool {
+    /// Whether packet `pn` is newer than all that have come.
+    pub(crate) fn is_newest(&self, pn: u64) -> bool {
+        self.seen.largest().is_none_or(|largest| pn > largest)
+    }
+
+    /// Remembers an authentic packet, and whether its content is bound to this lane. Answers
+    /// whether packets before it are missing.
+    pub(crate) fn note_received(&mut self, now: Instant, pn: u64, bound: bool) -> bool {
         let largest = self.seen.largest();
         let gap = match largest {
             None => pn > 0,
             Some(largest) => pn != largest + 1,
         };
         self.seen.accept(pn);
-        if largest.is_none_or(|largest| pn > largest) {
-            self.debt.largest_at = now;
-        }
-        self.debt.since_sent += 1;
+        let newest = largest.is_none_or(|largest| pn > largest);
+        self.debt.note(now, pn, newest, bound);
         gap
-    }
-
-    /// Notes that the peer wants to hear of the packet just received.
-    pub(crate) fn owe(&mut self, now: Instant, urgency: Urgency, gap: bool) {
-        if self.reliable || urgency == Urgency::Never {
-            return;
-        }
-        let debt = &mut self.debt;
-        debt.packets += 1;
-        debt.total += 1;
-        let every = if debt.total < EAGER_PACKETS {
-            EAGER_EVERY
-        } else {
-            ACK_EVERY
-        };
-        let many = urgency == Urgency::Long && debt.packets >= every || debt.packets >= ACK_EVERY;
-        if gap || urgency == Urgency::Now || many {
-            debt.now = true;
-        }
-        let hold = if urgency == Urgency::Hold {
-            ACK_HOLD
-        } else {
-            ACK_HOLD_LONG
-        };
-        let deadline = now + hold;
-        debt.deadline = Some(
-            debt.deadline
-                .map_or(deadline, |earlier| earlier.min(deadline)),
-        );
-    }
-
-    /// The acknowledgement to send now; the debt is settled.
-    pub(crate) fn settle_debt(&mut self, now: Instant) -> Option<Ack> {
-        let largest = self.seen.largest()?;
-        let mut bitmap = [0; ACK_WORDS];
-        let mut words = 0;
-        let reach = 64 + 4 * self.debt.since_sent;
-        let mut newest = largest.checked_sub(1);
-        let mut hole = false;
-        while let Some(at) = newest
-            && words < ACK_WORDS
-            && (hole || (words as u64) * 64 < reach)
-        {
-            bitmap[words] = self.seen.seen_downward(at);
-            hole |= bitmap[words] != u64::MAX && at >= 63;
-            words += 1;
-            newest = at.checked_sub(64);
-        }
-        let held = now.saturating_since(self.debt.largest_at).as_micros() / 8;
-        self.debt.packets = 0;
-        self.debt.deadline = None;
-        self.debt.now = false;
-        self.debt.since_sent = 0;
-        Some(Ack {
-            lane: self.id,
-            largest,
-            delay: u16::try_from(held).unwrap_or(u16::MAX),
-            words: words as u8,
-            bitmap,
-        })
     }
 
     /// How long an answer may take before the peer is asked again.
     pub(crate) fn probe_timeout(&self, config: &Config) -> Duration {
         self.rtt
             .probe_timeout(ACK_HOLD_LONG)
+            .max(self.floor.get())
             .clamp(config.pto_min, config.pto_max)
     }
 
@@ -243,47 +156,55 @@ impl Lane {
     /// The next instant at which this lane has something to do by itself. What is due already
     /// waits for the driver, not for time.
     pub(crate) fn deadline(&self, now: Instant, config: &Config) -> Option<Instant> {
-        if self.state == LaneState::Down {
-            return None;
+        let down = self.state == LaneState::Down;
+        let owed = self.debt.deadline().filter(|at| *at > now && !down);
+        earliest(earliest(owed, self.ping_at), self.recovery_deadline(config))
+    }
+
+    /// When something given to the lane now would begin to arrive, its rate in bytes per
+    /// nanosecond, and whether it may leave at once. What is `urgent` waits for no pacing and a
+    /// little less for the window.
+    pub(crate) fn outlook(&mut self, now: Instant, urgent: bool) -> (Outlook, bool) {
+        if self.reliable {
+            let (start, rate) = (0.0, RATE_MEMORY);
+            return (Outlook { start, rate }, true);
         }
-        let owed = self.debt.deadline.filter(|_| self.debt.is_owed());
-        let sending = earliest(owed, self.ping_at).filter(|at| *at > now);
-        earliest(sending, self.recovery_deadline(config))
+        let rate = self.control.bandwidth().unwrap_or(RATE_GUESS).max(1) as f64 / 1e9;
+        let rtt = self.control.min_rtt().or(self.rtt.smoothed());
+        let in_flight = self.flight.bytes();
+        let queued = in_flight.saturating_sub(self.control.lane_holds());
+        let wait = if self.has_room(urgent) {
+            self.paced_for(now, urgent).as_nanos() as f64
+        } else {
+            let over = in_flight + self.size.packet() as u64;
+            over.saturating_sub(self.control.window()).max(1) as f64 / rate
+        };
+        let way = rtt.unwrap_or(RTT_GUESS).as_nanos() as f64 / 2.0;
+        let start = way + queued as f64 / rate + wait;
+        (Outlook { start, rate }, wait == 0.0)
     }
 
-    /// Whether a probe must leave at `now`.
-    pub(crate) fn probe_due(&self, now: Instant) -> bool {
-        self.ping_now || self.ping_at.is_some_and(|at| at <= now)
+    /// Whether the window lets something leave.
+    pub(crate) fn has_room(&mut self, urgent: bool) -> bool {
+        let in_flight = self.flight.bytes();
+        self.reliable
+            || self.probes > 0
+            || self.control.room(in_flight) > 0
+            || urgent && in_flight < self.control.window() + SMALL
     }
 
-    /// Plans the next probe of a lane that does not answer.
-    pub(crate) fn plan_probe(&mut self, now: Instant, config: &Config) {
-        self.ping_now = false;
-        if self.state == LaneState::Active {
-            self.ping_at = None;
-            return;
+    /// Whether pacing holds something back.
+    pub(crate) fn is_paced(&mut self, now: Instant, urgent: bool) -> bool {
+        self.paced_for(now, urgent) > Duration::ZERO
+    }
+
+    /// How long pacing holds something back.
+    fn paced_for(&mut self, now: Instant, urgent: bool) -> Duration {
+        if urgent || self.probes > 0 || self.control.batch(now, 1) > 0 {
+            return Duration::ZERO;
         }
-        let wait = self.probe_timeout(config) * (1 << self.pings.min(10));
-        self.pings += 1;
-        self.ping_at = Some(now + wait.min(PROBE_INTERVAL_MAX));
-    }
-
-    /// The lane does not answer: only probes from here on.
-    pub(crate) fn suspect(&mut self, now: Instant) {
-        self.state = LaneState::Suspect;
-        self.pings = 0;
-        self.probes = 0;
-        self.ping_at = Some(now);
-    }
-
-    /// The lane works.
-    pub(crate) fn revive(&mut self, now: Instant) {
-        if self.state != LaneState::Active {
-            self.control.on_restart(now);
-        }
-        self.state = LaneState::Active;
-        self.pto_count = 0;
-        self.ping_at = None;
+        let until = self.control.paced_until();
+        until.saturating_since(now).max(Duration::from_nanos(1))
     }
 
     /// What is known of the lane.
@@ -305,26 +226,7 @@ impl Lane {
             packets_received: self.packets_received,
             losses: self.packets_lost,
             switches: self.switches,
-            mtu: self.mtu as u32,
-        }
-    }
-
-    /// Large packets that vanish while small ones arrive mean a smaller limit on the way.
-    pub(crate) fn note_lost_size(&mut self, bytes: usize) {
-        if bytes <= BASE_MTU || self.reliable {
-            return;
-        }
-        self.big_lost += 1;
-        if self.big_lost >= BLACK_HOLE {
-            self.mtu = self.mtu.min(BASE_MTU);
-            self.control.set_packet(self.mtu as u64);
-            self.big_lost = 0;
-        }
-    }
-
-    pub(crate) fn note_arrived_size(&mut self, bytes: u64) {
-        if bytes > BASE_MTU as u64 {
-            self.big_lost = 0;
+            mtu: self.size.packet() as u32,
         }
     }
 }

@@ -15,6 +15,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod choice;
 pub mod cipher;
 pub mod config;
 mod credit;
@@ -24,19 +25,23 @@ pub mod frame;
 mod incoming;
 pub mod keys;
 mod lane;
+mod lanes;
 mod outflow;
 mod outgoing;
 pub mod packet;
 mod policy;
+mod protection;
 mod queue;
 pub mod ranges;
 mod rate_model;
 mod receiving;
 mod recovery;
 pub mod replay;
+pub mod schedule;
 mod sending;
 mod session;
 mod summary;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -49,6 +49,13 @@ impl Outflow {
         self.aborted = true;
     }
 
+    /// Whether a queue is to take the message: there is something to send, and none has it.
+    pub(crate) fn begin_queueing(&mut self) -> bool {
+        let due = self.pending() && !self.queued;
+        self.queued |= due;
+        due
+    }
+
     pub(crate) fn pending(&self) -> bool {
         self.need_head || self.next < self.end || !self.resend.is_empty()
     }

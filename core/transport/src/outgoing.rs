@@ -1,5 +1,6 @@
 //! The client's operations: asked, sent, answered.
 
+mod abandoned;
 mod queries;
 
 use alloc::vec::Vec;
@@ -14,7 +15,7 @@ use crate::event::{
 use crate::frame::{Data, Head, OpState, REFUSED, WireOp};
 use crate::lane::earliest;
 use crate::outflow::Outflow;
-use crate::policy::Policy;
+use crate::policy::{Policy, Route};
 use crate::queue::{Class, Control, Item};
 use crate::ranges::RangeSet;
 use crate::session::{Events, Session, Violation};
@@ -52,6 +53,10 @@ pub(crate) struct Outgoing {
     pub(crate) busy: bool,
     pub(crate) one_way: bool,
     pub(crate) control: bool,
+    pub(crate) policy: Policy,
+    pub(crate) route: Route,
+    /// The program has been told that it failed; the slot waits for the server's word.
+    pub(crate) abandoned: bool,
     pub(crate) meta: Meta,
     pub(crate) len: u64,
     pub(crate) reply_max: u64,
@@ -143,18 +148,18 @@ impl Session {
     }
 
     /// Starts an operation.
-    pub(crate) fn send(&mut self, request: &Request) -> Result<OpKey, SendError> {
+    pub(crate) fn send(
+        &mut self,
+        request: &Request,
+        events: &mut Events,
+    ) -> Result<OpKey, SendError> {
         if !self.is_open() || self.role != Role::Client {
             return Err(SendError::Closed);
         }
         if request.one_way && request.len > ONE_WAY_MAX {
             return Err(SendError::TooLong);
         }
-        if let Policy::Exclusive { lane, .. } = request.policy
-            && self.lanes.iter().all(|known| known.id != lane)
-        {
-            return Err(SendError::NoLane);
-        }
+        let route = self.route(request.policy).ok_or(SendError::NoLane)?;
         let slot = self.calls.claim().ok_or(SendError::NoSlot)?;
         let wanted = request.len.min(u64::from(self.calls.unscheduled)) as u32;
         let unscheduled = if request.one_way {
@@ -167,6 +172,9 @@ impl Session {
         call.busy = true;
         call.one_way = request.one_way;
         call.control = request.control;
+        call.policy = request.policy;
+        call.route = route;
+        call.abandoned = false;
         call.meta = request.meta;
         call.len = request.len;
         call.reply_max = request.reply_max;
@@ -187,7 +195,13 @@ impl Session {
         if let Some(deadline) = request.deadline {
             self.calls.check_by(deadline);
         }
-        self.queue.push(class, Item::Request(op));
+        let left = u64::from(unscheduled);
+        self.queue
+            .push(route, class, Item::Request(op), left, false);
+        let waits = matches!(request.policy, Policy::Exclusive { wait: true, .. });
+        if !waits && self.is_cut_off(route) {
+            self.abandon(op, Cause::Link, events);
+        }
         Ok(self.op_key(op))
     }
 
@@ -208,18 +222,18 @@ impl Session {
                 cause: cancel.cause,
                 delivery: Delivery::NotDone,
             };
-            let op_key = self.op_key(op);
-            self.finish(op);
-            events.push_back(Event::Failed {
-                op: op_key,
-                failure,
-            });
+            self.fail_call(op, failure, events);
             return;
         }
         if !call.flow.all_sent() {
             call.flow.abort();
         }
-        self.queue.control(Control::Cancel(op));
+        let route = call.route;
+        self.queue.control(route, Control::Cancel(op));
+        if self.is_cut_off(route) {
+            self.abandon(op, cancel.cause, events);
+            return;
+        }
         self.expect_answer(now);
         if !self.may_lose() {
             // Nothing tells that it has arrived, so the question about it follows anyway.
@@ -242,12 +256,21 @@ impl Session {
         self.drop_servings(op);
     }
 
-    fn fail_call(&mut self, op: WireOp, failure: Failure, events: &mut Events) {
+    /// Ends an operation and tells the program, unless it knows.
+    fn end_call(&mut self, op: WireOp, event: Event, events: &mut Events) {
+        let told = self.calls.get(op).is_some_and(|call| call.abandoned);
         self.finish(op);
-        events.push_back(Event::Failed {
+        if !told {
+            events.push_back(event);
+        }
+    }
+
+    fn fail_call(&mut self, op: WireOp, failure: Failure, events: &mut Events) {
+        let event = Event::Failed {
             op: self.op_key(op),
             failure,
-        });
+        };
+        self.end_call(op, event, events);
     }
 
     /// Ends all operations without an answer.
@@ -294,16 +317,20 @@ impl Session {
         }
         // A cancelled request may have been withdrawn before its last fragment came.
         if call.one_way && call.cancel.is_none() {
-            self.finish(op);
-            events.push_back(Event::Replied {
-                op: self.op_key(op),
-                status: 0,
-                len: 0,
-            });
+            self.end_one_way(op, events);
         } else if watch {
             call.queries = 0;
             self.calls.plan_query(op, now + QUERY_AFTER[0]);
         }
+    }
+
+    fn end_one_way(&mut self, op: WireOp, events: &mut Events) {
+        let event = Event::Replied {
+            op: self.op_key(op),
+            status: 0,
+            len: 0,
+        };
+        self.end_call(op, event, events);
     }
 
     pub(crate) fn request_lost(&mut self, op: WireOp, offset: u64, len: u32) {
@@ -316,12 +343,12 @@ impl Session {
 
     fn queue_request(&mut self, op: WireOp) {
         if let Some(call) = self.calls.get(op)
-            && call.flow.pending()
-            && !call.flow.queued
+            && call.flow.begin_queueing()
         {
-            call.flow.queued = true;
-            let class = Class::of(call.control, call.flow.pending_bytes());
-            self.queue.push(class, Item::Request(op));
+            let left = call.flow.pending_bytes();
+            let class = Class::of(call.control, left);
+            let item = Item::Request(op);
+            self.queue.push(call.route, class, item, left, true);
         }
     }
 
@@ -330,8 +357,8 @@ impl Session {
     }
 
     pub(crate) fn cancel_lost(&mut self, op: WireOp) {
-        if self.calls.get(op).is_some() {
-            self.queue.control(Control::Cancel(op));
+        if let Some(call) = self.calls.get(op) {
+            self.queue.control(call.route, Control::Cancel(op));
         }
     }
 
@@ -361,7 +388,9 @@ impl Session {
             });
         }
         if !call.received.contains(data.offset, end) {
-            memory.store(Buffer::Reply(key), data.offset, data.bytes);
+            if !call.abandoned {
+                memory.store(Buffer::Reply(key), data.offset, data.bytes);
+            }
             call.received.insert(data.offset, end);
         }
         let Some(reply) = call
@@ -370,8 +399,7 @@ impl Session {
         else {
             return Ok(());
         };
-        self.finish(data.op);
-        events.push_back(if reply.refused {
+        let event = if reply.refused {
             Event::Refused {
                 op: key,
                 errno: reply.status as u16,
@@ -382,7 +410,8 @@ impl Session {
                 status: reply.status,
                 len: reply.total,
             }
-        });
+        };
+        self.end_call(data.op, event, events);
         Ok(())
     }
 
@@ -405,17 +434,10 @@ impl Session {
                     call.flow.resend_all();
                     self.queue_request(op);
                 } else {
-                    self.queue.control(Control::Cancel(op));
+                    self.queue.control(call.route, Control::Cancel(op));
                 }
             }
-            OpState::Gone if call.one_way => {
-                self.finish(op);
-                events.push_back(Event::Replied {
-                    op: self.op_key(op),
-                    status: 0,
-                    len: 0,
-                });
-            }
+            OpState::Gone if call.one_way => self.end_one_way(op, events),
             OpState::Gone => {
                 let cause = call.cancel.map_or(Cause::Link, |cancel| cancel.cause);
                 self.fail_call(

@@ -11,6 +11,8 @@ pub const KIND_SESSION: u8 = 5;
 pub const FLAG_PHASE: u8 = 0x01;
 /// The receiver is asked to acknowledge at once.
 pub const FLAG_ACK_NOW: u8 = 0x02;
+/// The content may travel on no other lane than this, nor may its acknowledgement.
+pub const FLAG_BOUND: u8 = 0x04;
 
 /// The fields of a session packet's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,11 @@
-//! What a session has to send, in the order in which it goes.
+//! What a session has to send, in the order in which it goes: a stream per route, so that what
+//! waits for one lane holds up nothing that may use another.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::frame::{OpState, WireOp};
+use crate::policy::Route;
 
 /// Messages with at most this many bytes to go do not wait behind long ones.
 pub(crate) const SMALL: u64 = 16 << 10;
@@ -21,7 +24,7 @@ pub(crate) enum Item {
 }
 
 /// How urgent a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     Control = 0,
     Small = 1,
@@ -37,11 +40,98 @@ pub(crate) enum Control {
     Cancel(WireOp),
 }
 
+/// A message in a line, and how many bytes of it were to go when it was last looked at.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    item: Item,
+    left: u64,
+}
+
+/// The messages of one class and route.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    entries: VecDeque<Entry>,
+    bytes: u64,
+    /// Bytes that may go in the batch which is being made.
+    pub(crate) allowed: u64,
+}
+
+impl Line {
+    pub(crate) fn front(&self) -> Option<Item> {
+        self.entries.front().map(|entry| entry.item)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// About how many bytes wait.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The first message has gone on: `left` bytes remain, or `None` if it is done.
+    pub(crate) fn advance(&mut self, left: Option<u64>) {
+        let Some(entry) = self.entries.front_mut() else {
+            return;
+        };
+        let before = entry.left;
+        match left {
+            Some(left) => entry.left = left,
+            None => {
+                self.entries.pop_front();
+            }
+        }
+        self.bytes = self.bytes - before + left.unwrap_or(0);
+        let sent = before.saturating_sub(left.unwrap_or(0)).max(1);
+        self.allowed = self.allowed.saturating_sub(sent);
+    }
+
+    fn push(&mut self, entry: Entry, first: bool) {
+        self.bytes += entry.left;
+        if first {
+            self.entries.push_front(entry);
+        } else {
+            self.entries.push_back(entry);
+        }
+    }
+
+    fn remove(&mut self, item: Item) {
+        let bytes = &mut self.bytes;
+        self.entries.retain(|entry| {
+            let keep = entry.item != item;
+            if !keep {
+                *bytes -= entry.left;
+            }
+            keep
+        });
+    }
+}
+
+/// What goes by one route.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    pub(crate) route: Route,
+    pub(crate) lines: [Line; 3],
+    pub(crate) controls: VecDeque<Control>,
+    /// Frames without bytes may go in the batch which is being made.
+    pub(crate) controls_go: bool,
+}
+
+impl Stream {
+    pub(crate) fn has_items(&self) -> bool {
+        self.lines.iter().any(|line| !line.is_empty())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.controls.is_empty() && !self.has_items()
+    }
+}
+
 /// Everything a session has to send.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
-    classes: [VecDeque<Item>; 3],
-    controls: VecDeque<Control>,
+    pub(crate) streams: Vec<Stream>,
     turn: u32,
 }
 
@@ -58,72 +148,92 @@ impl Class {
 }
 
 impl SendQueue {
-    pub(crate) fn push(&mut self, class: Class, item: Item) {
-        self.classes[class as usize].push_back(item);
-    }
-
-    pub(crate) fn control(&mut self, control: Control) {
-        let expendable = matches!(control, Control::OpStat(..) | Control::Query(_));
-        if self.controls.len() >= CONTROLS_MAX && expendable {
-            return;
+    /// The stream of a route. There are at most as many as routes: one, and two for each lane.
+    fn stream(&mut self, route: Route) -> &mut Stream {
+        let known = self.streams.iter().position(|stream| stream.route == route);
+        let index = known.unwrap_or(self.streams.len());
+        if known.is_none() {
+            self.streams.push(Stream {
+                route,
+                ..Stream::default()
+            });
         }
-        self.controls.push_back(control);
+        &mut self.streams[index]
     }
 
-    pub(crate) fn front_control(&self) -> Option<Control> {
-        self.controls.front().copied()
+    /// Queues a message with `left` bytes to go; one of which something was lost goes before
+    /// others, since it had its turn.
+    pub(crate) fn push(&mut self, route: Route, class: Class, item: Item, left: u64, again: bool) {
+        let entry = Entry { item, left };
+        self.stream(route).lines[class as usize].push(entry, again);
     }
 
-    pub(crate) fn pop_control(&mut self) {
-        self.controls.pop_front();
-    }
-
-    pub(crate) fn has_control(&self) -> bool {
-        !self.controls.is_empty()
+    pub(crate) fn control(&mut self, route: Route, control: Control) {
+        let expendable = matches!(control, Control::OpStat(..) | Control::Query(_));
+        let controls = &mut self.stream(route).controls;
+        if controls.len() < CONTROLS_MAX || !expendable {
+            controls.push_back(control);
+        }
     }
 
     pub(crate) fn has_items(&self) -> bool {
-        self.classes.iter().any(|class| !class.is_empty())
+        self.streams.iter().any(Stream::has_items)
+    }
+
+    pub(crate) fn has_control(&self) -> bool {
+        self.streams
+            .iter()
+            .any(|stream| !stream.controls.is_empty())
+    }
+
+    /// Whether what waits before the long messages is so little that nothing should hold it up.
+    pub(crate) fn is_urgent(&self) -> bool {
+        let lines = || {
+            self.streams
+                .iter()
+                .flat_map(|stream| &stream.lines[..Class::Bulk as usize])
+        };
+        lines().any(|line| !line.is_empty()) && lines().map(Line::bytes).sum::<u64>() <= SMALL
     }
 
     /// Whether nothing is to be sent.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.has_control() && !self.has_items()
+        self.streams.iter().all(Stream::is_empty)
     }
 
-    /// The message to go on with, and its class.
-    pub(crate) fn front(&self) -> Option<(usize, Item)> {
-        let order = if self.turn.is_multiple_of(FAIRNESS) {
+    /// The classes in the order in which they go now.
+    pub(crate) const fn order(&self) -> [usize; 3] {
+        if self.turn.is_multiple_of(FAIRNESS) {
             [0, 2, 1]
         } else {
             [0, 1, 2]
-        };
-        order
-            .into_iter()
-            .find_map(|class| Some((class, *self.classes[class].front()?)))
+        }
     }
 
-    pub(crate) fn pop(&mut self, class: usize) {
-        self.classes[class].pop_front();
-    }
-
-    /// A batch is complete: the long messages take turns.
+    /// A batch is complete: long messages take turns, and so do routes.
     pub(crate) fn rotate(&mut self) {
         self.turn = self.turn.wrapping_add(1);
-        let bulk = &mut self.classes[Class::Bulk as usize];
-        if bulk.len() > 1 {
-            bulk.rotate_left(1);
+        for stream in &mut self.streams {
+            let bulk = &mut stream.lines[Class::Bulk as usize].entries;
+            if bulk.len() > 1 {
+                bulk.rotate_left(1);
+            }
+        }
+        if self.streams.len() > 1 {
+            self.streams.rotate_left(1);
         }
     }
 
     /// Forgets a message, wherever it is.
     pub(crate) fn remove(&mut self, item: Item) {
-        for class in &mut self.classes {
-            class.retain(|queued| *queued != item);
+        for stream in &mut self.streams {
+            for line in &mut stream.lines {
+                line.remove(item);
+            }
         }
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.streams.clear();
     }
 }

@@ -3,14 +3,15 @@
 use abi::codec::{Decode, Reader};
 use abi::time::{Duration, Instant};
 
+use crate::cipher::HEADER_LEN;
 use crate::config::Role;
 use crate::event::{Cause, Memory};
 use crate::frame::{Ack, Data, Frame, LAST, QUIET, REPLY};
 use crate::lane::Urgency;
-use crate::packet::{FLAG_ACK_NOW, Header};
+use crate::packet::{FLAG_ACK_NOW, FLAG_BOUND, Header};
+use crate::policy::Route;
 use crate::rate_model::RateSample;
 use crate::session::{Events, Session, Violation};
-use crate::summary::LaneState;
 
 /// What taking a packet needs besides the session.
 pub(crate) struct Shell<'a> {
@@ -34,14 +35,21 @@ impl Session {
         body: &[u8],
         shell: &mut Shell<'_>,
     ) {
-        let gap = self.lanes[index].note_received(shell.now, header.pn);
+        let bound = header.flags & FLAG_BOUND != 0;
+        let gap = self.lanes[index].note_received(shell.now, header.pn, bound);
+        self.lanes[index].bytes_received += (body.len() + HEADER_LEN) as u64;
+        self.lanes[index].packets_received += 1;
         if self.closing.is_some() {
             self.closed_packet(body);
             return;
         }
         self.heard();
-        self.arrived_on = index;
-        self.lanes[index].heard_at = shell.now;
+        self.meet();
+        self.arrived = if bound {
+            Route::Only(index as u8)
+        } else {
+            Route::Any
+        };
         let mut urgency = Urgency::Never;
         let mut reader = Reader::new(body);
         while reader.remaining() > 0 && self.is_open() {
@@ -82,14 +90,18 @@ impl Session {
     ) -> Result<Urgency, Violation> {
         match *frame {
             Frame::Padding => Ok(Urgency::Never),
-            Frame::Data(ref data) => self.take_data(data, shell),
+            Frame::Data(ref data) => self.take_data(index, data, shell),
             Frame::Ack(ref ack) => self.take_ack(index, ack, shell),
             Frame::Ping { id, time } => {
                 self.lanes[index].pong = Some((id, time));
                 Ok(Urgency::Hold)
             }
+            Frame::LaneLeft { lane } => {
+                self.take_lane_notice(shell.now, lane, shell.events);
+                Ok(Urgency::Hold)
+            }
             Frame::Pong { time, .. } => {
-                self.take_pong(index, time, shell.now);
+                self.take_pong(index, time, shell);
                 Ok(Urgency::Never)
             }
             Frame::Close { .. } => {
@@ -170,8 +182,13 @@ impl Session {
         }
     }
 
-    fn take_data(&mut self, data: &Data<'_>, shell: &mut Shell<'_>) -> Result<Urgency, Violation> {
-        self.follow_peer(shell.now);
+    fn take_data(
+        &mut self,
+        index: usize,
+        data: &Data<'_>,
+        shell: &mut Shell<'_>,
+    ) -> Result<Urgency, Violation> {
+        self.habit = index;
         let reply = data.flags & REPLY != 0;
         if reply != (self.role == Role::Client) {
             return Err(Violation);
@@ -218,9 +235,13 @@ impl Session {
             .map(|sent| lane.rtt.sample(now.saturating_since(sent), held));
         if outcome.late > 0 {
             lane.control.on_late(u64::from(outcome.late));
+            if lane.pto_count > 0 {
+                lane.note_late(now);
+                lane.pto_count = 0;
+            }
         }
         if let Some((sent, mark)) = outcome.newest {
-            lane.pto_count = 0;
+            lane.note_acked(now);
             let sample = RateSample {
                 bytes: outcome.bytes,
                 sent,
@@ -232,23 +253,35 @@ impl Session {
             lane.note_arrived_size(outcome.biggest);
         }
         // An answer over the same lane shows that it works both ways.
-        if via == index && lane.state == LaneState::Suspect {
-            lane.revive(now);
+        if via == index && outcome.newest.is_some() {
+            self.lane_answers(now, index, shell.events);
         }
         self.arrived(now, &mut frames, shell.events);
         self.scratch = frames;
-        self.detect_lost(now, index);
+        self.detect_lost(now, index, shell.events);
         Ok(Urgency::Never)
     }
 
-    fn take_pong(&mut self, index: usize, time: u64, now: Instant) {
+    fn take_pong(&mut self, index: usize, time: u64, shell: &mut Shell<'_>) {
+        let now = shell.now;
         let lane = &mut self.lanes[index];
         let sent = Instant::from_nanos(time);
         if sent <= now && !lane.reliable {
             lane.rtt.sample(now.saturating_since(sent), Duration::ZERO);
         }
-        if lane.state == LaneState::Suspect {
-            lane.revive(now);
+        self.lane_answers(now, index, shell.events);
+    }
+
+    /// The first packet of the peer has come: lanes of which nothing is known are asked.
+    fn meet(&mut self) {
+        if self.met {
+            return;
+        }
+        self.met = true;
+        if self.lanes.len() > 1 {
+            for lane in &mut self.lanes {
+                lane.ping_now |= !lane.reliable && lane.rtt.smoothed().is_none();
+            }
         }
     }
 }

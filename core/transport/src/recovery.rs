@@ -89,13 +89,37 @@ impl Rtt {
 /// What a packet carried that must arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SentFrame {
-    Request { op: WireOp, offset: u64, len: u32 },
-    Reply { op: WireOp, offset: u64, len: u32 },
-    Pulled { id: u32, offset: u64, len: u32 },
-    Pushed { id: u32, offset: u64, len: u32 },
-    Pull { id: u32 },
-    Cancel { op: WireOp },
+    Request {
+        op: WireOp,
+        offset: u64,
+        len: u32,
+    },
+    Reply {
+        op: WireOp,
+        offset: u64,
+        len: u32,
+    },
+    Pulled {
+        id: u32,
+        offset: u64,
+        len: u32,
+    },
+    Pushed {
+        id: u32,
+        offset: u64,
+        len: u32,
+    },
+    Pull {
+        id: u32,
+    },
+    Cancel {
+        op: WireOp,
+    },
     Credit,
+    /// That a lane, by its place in the session's list, is not used.
+    LaneLeft {
+        lane: u8,
+    },
     Ping,
 }
 

@@ -1,58 +1,17 @@
-//! How packets leave: which lane, how many, sealed and accounted for.
+//! How packets leave: how many, sealed and accounted for.
 
 use abi::time::Instant;
 
 use crate::cipher::HEADER_LEN;
 use crate::draft::Draft;
-use crate::event::{Cause, LinkIndex, Memory};
+use crate::event::{Cause, Memory};
 use crate::frame::Frame;
-use crate::packet::{FLAG_ACK_NOW, FLAG_PHASE, Header};
+use crate::packet::{FLAG_ACK_NOW, FLAG_BOUND, FLAG_PHASE, Header};
+use crate::protection;
 use crate::recovery::{SentFrame, Watch};
 use crate::session::{Events, Session};
-use crate::summary::LaneState;
 
 impl Session {
-    /// A lane on which something is to be sent now.
-    pub(crate) fn sending_lane(
-        &mut self,
-        now: Instant,
-        is_full: impl Fn(LinkIndex) -> bool,
-    ) -> Option<usize> {
-        if self.ended.is_some() {
-            return None;
-        }
-        let active = self.active();
-        if let Some(closing) = self.closing {
-            return active.filter(|&lane| closing.send_now && !is_full(self.lanes[lane].link));
-        }
-        let mut stray_ack = false;
-        for index in 0..self.lanes.len() {
-            let lane = &self.lanes[index];
-            let ack = lane.debt.is_due(now);
-            stray_ack |= ack && lane.state != LaneState::Active;
-            let own = lane.state == LaneState::Active && ack;
-            let alive =
-                lane.state != LaneState::Down && (lane.pong.is_some() || lane.probe_due(now));
-            if (own || alive) && !is_full(lane.link) {
-                return Some(index);
-            }
-        }
-        let active = active?;
-        if is_full(self.lanes[active].link) {
-            return None;
-        }
-        let lane = &mut self.lanes[active];
-        let go = stray_ack
-            || self.queue.has_control()
-            || self.served.credit_due
-            || self.queue.has_items()
-                && (lane.reliable
-                    || lane.probes > 0
-                    || lane.control.room(lane.flight.bytes()) > 0
-                        && lane.control.batch(now, 1) > 0);
-        go.then_some(active)
-    }
-
     /// Fills `space` with packets for one lane; answers their length together and each.
     pub(crate) fn transmit(
         &mut self,
@@ -62,14 +21,10 @@ impl Session {
         memory: &mut dyn Memory,
         events: &mut Events,
     ) -> Option<(usize, usize)> {
+        let batch = self.plan_batch(now, index);
         let lane = &mut self.lanes[index];
         let reliable = lane.reliable;
-        let mut segment = lane.mtu.min(space.len());
-        let batch = if reliable {
-            0
-        } else {
-            lane.control.batch(now, self.config.batch_max as u64) as usize
-        };
+        let mut segment = lane.size.packet().min(space.len());
         let budget = batch.min(self.config.batch_max).min(space.len());
         let (mut total, mut packets) = (0, 0);
         loop {
@@ -95,11 +50,11 @@ impl Session {
                 break;
             }
         }
-        self.queue.rotate();
-        if !reliable && !self.queue.has_items() {
+        if !reliable && (self.starved || !self.queue.has_items()) {
             let lane = &mut self.lanes[index];
             lane.control.on_starved(lane.flight.bytes());
         }
+        self.queue.rotate();
         if self.closing.is_some() && reliable {
             self.ended = Some(Cause::Closed);
         }
@@ -116,7 +71,7 @@ impl Session {
         memory: &mut dyn Memory,
         events: &mut Events,
     ) -> usize {
-        let overhead = self.cipher.as_ref().map_or(0, |cipher| cipher.overhead());
+        let overhead = protection::overhead(self.lanes[index].protection, self.cipher.as_deref());
         let limit = space.len();
         let Some(room) = limit.checked_sub(HEADER_LEN + overhead) else {
             return 0;
@@ -130,10 +85,8 @@ impl Session {
         } else {
             self.draft_acks(now, index, &mut draft);
             self.draft_probes(now, index, &mut draft);
-            if self.active() == Some(index) {
-                self.draft_controls(&mut draft);
-                self.draft_messages(now, index, &mut draft, memory);
-            }
+            self.draft_controls(now, index, &mut draft);
+            self.draft_messages(now, index, &mut draft, memory);
         }
         let Draft {
             len,
@@ -141,6 +94,7 @@ impl Session {
             count,
             eliciting,
             quiet,
+            bound,
             ..
         } = draft;
         if len == 0 {
@@ -152,35 +106,39 @@ impl Session {
             (false, false) => Watch::None,
         };
         let size = HEADER_LEN + len + overhead;
-        self.finish_packet(index, &mut space[..size]);
+        self.finish_packet(index, bound == Some(true), &mut space[..size]);
         self.account(now, index, (size, watch), &frames[..count], events);
         size
     }
 
-    fn finish_packet(&mut self, index: usize, packet: &mut [u8]) {
+    fn finish_packet(&mut self, index: usize, bound: bool, packet: &mut [u8]) {
         let lane = &mut self.lanes[index];
         let pn = lane.next_pn;
         lane.next_pn += 1;
         let (in_flight, len) = (lane.flight.bytes(), packet.len() as u64);
-        let asks = !lane.reliable && lane.control.asks_for_ack(len, in_flight);
-        let mut flags = if asks { FLAG_ACK_NOW } else { 0 };
-        if self.cipher.as_mut().is_some_and(|cipher| cipher.phase()) {
+        let mut flags = 0;
+        if !lane.reliable && lane.control.asks_for_ack(len, in_flight) {
+            flags |= FLAG_ACK_NOW;
+        }
+        if bound {
+            flags |= FLAG_BOUND;
+        }
+        let (id, level) = (lane.id, lane.protection);
+        let cipher = protection::cipher_of(level, &mut self.cipher);
+        if cipher.is_some_and(|cipher| cipher.phase()) {
             flags |= FLAG_PHASE;
         }
-        let body_len = (packet.len() - HEADER_LEN) as u16;
         let header = Header {
             flags,
-            lane: lane.id,
-            body_len,
+            lane: id,
+            body_len: (packet.len() - HEADER_LEN) as u16,
             session: self.peer.0,
             pn,
-        }
-        .encode();
+        };
         let (head, body) = packet.split_at_mut(HEADER_LEN);
-        head.copy_from_slice(&header);
-        if let Some(cipher) = &mut self.cipher {
-            cipher.seal(lane.id, pn, &header, body);
-        }
+        let raw = header.encode();
+        head.copy_from_slice(&raw);
+        protection::protect(level, &mut self.cipher, (&header, &raw), body);
     }
 
     fn account(

@@ -11,11 +11,12 @@ use crate::cipher::PacketCipher;
 use crate::config::{Config, Role, SessionParams};
 use crate::event::{Cause, Event, SessionKey};
 use crate::incoming::Served;
-use crate::lane::{Lane, SUSPECT_AFTER, earliest};
+use crate::lane::{Lane, earliest};
 use crate::outgoing::Calls;
+use crate::policy::Route;
 use crate::queue::SendQueue;
 use crate::recovery::SentFrame;
-use crate::summary::{LaneReason, LaneState, SessionSummary};
+use crate::summary::{LaneState, SessionSummary};
 use crate::transfer::Transfers;
 
 /// How often the closing notice is repeated to a peer that still sends.
@@ -56,6 +57,8 @@ pub(crate) struct Session {
     pub(crate) local: SessionId,
     pub(crate) peer: SessionId,
     pub(crate) lanes: Vec<Lane>,
+    /// The lanes that may carry data, as bits.
+    pub(crate) active: u16,
     pub(crate) cipher: Option<Box<dyn PacketCipher>>,
     pub(crate) calls: Calls,
     pub(crate) served: Served,
@@ -65,8 +68,16 @@ pub(crate) struct Session {
     pub(crate) ack_epoch: u64,
     pub(crate) watch: Watch,
     pub(crate) op_dead: Duration,
-    /// Lane of the packet that is being taken.
-    pub(crate) arrived_on: usize,
+    /// Route of answers to the packet that is being taken, where nothing else is known.
+    pub(crate) arrived: Route,
+    /// The batch being made takes all that its lane should carry.
+    pub(crate) starved: bool,
+    /// The lane on which content came last: short messages follow it if all else is equal.
+    pub(crate) habit: usize,
+    /// The peer has sent something.
+    pub(crate) met: bool,
+    /// Bytes of messages sent.
+    pub(crate) carried: u64,
     pub(crate) config: Config,
     pub(crate) closing: Option<Closing>,
     /// The session is over and can be forgotten.
@@ -90,13 +101,15 @@ impl Session {
             .lanes
             .iter()
             .map(|lane| Lane::new(now, lane, config))
-            .collect();
+            .collect::<Vec<_>>();
+        let active = u16::MAX >> (16 - lanes.len().min(16));
         Self {
             key,
             role: params.role,
             local: params.local,
             peer: params.peer,
             lanes,
+            active,
             calls: Calls::new(params.slots, params.unscheduled, params.credit),
             served: Served::new(params.slots, params.unscheduled, params.credit),
             cipher: params.cipher,
@@ -105,7 +118,11 @@ impl Session {
             ack_epoch: 0,
             watch: Watch::default(),
             op_dead: params.op_dead,
-            arrived_on: 0,
+            arrived: Route::Any,
+            starved: false,
+            habit: 0,
+            met: false,
+            carried: 0,
             config: *config,
             closing: None,
             ended: None,
@@ -117,18 +134,6 @@ impl Session {
 
     pub(crate) const fn is_open(&self) -> bool {
         self.closing.is_none() && self.ended.is_none()
-    }
-
-    /// The lane that carries data: the first that works.
-    pub(crate) fn active(&self) -> Option<usize> {
-        self.lanes
-            .iter()
-            .position(|lane| lane.state == LaneState::Active)
-    }
-
-    /// Whether lost packets are possible on the lane that carries data.
-    pub(crate) fn may_lose(&self) -> bool {
-        self.active().is_none_or(|lane| !self.lanes[lane].reliable)
     }
 
     /// Something was sent that the peer must answer in some way.
@@ -167,6 +172,7 @@ impl Session {
                     self.pushed_arrived(id, offset, len, events);
                 }
                 SentFrame::Cancel { op } => self.cancel_arrived(now, op),
+                SentFrame::LaneLeft { lane } => self.lanes[usize::from(lane)].tell_peer = false,
                 SentFrame::Pull { .. } | SentFrame::Credit | SentFrame::Ping => {}
             }
         }
@@ -183,7 +189,7 @@ impl Session {
                 SentFrame::Pull { id } => self.pull_lost(id),
                 SentFrame::Cancel { op } => self.cancel_lost(op),
                 SentFrame::Credit => self.served.credit_due = true,
-                SentFrame::Ping => {}
+                SentFrame::LaneLeft { .. } | SentFrame::Ping => {}
             }
         }
     }
@@ -198,6 +204,7 @@ impl Session {
         }
         for index in 0..self.lanes.len() {
             self.recover_lane(now, index, events);
+            self.probe_again(now, index, events);
         }
         self.check_operations(now, events);
         let silent = self
@@ -219,112 +226,24 @@ impl Session {
             return;
         }
         if lane.flight.loss_time().is_some_and(|at| at <= now) {
-            self.detect_lost(now, index);
+            self.detect_lost(now, index, events);
         } else {
             self.on_probe_timeout(now, index, events);
         }
     }
 
     /// Gives up what later packets have overtaken on a lane.
-    pub(crate) fn detect_lost(&mut self, now: Instant, index: usize) {
+    pub(crate) fn detect_lost(&mut self, now: Instant, index: usize, events: &mut Events) {
         let mut frames = core::mem::take(&mut self.scratch);
         let lane = &mut self.lanes[index];
         let loss = lane.flight.detect_lost(now, &lane.rtt, &mut frames);
         if loss.packets > 0 {
             lane.control.on_lost(loss.bytes);
-            lane.note_lost_size(loss.biggest as usize);
             lane.packets_lost += u64::from(loss.packets);
+            self.note_lost_size(now, index, loss.biggest as usize, events);
         }
         self.lost(&mut frames);
         self.scratch = frames;
-    }
-
-    fn on_probe_timeout(&mut self, now: Instant, index: usize, events: &mut Events) {
-        let others = (0..self.lanes.len())
-            .any(|other| other != index && self.lanes[other].state == LaneState::Active);
-        let lane = &mut self.lanes[index];
-        lane.pto_count = lane.pto_count.saturating_add(1);
-        lane.flight.restart_probe_timer(now);
-        if lane.pto_count == SUSPECT_AFTER {
-            events.push_back(Event::LaneChanged {
-                session: self.key,
-                lane: lane.id,
-                state: LaneState::Suspect,
-                why: LaneReason::Unanswered,
-            });
-            if !others {
-                lane.control.on_collapse();
-            }
-        }
-        if others && lane.pto_count >= SUSPECT_AFTER {
-            lane.suspect(now);
-            self.give_up(index, usize::MAX);
-            return;
-        }
-        lane.probes = 2;
-        let count = if lane.pto_count > SUSPECT_AFTER {
-            usize::MAX
-        } else {
-            2
-        };
-        let size = lane.mtu;
-        if lane.pto_count > 1 {
-            lane.note_lost_size(size);
-        }
-        self.give_up(index, count);
-        if self.queue.is_empty() {
-            self.lanes[index].ping_now = true;
-        }
-    }
-
-    /// Messages come on another lane than the one that would carry ours, which is silent: the peer
-    /// has left it, so ours would be lost there. It is probed and returns if it works.
-    pub(crate) fn follow_peer(&mut self, now: Instant) {
-        let Some(active) = self.active().filter(|active| *active != self.arrived_on) else {
-            return;
-        };
-        let silent = now.saturating_since(self.lanes[active].heard_at) > self.config.pto_min;
-        if silent && self.lanes[self.arrived_on].state == LaneState::Active {
-            self.lanes[active].suspect(now);
-            self.give_up(active, usize::MAX);
-        }
-    }
-
-    /// Sends again what is in flight on a lane, `count` packets at most.
-    pub(crate) fn give_up(&mut self, index: usize, count: usize) {
-        let mut frames = core::mem::take(&mut self.scratch);
-        self.lanes[index].flight.give_up_oldest(count, &mut frames);
-        self.lost(&mut frames);
-        self.scratch = frames;
-    }
-
-    /// The link of a lane has failed.
-    pub(crate) fn lane_down(&mut self, now: Instant, index: usize) {
-        let lane = &mut self.lanes[index];
-        if lane.state == LaneState::Down {
-            return;
-        }
-        let reliable = lane.reliable;
-        lane.state = LaneState::Down;
-        lane.ping_at = None;
-        self.give_up(index, usize::MAX);
-        if reliable {
-            self.query_all(now);
-        }
-    }
-
-    /// The link of a lane may work again.
-    pub(crate) fn lane_up(&mut self, now: Instant, index: usize) {
-        let alone = self.lanes.len() == 1;
-        let lane = &mut self.lanes[index];
-        if lane.state != LaneState::Down {
-            return;
-        }
-        if lane.reliable || alone {
-            lane.revive(now);
-        } else {
-            lane.suspect(now);
-        }
     }
 
     /// Whether anything is unfinished that the peer has a part in.
@@ -336,8 +255,8 @@ impl Session {
     pub(crate) fn verify(&mut self, by: Instant) {
         let by = self.watch.verify_by.map_or(by, |earlier| earlier.min(by));
         self.watch.verify_by = Some(by);
-        if let Some(active) = self.active() {
-            self.lanes[active].ping_now = true;
+        for lane in &mut self.lanes {
+            lane.ping_now |= lane.state != LaneState::Down;
         }
     }
 
@@ -411,12 +330,22 @@ impl Session {
 
     /// When a sender that is held back by its rate may go on.
     fn paced_until(&self, now: Instant) -> Option<Instant> {
-        let lane = &self.lanes[self.active()?];
-        if lane.reliable || !self.queue.has_items() || lane.control.is_full(lane.flight.bytes()) {
-            return None;
+        let mut lanes = 0;
+        for stream in &self.queue.streams {
+            if stream.has_items() {
+                lanes |= self.usable(now, stream.route);
+            }
         }
-        let until = lane.control.paced_until();
-        (until > now).then_some(until)
+        let mut next = None;
+        for (index, lane) in self.lanes.iter().enumerate() {
+            if lanes >> index & 1 == 0 || lane.reliable || lane.control.is_full(lane.flight.bytes())
+            {
+                continue;
+            }
+            let until = lane.control.paced_until();
+            next = earliest(next, (until > now).then_some(until));
+        }
+        next
     }
 
     /// What is known of the session.

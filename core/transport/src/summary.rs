@@ -34,6 +34,8 @@ pub enum LaneReason {
     Link,
     /// The node daemon says so.
     Monitor,
+    /// Large packets do not pass any more; the lane is used with small ones.
+    BlackHole,
 }
 
 /// What the node daemon has measured of a lane. What is `None` is left as it is.

@@ -6,6 +6,7 @@ use crate::event::{Buffer, Event, Gone, Memory, TransferKey};
 use crate::frame::WireOp;
 use crate::outflow::Outflow;
 use crate::outgoing::PIECES_MAX;
+use crate::policy::Route;
 use crate::queue::{Class, Control, Item};
 use crate::ranges::RangeSet;
 use crate::session::{Events, Session, Violation};
@@ -17,6 +18,7 @@ const TRANSFERS_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Transfer {
     pub(crate) op: WireOp,
+    pub(crate) route: Route,
     /// Where it starts in the request (pull) or in the room for the reply (push).
     pub(crate) start: u64,
     pub(crate) len: u64,
@@ -36,6 +38,7 @@ pub(crate) enum Way {
 #[derive(Debug)]
 pub(crate) struct Serving {
     pub(crate) op: WireOp,
+    route: Route,
     pub(crate) start: u64,
     pub(crate) flow: Outflow,
 }
@@ -116,12 +119,14 @@ impl Session {
         len: u64,
         events: &mut Events,
     ) -> Result<TransferKey, Gone> {
-        let limit = self.served.executing_op(op)?.len;
+        let incoming = self.served.executing_op(op)?;
+        let (limit, route) = (incoming.len, incoming.route);
         let (start, len) = cut(start, len, limit);
         let way = Way::Pull(RangeSet::new());
         let id = self.start_transfer(
             Transfer {
                 op,
+                route,
                 start,
                 len,
                 way,
@@ -129,7 +134,7 @@ impl Session {
             events,
         )?;
         if len > 0 {
-            self.queue.control(Control::Pull(id));
+            self.queue.control(route, Control::Pull(id));
         }
         Ok(self.transfer_key(id))
     }
@@ -142,31 +147,34 @@ impl Session {
         len: u64,
         events: &mut Events,
     ) -> Result<TransferKey, Gone> {
-        let limit = self.served.executing_op(op)?.reply_max;
+        let incoming = self.served.executing_op(op)?;
+        let (limit, route) = (incoming.reply_max, incoming.route);
         let (start, len) = cut(start, len, limit);
         let mut flow = Outflow::default();
         flow.start(len);
         let id = self.start_transfer(
             Transfer {
                 op,
+                route,
                 start,
                 len,
                 way: Way::Push(flow),
             },
             events,
         )?;
-        self.queue_push(id);
+        self.queue_push(id, false);
         Ok(self.transfer_key(id))
     }
 
-    fn queue_push(&mut self, id: u32) {
+    fn queue_push(&mut self, id: u32, again: bool) {
+        let route = self.transfers.get(id).map(|transfer| transfer.route);
         if let Some((flow, ..)) = self.transfers.get_push(id)
-            && flow.pending()
-            && !flow.queued
+            && let Some(route) = route
+            && flow.begin_queueing()
         {
-            flow.queued = true;
-            let class = Class::of(false, flow.pending_bytes());
-            self.queue.push(class, Item::Push(id));
+            let left = flow.pending_bytes();
+            let class = Class::of(false, left);
+            self.queue.push(route, class, Item::Push(id), left, again);
         }
     }
 
@@ -188,13 +196,13 @@ impl Session {
     pub(crate) fn pushed_lost(&mut self, id: u32, offset: u64, len: u32) {
         if let Some((flow, ..)) = self.transfers.get_push(id) {
             flow.lost(offset, u64::from(len));
-            self.queue_push(id);
+            self.queue_push(id, true);
         }
     }
 
     pub(crate) fn pull_lost(&mut self, id: u32) {
-        if self.transfers.own.contains_key(&id) {
-            self.queue.control(Control::Pull(id));
+        if let Some(transfer) = self.transfers.own.get(&id) {
+            self.queue.control(transfer.route, Control::Pull(id));
         }
     }
 
@@ -213,6 +221,7 @@ impl Session {
             start,
             len,
             way: Way::Pull(received),
+            ..
         }) = self.transfers.own.get_mut(&id)
         else {
             return Ok(());
@@ -268,9 +277,10 @@ impl Session {
         start: u64,
         len: u64,
     ) -> Result<(), Violation> {
-        let Some(call) = self.calls.get(op) else {
+        let Some(call) = self.calls.get(op).filter(|call| !call.abandoned) else {
             return Ok(());
         };
+        let route = call.route;
         if start + len > call.len || self.transfers.servings.len() >= TRANSFERS_MAX {
             return Err(Violation);
         }
@@ -282,21 +292,25 @@ impl Session {
         }
         let mut flow = Outflow::default();
         flow.start(len);
-        self.transfers
-            .servings
-            .insert(id, Serving { op, start, flow });
-        self.queue_serving(id);
+        let serving = Serving {
+            op,
+            route,
+            start,
+            flow,
+        };
+        self.transfers.servings.insert(id, serving);
+        self.queue_serving(id, false);
         Ok(())
     }
 
-    fn queue_serving(&mut self, id: u32) {
-        if let Some(Serving { flow, .. }) = self.transfers.servings.get_mut(&id)
-            && flow.pending()
-            && !flow.queued
+    fn queue_serving(&mut self, id: u32, again: bool) {
+        if let Some(Serving { flow, route, .. }) = self.transfers.servings.get_mut(&id)
+            && flow.begin_queueing()
         {
-            flow.queued = true;
-            let class = Class::of(false, flow.pending_bytes());
-            self.queue.push(class, Item::Serving(id));
+            let left = flow.pending_bytes();
+            let class = Class::of(false, left);
+            self.queue
+                .push(*route, class, Item::Serving(id), left, again);
         }
     }
 
@@ -314,7 +328,7 @@ impl Session {
     pub(crate) fn pulled_lost(&mut self, id: u32, offset: u64, len: u32) {
         if let Some(serving) = self.transfers.servings.get_mut(&id) {
             serving.flow.lost(offset, u64::from(len));
-            self.queue_serving(id);
+            self.queue_serving(id, true);
         }
     }
 
@@ -352,7 +366,7 @@ impl Session {
         if self.reply_has_begun(op) {
             return Ok(());
         }
-        let Some(call) = self.calls.get(op) else {
+        let Some(call) = self.calls.get(op).filter(|call| !call.abandoned) else {
             return Ok(());
         };
         if start + total > call.reply_max || self.transfers.writings.len() >= TRANSFERS_MAX {

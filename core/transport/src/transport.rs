@@ -1,5 +1,6 @@
 //! All sessions of one process.
 
+mod lanes;
 mod serving;
 
 use alloc::boxed::Box;
@@ -19,9 +20,10 @@ use crate::event::{
 use crate::frame::WireOp;
 use crate::outgoing::Cancel;
 use crate::packet::Header;
+use crate::protection;
 use crate::receiving::Shell;
 use crate::session::{Events, Session};
-use crate::summary::{LaneReport, SessionSummary};
+use crate::summary::SessionSummary;
 use crate::timers::Timers;
 
 /// What [`Transport::transmit`] has written: packets for one peer, all `segment` bytes long but
@@ -119,15 +121,21 @@ impl Transport {
         let Some(lane) = session.admit(&header) else {
             return;
         };
+        let way = &session.lanes[lane];
+        let sealed = way.protection == Protection::Sealed;
         // Without a cipher it is the link that vouches for the peer.
-        let body = match &mut session.cipher {
-            None if session.lanes[lane].link != link || session.lanes[lane].peer != *from => return,
-            None => &*body,
-            Some(cipher) => match cipher.open(header.lane, header.pn, &raw, body) {
-                Ok(body) => &*body,
-                Err(_) => return,
-            },
+        if !sealed && (way.link != link || way.peer != *from) {
+            return;
+        }
+        let Ok(body) = protection::open(way.protection, &mut session.cipher, (&header, &raw), body)
+        else {
+            return;
         };
+        let way = &mut session.lanes[lane];
+        // The newest packet tells where the peer is now.
+        if way.peer != *from && way.link == link && way.is_newest(header.pn) {
+            way.peer = *from;
+        }
         let mut shell = Shell {
             now,
             memory,
@@ -206,39 +214,6 @@ impl Transport {
         }
     }
 
-    /// The link has failed: what is in flight on it goes to other lanes at once.
-    pub fn link_down(&mut self, now: Instant, link: LinkIndex) {
-        self.full.remove(&link);
-        self.for_lanes_of(now, link, |session, now, lane| session.lane_down(now, lane));
-    }
-
-    /// The link may work again: its lanes are probed and return when they answer.
-    pub fn link_up(&mut self, now: Instant, link: LinkIndex) {
-        self.for_lanes_of(now, link, |session, now, lane| session.lane_up(now, lane));
-    }
-
-    /// The link's socket was made anew, perhaps with another address: its lanes are probed at once,
-    /// so that the peers learn where the packets come from now.
-    pub fn rebound(&mut self, now: Instant, link: LinkIndex) {
-        self.for_lanes_of(now, link, |session, _, lane| {
-            session.lanes[lane].ping_now = true
-        });
-    }
-
-    /// Takes what the node daemon says of a lane. Does nothing for a lane that does not exist.
-    pub fn report_lane(&mut self, now: Instant, session: SessionKey, lane: u8, report: LaneReport) {
-        if let Some(open) = self.get(session)
-            && let Some(index) = open.lanes.iter().position(|l| l.id == lane)
-        {
-            if report.up {
-                open.lane_up(now, index);
-            } else {
-                open.lane_down(now, index);
-            }
-            self.touched(now, session.index);
-        }
-    }
-
     /// When to call [`Self::handle_timeout`] at the latest. May be earlier than needed.
     #[must_use]
     pub fn timeout(&self) -> Option<Instant> {
@@ -273,8 +248,8 @@ impl Transport {
         session: SessionKey,
         request: Request,
     ) -> Result<OpKey, SendError> {
-        let open = self.get(session).ok_or(SendError::Closed)?;
-        let op = open.send(&request)?;
+        let (open, events) = self.parts(session).ok_or(SendError::Closed)?;
+        let op = open.send(&request, events)?;
         self.touched(now, session.index);
         Ok(op)
     }
@@ -344,6 +319,14 @@ impl Transport {
             .map(Session::summary)
     }
 
+    /// What is known of one session, unless it has ended.
+    #[must_use]
+    pub fn summary(&self, session: SessionKey) -> Option<SessionSummary> {
+        let slot = self.slots.get(session.index())?;
+        let open = slot.session.as_deref().filter(|open| open.is_open())?;
+        Some(open.summary()).filter(|summary| summary.session == session)
+    }
+
     /// The settings.
     #[must_use]
     pub const fn config(&self) -> &Config {
@@ -381,39 +364,12 @@ impl Transport {
         Ok(())
     }
 
-    fn get(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.parts(key).map(|(session, _)| session)
-    }
-
     /// An open session and the list its events go to.
     fn parts(&mut self, key: SessionKey) -> Option<(&mut Session, &mut Events)> {
         let Self { slots, events, .. } = self;
         let slot = slots.get_mut(key.index as usize)?;
         let session = slot.session.as_deref_mut()?;
         (slot.generation == key.generation && session.is_open()).then_some((session, events))
-    }
-
-    fn for_lanes_of(
-        &mut self,
-        now: Instant,
-        link: LinkIndex,
-        each: impl Fn(&mut Session, Instant, usize),
-    ) {
-        for index in 0..self.slots.len() {
-            let Some(session) = self.slots[index].session.as_deref_mut() else {
-                continue;
-            };
-            let mut concerned = false;
-            for lane in 0..session.lanes.len() {
-                if session.lanes[lane].link == link {
-                    each(session, now, lane);
-                    concerned = true;
-                }
-            }
-            if concerned {
-                self.touched(now, index as u32);
-            }
-        }
     }
 
     /// Something about a session has changed: it may have something to send, or be over.
@@ -433,7 +389,7 @@ impl Transport {
             return;
         }
         // Nothing can leave, so nothing else would notice that the peer stays away.
-        if session.active().is_none() && session.is_open() && session.has_open_operations() {
+        if session.active == 0 && session.is_open() && session.has_open_operations() {
             session.expect_answer(now);
         }
         if !session.listed {

@@ -2,8 +2,9 @@
 
 use abi::codec::{Decode, Encode, Malformed, Reader, Writer};
 
-use super::{ACK_WORDS, Ack, Data, FIRST, Frame, Head, OpState, REPLY, WireOp};
+use super::{ACK_WORDS, Ack, Data, FIRST, Frame, Head, OpState, POLICY, REPLY, WireOp};
 use crate::event::Meta;
+use crate::policy::Policy;
 
 const KIND_PADDING: u8 = 0;
 pub(super) const KIND_DATA: u8 = 1;
@@ -18,6 +19,7 @@ const KIND_PULL: u8 = 9;
 const KIND_CANCEL: u8 = 10;
 const KIND_PING: u8 = 11;
 const KIND_PONG: u8 = 12;
+const KIND_LANE_LEFT: u8 = 13;
 const KIND_CLOSE: u8 = 14;
 
 impl Data<'_> {
@@ -27,7 +29,10 @@ impl Data<'_> {
         14 + wide
             + match &self.head {
                 Head::None => usize::from(self.flags & REPLY == 0) * 4,
-                Head::Request { meta, .. } => 4 + 9 + 2 * wide + meta.as_bytes().len(),
+                Head::Request { meta, policy, .. } => {
+                    let policy = usize::from(*policy != Policy::LoadBalance);
+                    4 + 9 + 2 * wide + policy + meta.as_bytes().len()
+                }
                 Head::Reply { .. } => 16 + wide,
             }
     }
@@ -62,10 +67,14 @@ impl Data<'_> {
             Head::Request {
                 total,
                 reply_max,
+                policy,
                 meta,
             } => {
                 size(w, *total);
                 size(w, *reply_max);
+                if *policy != Policy::LoadBalance {
+                    w.u8(policy.to_byte());
+                }
                 w.u8(meta.as_bytes().len() as u8);
                 w.bytes(meta.as_bytes());
             }
@@ -95,17 +104,27 @@ fn decode_data<'a>(r: &mut Reader<'a>, wide: bool) -> Result<Data<'a>, Malformed
     let offset = size(r)?;
     let len = usize::from(r.u16()?);
     let unscheduled = if flags & REPLY == 0 { r.u32()? } else { 0 };
+    let policed = flags & POLICY != 0;
+    if policed && flags & (FIRST | REPLY) != FIRST {
+        return Err(Malformed::Invalid);
+    }
     let head = if flags & FIRST == 0 {
         Head::None
     } else if offset != 0 {
         return Err(Malformed::Invalid);
     } else if flags & REPLY == 0 {
         let (total, reply_max) = (size(r)?, size(r)?);
+        let policy = if policed {
+            decode_policy(r.u8()?)?
+        } else {
+            Policy::LoadBalance
+        };
         let meta_len = usize::from(r.u8()?);
         let meta = Meta::new(r.bytes(meta_len)?).ok_or(Malformed::TooMany)?;
         Head::Request {
             total,
             reply_max,
+            policy,
             meta,
         }
     } else {
@@ -125,6 +144,13 @@ fn decode_data<'a>(r: &mut Reader<'a>, wide: bool) -> Result<Data<'a>, Malformed
         head,
         bytes,
     })
+}
+
+/// A policy that is worth a byte.
+fn decode_policy(byte: u8) -> Result<Policy, Malformed> {
+    Policy::from_byte(byte)
+        .filter(|policy| *policy != Policy::LoadBalance)
+        .ok_or(Malformed::Invalid)
 }
 
 /// No fragment reaches beyond the last offset there is.
@@ -258,6 +284,7 @@ impl Encode for Frame<'_> {
             | Self::Cancel { .. }
             | Self::Ping { .. }
             | Self::Pong { .. }
+            | Self::LaneLeft { .. }
             | Self::Close { .. } => self.encode_control(w),
         }
     }
@@ -306,6 +333,10 @@ impl Frame<'_> {
                 });
                 w.u32(*id);
                 w.u64(*time);
+            }
+            Self::LaneLeft { lane } => {
+                w.u8(KIND_LANE_LEFT);
+                w.u8(*lane);
             }
             Self::Close { code } => {
                 w.u8(KIND_CLOSE);
@@ -378,6 +409,7 @@ impl<'a> Decode<'a> for Frame<'a> {
                 id: r.u32()?,
                 time: r.u64()?,
             },
+            KIND_LANE_LEFT => Self::LaneLeft { lane: r.u8()? },
             KIND_CLOSE => Self::Close { code: r.u16()? },
             _ => return Err(Malformed::Unknown),
         })

@@ -3,7 +3,7 @@
 use abi::codec::{Decode, Malformed, Reader};
 
 use super::encoding::{KIND_DATA, KIND_DATA64, KIND_PULLED, KIND_PUSHED};
-use super::{FIRST, REPLY, WireOp};
+use super::{FIRST, POLICY, REPLY, WireOp};
 
 /// Most bytes of a body before the fragment of a lone frame.
 pub const FRAGMENT_HEAD_MAX: usize = 128;
@@ -54,6 +54,9 @@ fn skip_data(r: &mut Reader<'_>, size: usize) -> Result<usize, Malformed> {
             r.bytes(size + 8 + 4)?;
         } else {
             r.bytes(2 * size)?;
+            if flags & POLICY != 0 {
+                r.u8()?;
+            }
             let meta = usize::from(r.u8()?);
             r.bytes(meta)?;
         }
@@ -68,6 +71,7 @@ mod tests {
     use abi::codec::Encode;
 
     use super::*;
+    use crate::Policy;
     use crate::event::Meta;
     use crate::frame::{Data, Frame, Head};
 
@@ -77,6 +81,9 @@ mod tests {
         let mut flags = 0;
         if !matches!(head, Head::None) {
             flags |= FIRST;
+        }
+        if head.policy() != Policy::LoadBalance {
+            flags |= POLICY;
         }
         let mut unscheduled = 7;
         if matches!(head, Head::Reply { .. }) {
@@ -95,9 +102,10 @@ mod tests {
 
     fn frames(bytes: &[u8]) -> Vec<Frame<'_>> {
         let meta = Meta::new(&[5; Meta::LEN_MAX]).unwrap();
-        let request = |total| Head::Request {
+        let request = |total, policy| Head::Request {
             total,
             reply_max: 8,
+            policy,
             meta,
         };
         let reply = |total| Head::Reply {
@@ -108,7 +116,8 @@ mod tests {
         let (op, id, offset, last) = (OP, 1, 1 << 40, true);
         let mut frames = Vec::new();
         for total in [500, 1 << 40] {
-            frames.push(data(request(total), 0, bytes));
+            frames.push(data(request(total, Policy::LoadBalance), 0, bytes));
+            frames.push(data(request(total, Policy::Preferred(1)), 0, bytes));
             frames.push(data(reply(total), 0, bytes));
             frames.push(data(Head::None, total, bytes));
         }

@@ -45,7 +45,8 @@ impl Session {
             let wait = QUERY_AFTER[call.queries.min(QUERY_AFTER.len() - 1)];
             call.queries += 1;
             call.query_at = Some(now + wait);
-            self.queue.control(Control::Query(op));
+            let route = call.route;
+            self.queue.control(route, Control::Query(op));
             self.expect_answer(now);
         }
         let next = self

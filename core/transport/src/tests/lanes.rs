@@ -6,14 +6,21 @@ use alloc::vec;
 use core::cell::Cell;
 
 use super::pair::{Pair, lossy, millis, pattern};
-use crate::{Buffer, Event, LinkIndex, Meta, Request};
+use crate::{Buffer, Event, LinkIndex, Meta, Policy, Request};
 
 fn ask(len: usize, reply_max: u64) -> Request {
     Request::new(Meta::EMPTY, len as u64, reply_max)
 }
 
-fn echo(pair: &mut Pair, salt: u8) {
-    let op = pair.send(ask(64, 64), &pattern(64, salt));
+fn ask_by(policy: Policy, len: usize, reply_max: u64) -> Request {
+    Request {
+        policy,
+        ..ask(len, reply_max)
+    }
+}
+
+fn echo_by(pair: &mut Pair, policy: Policy, salt: u8) {
+    let op = pair.send(ask_by(policy, 64, 64), &pattern(64, salt));
     let (incoming, bytes) = pair.request();
     assert_eq!(bytes, pattern(64, salt));
     pair.reply(incoming, 0, &bytes);
@@ -34,7 +41,7 @@ fn echo(pair: &mut Pair, salt: u8) {
 }
 
 #[test]
-fn a_lost_lane_is_left_in_milliseconds_and_returns_when_it_answers() {
+fn a_preferred_lane_that_is_lost_is_left_in_milliseconds_and_used_again_later() {
     let mut pair = Pair::new(lossy(2));
     let cut = Rc::new(Cell::new(false));
     let last = Rc::new(Cell::new(LinkIndex(9)));
@@ -44,19 +51,19 @@ fn a_lost_lane_is_left_in_milliseconds_and_returns_when_it_answers() {
         !(cut_.get() && link == LinkIndex(0))
     });
     for round in 0..20 {
-        echo(&mut pair, round);
+        echo_by(&mut pair, Policy::Preferred(0), round);
     }
     assert_eq!(last.get(), LinkIndex(0), "the first lane is preferred");
     cut.set(true);
     let before = pair.now;
-    echo(&mut pair, 100);
+    echo_by(&mut pair, Policy::Preferred(0), 100);
     assert!(pair.now.saturating_since(before) < millis(30));
-    echo(&mut pair, 101);
+    echo_by(&mut pair, Policy::Preferred(0), 101);
     cut.set(false);
     pair.run(millis(2500));
-    echo(&mut pair, 102);
+    echo_by(&mut pair, Policy::Preferred(0), 102);
     pair.run(millis(100));
-    echo(&mut pair, 103);
+    echo_by(&mut pair, Policy::Preferred(0), 103);
     assert_eq!(last.get(), LinkIndex(0), "the first lane is used again");
 }
 
@@ -105,7 +112,11 @@ fn a_link_reported_down_moves_everything_at_once() {
     pair.run(millis(500));
     assert!(!used.get());
     pair.server.events.clear();
-    echo(&mut pair, 1);
+    let only = Policy::Exclusive {
+        lane: 0,
+        wait: false,
+    };
+    echo_by(&mut pair, only, 1);
     assert!(used.get());
 }
 

@@ -11,13 +11,14 @@ use super::pair::{Pair, address, lossy, reliable};
 use crate::cipher::PacketCipher;
 use crate::event::Meta;
 use crate::frame::{
-    ACK_WORDS, Ack, Data, FIRST, Frame, Head, LAST, ONE_WAY, OpState, QUIET, REFUSED, REPLY, WireOp,
+    ACK_WORDS, Ack, Data, FIRST, Frame, Head, LAST, ONE_WAY, OpState, POLICY, QUIET, REFUSED,
+    REPLY, WireOp,
 };
 use crate::outflow::Outflow;
 use crate::packet::Header;
 use crate::ranges::RangeSet;
 use crate::replay::{ReplayWindow, WINDOW};
-use crate::{LinkIndex, Request};
+use crate::{LinkIndex, Policy, Request};
 
 fn any_op() -> impl Strategy<Value = WireOp> + Clone {
     (any::<u16>(), 1_u32..).prop_map(|(slot, seq)| WireOp { slot, seq })
@@ -28,16 +29,27 @@ fn any_size() -> impl Strategy<Value = u64> + Clone {
     prop_oneof![0_u64..5_000_000_000, 0_u64..1_000_000]
 }
 
+fn any_policy() -> impl Strategy<Value = Policy> {
+    prop_oneof![
+        Just(Policy::LoadBalance),
+        (0_u8..16).prop_map(Policy::Preferred),
+        (0_u8..16, any::<bool>()).prop_map(|(lane, wait)| Policy::Exclusive { lane, wait }),
+    ]
+}
+
 fn any_head() -> impl Strategy<Value = Head> {
     let meta = prop::collection::vec(any::<u8>(), 0..=Meta::LEN_MAX)
         .prop_map(|bytes| Meta::new(&bytes).unwrap());
     prop_oneof![
         Just(Head::None),
-        (any_size(), any_size(), meta).prop_map(|(total, reply_max, meta)| Head::Request {
-            total,
-            reply_max,
-            meta
-        }),
+        (any_size(), any_size(), any_policy(), meta).prop_map(
+            |(total, reply_max, policy, meta)| Head::Request {
+                total,
+                reply_max,
+                policy,
+                meta
+            }
+        ),
         (any_size(), any::<i64>(), any::<u32>()).prop_map(|(total, status, worked)| Head::Reply {
             total,
             status,
@@ -52,8 +64,12 @@ fn any_data() -> impl Strategy<Value = Frame<'static>> {
             let flags = flags & (LAST | QUIET | ONE_WAY | REFUSED);
             let reply = matches!(head, Head::Reply { .. });
             let first = !matches!(head, Head::None);
+            let policed = head.policy() != Policy::LoadBalance;
             Frame::Data(Data {
-                flags: flags | if reply { REPLY } else { 0 } | if first { FIRST } else { 0 },
+                flags: flags
+                    | if reply { REPLY } else { 0 }
+                    | if first { FIRST } else { 0 }
+                    | if policed { POLICY } else { 0 },
                 op,
                 offset: if first { 0 } else { offset },
                 unscheduled: if reply { 0 } else { unscheduled },
@@ -110,6 +126,7 @@ fn any_control() -> impl Strategy<Value = Frame<'static>> {
         any::<(u32, u64)>().prop_map(|(id, time)| Frame::Ping { id, time }),
         any::<(u32, u64)>().prop_map(|(id, time)| Frame::Pong { id, time }),
         any::<u16>().prop_map(|code| Frame::Close { code }),
+        any::<u8>().prop_map(|lane| Frame::LaneLeft { lane }),
     ]
 }
 

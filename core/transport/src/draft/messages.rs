@@ -1,0 +1,299 @@
+//! Fragments of messages: as much as fits, of whatever goes next on the lane.
+
+use abi::time::Instant;
+
+use super::Draft;
+use crate::config::REPLY_CACHE_MAX;
+use crate::event::{Buffer, Memory};
+use crate::frame::{
+    CONTROL, Data, FIRST, Frame, Head, LAST, ONE_WAY, POLICY, PULLED_LEN, PUSHED_LEN, QUIET,
+    REFUSED, REPLY, WireOp,
+};
+use crate::incoming::Phase;
+use crate::outflow::{Outflow, Piece};
+use crate::policy::Policy;
+use crate::queue::{Class, Item};
+use crate::recovery::SentFrame;
+use crate::session::Session;
+
+/// Least bytes of a fragment that is split off a longer message.
+const FRAGMENT_MIN: usize = 64;
+
+/// A fragment of unknown content: when encoding, only the length counts.
+fn blank(len: u64) -> &'static [u8] {
+    static ZEROS: [u8; 65_536] = [0; 65_536];
+    &ZEROS[..len as usize]
+}
+
+/// What is left of a message after a piece: `None` if nothing is to be sent at the moment.
+fn left(flow: &mut Outflow, piece: Piece) -> Option<u64> {
+    flow.queued = !piece.last;
+    (!piece.last).then(|| flow.pending_bytes())
+}
+
+impl Draft<'_> {
+    /// Bytes of a message that fit behind `overhead`, or `None` if it is not worth beginning.
+    fn fragment_room(&self, overhead: usize, pending: u64) -> Option<u64> {
+        let room = self.room().checked_sub(overhead)?;
+        let worthwhile = room >= FRAGMENT_MIN || room as u64 >= pending || self.len == 0;
+        worthwhile.then_some(room as u64)
+    }
+
+    /// Takes a piece for a fragment of a request or a reply; completes its frame.
+    fn take(&self, flow: &mut Outflow, data: &mut Data<'_>) -> Option<Piece> {
+        let room = self.fragment_room(data.overhead(), flow.pending_bytes())?;
+        let piece = flow.take(room);
+        data.flags |= if matches!(data.head, Head::None) {
+            0
+        } else {
+            FIRST
+        };
+        if data.head.policy() != Policy::LoadBalance {
+            data.flags |= POLICY;
+        }
+        data.flags |= if piece.last { LAST } else { 0 };
+        data.offset = piece.offset;
+        data.bytes = blank(piece.len);
+        Some(piece)
+    }
+
+    /// Appends a fragment: its frame, and its bytes from `offset` of a buffer.
+    fn fragment(
+        &mut self,
+        frame: &Frame<'_>,
+        sent: SentFrame,
+        (from, offset, len): (Buffer, u64, u64),
+        memory: &mut dyn Memory,
+    ) {
+        self.put(frame);
+        self.load(from, offset, len as usize, memory);
+        self.watch(sent);
+    }
+}
+
+impl Session {
+    pub(crate) fn draft_messages(
+        &mut self,
+        now: Instant,
+        index: usize,
+        draft: &mut Draft<'_>,
+        memory: &mut dyn Memory,
+    ) {
+        while let Some((at, class)) = self.next_line(index, draft) {
+            let stream = &self.queue.streams[at];
+            let bound = stream.route.bound_to().is_some();
+            let Some(item) = stream.lines[class].front() else {
+                return;
+            };
+            let before = draft.len;
+            let left = match item {
+                Item::Request(op) => self.draft_request(op, draft, memory),
+                Item::Reply(op) => self.draft_reply(now, index, op, draft, memory),
+                Item::Serving(id) => self.draft_pulled(id, draft, memory),
+                Item::Push(id) => self.draft_pushed(id, draft, memory),
+            };
+            if draft.len > before {
+                draft.bound = Some(bound);
+                self.carried += (draft.len - before) as u64;
+            }
+            self.queue.streams[at].lines[class].advance(left);
+            if left.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// The line whose first message goes next: stream and class.
+    fn next_line(&mut self, index: usize, draft: &Draft<'_>) -> Option<(usize, usize)> {
+        for class in self.queue.order() {
+            for (at, stream) in self.queue.streams.iter().enumerate() {
+                let line = &stream.lines[class];
+                if line.is_empty()
+                    || line.allowed == 0
+                    || !draft.admits(stream.route.bound_to().is_some())
+                {
+                    continue;
+                }
+                let urgent = class < Class::Bulk as usize && self.queue.is_urgent();
+                if self.lanes[index].has_room(urgent) {
+                    return Some((at, class));
+                }
+            }
+        }
+        None
+    }
+
+    fn draft_request(
+        &mut self,
+        op: WireOp,
+        draft: &mut Draft<'_>,
+        memory: &mut dyn Memory,
+    ) -> Option<u64> {
+        let key = self.op_key(op);
+        let call = self.calls.get(op)?;
+        if !call.flow.pending() {
+            call.flow.queued = false;
+            return None;
+        }
+        let head = if call.flow.at_head() {
+            Head::Request {
+                total: call.len,
+                reply_max: call.reply_max,
+                policy: call.policy,
+                meta: call.meta,
+            }
+        } else {
+            Head::None
+        };
+        let one_way = if call.one_way { ONE_WAY } else { 0 };
+        let control = if call.control { CONTROL } else { 0 };
+        let mut data = Data {
+            flags: one_way | control,
+            op,
+            offset: call.flow.next_offset(),
+            unscheduled: call.unscheduled,
+            head,
+            bytes: &[],
+        };
+        let Some(piece) = draft.take(&mut call.flow, &mut data) else {
+            return Some(call.flow.pending_bytes());
+        };
+        let left = left(&mut call.flow, piece);
+        let (offset, len) = (piece.offset, piece.len as u32);
+        draft.fragment(
+            &Frame::Data(data),
+            SentFrame::Request { op, offset, len },
+            (Buffer::Request(key), offset, piece.len),
+            memory,
+        );
+        left
+    }
+
+    fn draft_reply(
+        &mut self,
+        now: Instant,
+        index: usize,
+        op: WireOp,
+        draft: &mut Draft<'_>,
+        memory: &mut dyn Memory,
+    ) -> Option<u64> {
+        let key = self.incoming_key(op);
+        let lossy = !self.lanes[index].reliable;
+        let pn = self.lanes[index].next_pn;
+        // This packet may itself carry the acknowledgement of the request.
+        let epoch = self.ack_epoch;
+        let cache_full = self.served.cached >= REPLY_CACHE_MAX;
+        let incoming = self.served.get(op)?;
+        let reply = incoming.reply?;
+        if incoming.phase != Phase::Replying || !incoming.flow.pending() {
+            incoming.flow.queued = false;
+            return None;
+        }
+        let mut data = Data {
+            flags: REPLY | if reply.refused { REFUSED } else { 0 },
+            op,
+            offset: incoming.flow.next_offset(),
+            unscheduled: 0,
+            head: incoming.reply_head(now, reply),
+            bytes: &[],
+        };
+        let fresh = epoch.wrapping_sub(incoming.whole_epoch) <= u64::from(draft.acks);
+        let fits = draft
+            .room()
+            .checked_sub(data.overhead())
+            .is_some_and(|room| incoming.flow.fits_whole(room as u64));
+        let Some(piece) = draft.take(&mut incoming.flow, &mut data) else {
+            return Some(incoming.flow.pending_bytes());
+        };
+        let quiet = lossy && fresh && !cache_full && fits;
+        data.flags |= if quiet { QUIET } else { 0 };
+        let left = left(&mut incoming.flow, piece);
+        if quiet {
+            incoming.quiet = Some((index, pn));
+            self.served.cached += reply.total;
+        }
+        let eliciting = draft.eliciting || !quiet;
+        let (offset, len) = (piece.offset, piece.len as u32);
+        draft.fragment(
+            &Frame::Data(data),
+            SentFrame::Reply { op, offset, len },
+            (Buffer::Outgoing(key), offset, piece.len),
+            memory,
+        );
+        draft.eliciting = eliciting;
+        draft.quiet |= quiet;
+        left
+    }
+
+    fn draft_pulled(
+        &mut self,
+        id: u32,
+        draft: &mut Draft<'_>,
+        memory: &mut dyn Memory,
+    ) -> Option<u64> {
+        let serving = self.transfers.servings.get_mut(&id)?;
+        let (op, start) = (serving.op, serving.start);
+        if !serving.flow.pending() {
+            serving.flow.queued = false;
+            return None;
+        }
+        let pending = serving.flow.pending_bytes();
+        let Some(room) = draft.fragment_room(PULLED_LEN, pending) else {
+            return Some(pending);
+        };
+        let piece = serving.flow.take(room);
+        let left = left(&mut serving.flow, piece);
+        let (offset, len) = (piece.offset, piece.len as u32);
+        let frame = Frame::Pulled {
+            op,
+            id,
+            offset: start + offset,
+            last: piece.last,
+            bytes: blank(piece.len),
+        };
+        draft.fragment(
+            &frame,
+            SentFrame::Pulled { id, offset, len },
+            (Buffer::Request(self.op_key(op)), start + offset, piece.len),
+            memory,
+        );
+        left
+    }
+
+    fn draft_pushed(
+        &mut self,
+        id: u32,
+        draft: &mut Draft<'_>,
+        memory: &mut dyn Memory,
+    ) -> Option<u64> {
+        let key = self.transfer_key(id);
+        let (flow, op, start, total) = self.transfers.get_push(id)?;
+        if !flow.pending() {
+            flow.queued = false;
+            return None;
+        }
+        let pending = flow.pending_bytes();
+        let Some(room) = draft.fragment_room(PUSHED_LEN, pending) else {
+            return Some(pending);
+        };
+        let piece = flow.take(room);
+        let left = left(flow, piece);
+        let (offset, len) = (piece.offset, piece.len as u32);
+        let frame = Frame::Pushed {
+            op,
+            id,
+            start,
+            total,
+            offset,
+            last: piece.last,
+            bytes: blank(piece.len),
+        };
+        draft.fragment(
+            &frame,
+            SentFrame::Pushed { id, offset, len },
+            (Buffer::Transfer(key), offset, piece.len),
+            memory,
+        );
+        left
+    }
+}

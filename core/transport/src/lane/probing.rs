@@ -1,0 +1,100 @@
+//! Questions whether a lane works, and how long to wait for answers.
+
+use abi::time::{Duration, Instant};
+
+use super::Lane;
+use crate::config::Config;
+use crate::summary::LaneState;
+
+/// Longest time between questions on a lane that does not answer: at first, and after a while.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+const PROBE_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// Largest floor of the probe timeout, and the time in which it falls by a tenth.
+const FLOOR_MAX: Duration = Duration::from_millis(20);
+const FLOOR_DECAY: Duration = Duration::from_secs(1);
+
+/// Least probe timeout: grows when one was too short, and falls slowly.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Floor {
+    least: Duration,
+    value: Duration,
+    at: Instant,
+}
+
+impl Floor {
+    pub(super) const fn new(now: Instant, least: Duration) -> Self {
+        Self {
+            least,
+            value: least,
+            at: now,
+        }
+    }
+
+    pub(super) const fn get(&self) -> Duration {
+        self.value
+    }
+
+    fn raise(&mut self, now: Instant) {
+        self.value = (self.value * 3 / 2).min(FLOOR_MAX.max(self.least));
+        self.at = now;
+    }
+
+    fn decay(&mut self, now: Instant) {
+        if self.value > self.least && now.saturating_since(self.at) >= FLOOR_DECAY {
+            self.value = (self.value * 9 / 10).max(self.least);
+            self.at = now;
+        }
+    }
+}
+
+impl Lane {
+    /// Packets that had been given up have arrived after all: the probe timeout was too short.
+    pub(crate) fn note_late(&mut self, now: Instant) {
+        self.floor.raise(now);
+    }
+
+    /// Something was acknowledged.
+    pub(crate) fn note_acked(&mut self, now: Instant) {
+        self.pto_count = 0;
+        self.floor.decay(now);
+    }
+
+    /// The lane does not answer: it is asked at once, along with what may go only here.
+    pub(crate) fn start_probing(&mut self, now: Instant, config: &Config) {
+        self.pings = 0;
+        self.plan_probe(now, config);
+    }
+
+    /// A question leaves as soon as the driver takes it, and the next one is planned. Answers how
+    /// many were asked in vain.
+    pub(crate) fn plan_probe(&mut self, now: Instant, config: &Config) -> u32 {
+        self.ping_now = true;
+        self.probes = if self.state == LaneState::Suspect {
+            2
+        } else {
+            0
+        };
+        let unanswered = self.pings;
+        self.pings = self.pings.saturating_add(1);
+        let wait = self.probe_timeout(config) * (1 << unanswered.min(10));
+        let patient = now.saturating_since(self.since) > PROBE_PATIENCE;
+        let most = if patient {
+            PROBE_INTERVAL_MAX
+        } else {
+            PROBE_INTERVAL
+        };
+        self.ping_at = Some(now + wait.min(most));
+        unanswered
+    }
+
+    /// The lane works again: estimates stay, the window starts anew.
+    pub(crate) fn revive(&mut self, now: Instant) {
+        self.control.on_restart(now);
+        self.pto_count = 0;
+        self.pings = 0;
+        self.probes = 0;
+        self.ping_at = None;
+        self.tell_peer = false;
+    }
+}

@@ -1,0 +1,307 @@
+//! The lanes of a session: which may be used, and how they fail and come back.
+
+use abi::time::Instant;
+
+use crate::event::Event;
+use crate::lane::Lane;
+use crate::policy::{Policy, Route};
+use crate::session::{Events, Session};
+use crate::summary::{LaneReason, LaneReport, LaneState};
+
+/// Probe timeouts in a row after which the daemon should look at a lane that has no alternative.
+const HINT_AFTER: u32 = 2;
+/// Probe timeouts in a row after which a lane without alternative counts as down for operations
+/// that may use no other.
+pub(crate) const DOWN_AFTER: u32 = 6;
+/// Questions without an answer after which a suspect lane is down.
+const PINGS_MAX: u32 = 5;
+
+impl Session {
+    /// The route of a policy, or `None` if it demands a lane that the session does not have.
+    pub(crate) fn route(&self, policy: Policy) -> Option<Route> {
+        let place = |id| self.lanes.iter().position(|lane| lane.id == id);
+        match policy {
+            Policy::LoadBalance => Some(Route::Any),
+            Policy::Preferred(id) => {
+                Some(place(id).map_or(Route::Any, |lane| Route::Prefer(lane as u8)))
+            }
+            Policy::Exclusive { lane, .. } => place(lane).map(|lane| Route::Only(lane as u8)),
+        }
+    }
+
+    /// The lanes that content of a route may use now, as bits.
+    pub(crate) fn usable(&self, now: Instant, route: Route) -> u16 {
+        match route {
+            Route::Any => self.usable_any(),
+            Route::Only(lane) => {
+                let bit = 1 << lane;
+                let known = &self.lanes[usize::from(lane)];
+                let probes = known.state == LaneState::Suspect && known.probes > 0;
+                if probes { bit } else { self.active & bit }
+            }
+            Route::Prefer(lane) => {
+                let bit = 1 << lane;
+                let known = &self.lanes[usize::from(lane)];
+                let settled = known.why == LaneReason::Opened
+                    || known.since + self.config.prefer_after <= now;
+                let others = self.usable_any() & !bit;
+                if self.active & bit != 0 && (settled || others == 0) {
+                    bit
+                } else {
+                    others
+                }
+            }
+        }
+    }
+
+    fn usable_any(&self) -> u16 {
+        if self.active != 0 {
+            return self.active;
+        }
+        self.lanes_where(|lane| lane.state == LaneState::Suspect && lane.probes > 0)
+    }
+
+    pub(crate) fn lanes_where(&self, wanted: impl Fn(&Lane) -> bool) -> u16 {
+        let lanes = self.lanes.iter().enumerate();
+        lanes.fold(0, |mask, (index, lane)| {
+            mask | u16::from(wanted(lane)) << index
+        })
+    }
+
+    /// Whether lost packets are possible.
+    pub(crate) fn may_lose(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.reliable)
+    }
+
+    /// One more lane, which both ends agree on.
+    pub(crate) fn add_lane(&mut self, lane: Lane) {
+        self.active |= 1 << self.lanes.len();
+        self.lanes.push(lane);
+    }
+
+    fn set_state(
+        &mut self,
+        now: Instant,
+        index: usize,
+        (state, why): (LaneState, LaneReason),
+        events: &mut Events,
+    ) {
+        let lane = &mut self.lanes[index];
+        if lane.state == state {
+            return;
+        }
+        let was_active = lane.state == LaneState::Active;
+        lane.switches += u64::from(was_active != (state == LaneState::Active));
+        lane.state = state;
+        lane.since = now;
+        lane.why = why;
+        events.push_back(Event::LaneChanged {
+            session: self.key,
+            lane: lane.id,
+            state,
+            why,
+        });
+        self.active = self.lanes_where(|lane| lane.state == LaneState::Active);
+    }
+
+    /// Nothing was acknowledged in time on a lane.
+    pub(crate) fn on_probe_timeout(&mut self, now: Instant, index: usize, events: &mut Events) {
+        let others = self.active & !(1 << index) != 0;
+        let lane = &mut self.lanes[index];
+        lane.pto_count = lane.pto_count.saturating_add(1);
+        lane.flight.restart_probe_timer(now);
+        if others {
+            // What is bound to the lane goes with its first question.
+            lane.tell_peer = true;
+            self.suspect(now, index, LaneReason::Unanswered, events);
+            return;
+        }
+        if lane.pto_count == HINT_AFTER {
+            events.push_back(Event::LaneChanged {
+                session: self.key,
+                lane: lane.id,
+                state: LaneState::Suspect,
+                why: LaneReason::Unanswered,
+            });
+            lane.control.on_collapse();
+        }
+        lane.probes = 2;
+        let count = if lane.pto_count > HINT_AFTER {
+            usize::MAX
+        } else {
+            2
+        };
+        let (size, count_of_timeouts) = (lane.size.packet(), lane.pto_count);
+        if count_of_timeouts > 1 {
+            self.note_lost_size(now, index, size, events);
+        }
+        if count_of_timeouts >= DOWN_AFTER {
+            self.fail_bound(index, events);
+        }
+        self.give_up(index, count);
+        if self.queue.is_empty() {
+            self.lanes[index].ping_now = true;
+        }
+    }
+
+    /// A lane does not answer: what is in flight on it goes elsewhere, and it is asked.
+    pub(crate) fn suspect(
+        &mut self,
+        now: Instant,
+        index: usize,
+        why: LaneReason,
+        events: &mut Events,
+    ) {
+        self.set_state(now, index, (LaneState::Suspect, why), events);
+        let lane = &mut self.lanes[index];
+        lane.start_probing(now, &self.config);
+        self.give_up(index, usize::MAX);
+    }
+
+    /// The peer says that a lane does not work for it.
+    pub(crate) fn take_lane_notice(&mut self, now: Instant, id: u8, events: &mut Events) {
+        let Some(index) = self.lanes.iter().position(|lane| lane.id == id) else {
+            return;
+        };
+        let others = self.active & !(1 << index) != 0;
+        if others && self.lanes[index].state == LaneState::Active {
+            self.suspect(now, index, LaneReason::Left, events);
+        }
+    }
+
+    /// A lane that does not answer is due to be asked again.
+    pub(crate) fn probe_again(&mut self, now: Instant, index: usize, events: &mut Events) {
+        let lane = &mut self.lanes[index];
+        if lane.ping_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let unanswered = lane.plan_probe(now, &self.config);
+        if lane.state == LaneState::Suspect {
+            if unanswered > PINGS_MAX {
+                self.lanes[index].probes = 0;
+                self.set_state(
+                    now,
+                    index,
+                    (LaneState::Down, LaneReason::Unanswered),
+                    events,
+                );
+                self.fail_bound(index, events);
+            }
+            self.give_up(index, usize::MAX);
+        }
+    }
+
+    /// Sends again what is in flight on a lane, `count` packets at most.
+    pub(crate) fn give_up(&mut self, index: usize, count: usize) {
+        let mut frames = core::mem::take(&mut self.scratch);
+        self.lanes[index].flight.give_up_oldest(count, &mut frames);
+        self.lost(&mut frames);
+        self.scratch = frames;
+    }
+
+    /// An answer has come over a lane: it works.
+    pub(crate) fn lane_answers(&mut self, now: Instant, index: usize, events: &mut Events) {
+        let lane = &mut self.lanes[index];
+        if lane.state == LaneState::Active || lane.reported_down {
+            return;
+        }
+        lane.revive(now);
+        self.set_state(
+            now,
+            index,
+            (LaneState::Active, LaneReason::Answered),
+            events,
+        );
+    }
+
+    /// A lane has failed.
+    pub(crate) fn lane_down(
+        &mut self,
+        now: Instant,
+        index: usize,
+        why: LaneReason,
+        events: &mut Events,
+    ) {
+        let lane = &mut self.lanes[index];
+        if lane.state == LaneState::Down {
+            return;
+        }
+        lane.ping_at = None;
+        lane.ping_now = false;
+        lane.probes = 0;
+        lane.tell_peer = true;
+        let reliable = lane.reliable;
+        self.set_state(now, index, (LaneState::Down, why), events);
+        self.give_up(index, usize::MAX);
+        self.fail_bound(index, events);
+        if reliable {
+            self.query_all(now);
+        }
+    }
+
+    /// A lane may work again.
+    pub(crate) fn lane_up(
+        &mut self,
+        now: Instant,
+        index: usize,
+        why: LaneReason,
+        events: &mut Events,
+    ) {
+        let alone = self.lanes.len() == 1;
+        let lane = &mut self.lanes[index];
+        match lane.state {
+            LaneState::Active => {}
+            LaneState::Down if lane.reliable || alone => {
+                lane.revive(now);
+                self.set_state(now, index, (LaneState::Active, why), events);
+            }
+            LaneState::Down => self.suspect(now, index, why, events),
+            LaneState::Suspect => lane.start_probing(now, &self.config),
+        }
+    }
+
+    /// The link's socket was made anew: the peer must learn where packets come from now.
+    pub(crate) fn lane_rebound(&mut self, now: Instant, index: usize, events: &mut Events) {
+        if !self.lanes[index].reported_down {
+            self.lane_up(now, index, LaneReason::Link, events);
+        }
+        self.lanes[index].ping_now = true;
+    }
+
+    /// Takes what the node daemon says of a lane.
+    pub(crate) fn lane_report(
+        &mut self,
+        now: Instant,
+        index: usize,
+        report: &LaneReport,
+        events: &mut Events,
+    ) {
+        let lane = &mut self.lanes[index];
+        lane.reported_down = !report.up;
+        lane.learn(now, report, &self.config);
+        if report.up {
+            self.lane_up(now, index, LaneReason::Monitor, events);
+        } else {
+            self.lane_down(now, index, LaneReason::Monitor, events);
+        }
+    }
+
+    /// A packet of `bytes` was lost; too many large ones make the lane's packets smaller.
+    pub(crate) fn note_lost_size(
+        &mut self,
+        now: Instant,
+        index: usize,
+        bytes: usize,
+        events: &mut Events,
+    ) {
+        let lane = &mut self.lanes[index];
+        if lane.note_lost_size(now, bytes) {
+            events.push_back(Event::LaneChanged {
+                session: self.key,
+                lane: lane.id,
+                state: lane.state,
+                why: LaneReason::BlackHole,
+            });
+        }
+    }
+}
