@@ -1,6 +1,9 @@
 //! How much may be in flight on a lane and how fast it may go: a model of the lane's rate and
 //! round-trip time, learnt from acknowledgements (the ideas of BBR; no window that halves).
 
+#[cfg(test)]
+mod bottleneck;
+mod delivery;
 mod filter;
 mod pacer;
 #[cfg(test)]
@@ -8,6 +11,8 @@ mod tests;
 
 use abi::time::{Duration, Instant};
 
+use self::delivery::{Delivery, Surplus};
+pub(crate) use self::delivery::{Mark, RateSample};
 use self::filter::MaxFilter;
 use self::pacer::Pacer;
 
@@ -27,6 +32,8 @@ const CYCLE: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
 const CYCLE_UP: u8 = 0;
 const CYCLE_DOWN: u8 = 1;
 const CYCLE_CRUISE: u8 = 2;
+/// Rounds after which draining ends although something still waits.
+const DOWN_ROUNDS: u8 = 4;
 /// Window in products of rate and round-trip time, and its floor while packets are lost.
 const WINDOW_GAIN: f64 = 2.0;
 const LOSSY_GAIN: f64 = 1.5;
@@ -42,29 +49,6 @@ const MIN_RTT_AGE: Duration = Duration::from_secs(10);
 const MIN_RTT_TIME: Duration = Duration::from_millis(20);
 /// A lane that was not used for so long starts again, from the rate it had.
 const IDLE_MAX: Duration = Duration::from_secs(10);
-
-/// State of the delivery when a packet left; its acknowledgement turns that into a rate.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
-    delivered: u64,
-    delivered_at: Instant,
-    first_sent: Instant,
-    limited: bool,
-}
-
-/// What an acknowledgement tells of a lane.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RateSample {
-    /// Bytes that have newly arrived.
-    pub(crate) bytes: u64,
-    /// When the newest packet among them left, and its mark.
-    pub(crate) sent: Instant,
-    pub(crate) mark: Mark,
-    /// Round-trip time, if the acknowledgement allows to tell.
-    pub(crate) rtt: Option<Duration>,
-    /// Bytes in flight before it.
-    pub(crate) in_flight: u64,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -91,15 +75,12 @@ pub(crate) struct Controller {
     assumed: u64,
     min_rtt: Option<Duration>,
     min_rtt_at: Instant,
-    delivered: u64,
-    delivered_at: Instant,
-    first_sent: Instant,
+    delivery: Delivery,
     sent_at: Instant,
-    /// Until this much is delivered the sender, not the lane, sets the rate.
-    limited_until: u64,
     /// The window has held something back since it was last looked at.
     held_back: bool,
     round: Round,
+    phase_rounds: u8,
     start: Start,
     surplus: Surplus,
     /// Bound in flight that losses have shown.
@@ -127,28 +108,6 @@ struct Start {
     lossy_rounds: u8,
 }
 
-/// How much more than the rate explains is acknowledged at once.
-#[derive(Clone, Debug)]
-struct Surplus {
-    since: Instant,
-    acked: u64,
-    most: MaxFilter,
-}
-
-impl Surplus {
-    fn take(&mut self, now: Instant, bytes: u64, rate: u64, window: u64) {
-        let expected = product(rate, now.saturating_since(self.since));
-        if self.acked <= expected {
-            self.since = now;
-            self.acked = bytes;
-            self.most.take(bytes.min(window));
-            return;
-        }
-        self.acked += bytes;
-        self.most.take((self.acked - expected).min(window));
-    }
-}
-
 /// Bytes that go in `time` at `rate`.
 fn product(rate: u64, time: Duration) -> u64 {
     (rate as f64 * time.as_nanos() as f64 / 1e9) as u64
@@ -170,24 +129,18 @@ impl Controller {
             window: 0,
             window_max: window_max.max(INITIAL_PACKETS * packet),
             phase: Phase::Startup,
-            pacer: Pacer::new(now, INITIAL_PACKETS * packet),
+            pacer: Pacer::new(now),
             rates: MaxFilter::default(),
             assumed,
             min_rtt: rtt,
             min_rtt_at: now,
-            delivered: 0,
-            delivered_at: now,
-            first_sent: now,
+            delivery: Delivery::new(now, 0),
             sent_at: now,
-            limited_until: 0,
             held_back: false,
             round: Round::default(),
+            phase_rounds: 0,
             start: Start::default(),
-            surplus: Surplus {
-                since: now,
-                acked: 0,
-                most: MaxFilter::default(),
-            },
+            surplus: Surplus::new(now),
             bound: None,
             bound_before: None,
             asked: 0,
@@ -251,13 +204,13 @@ impl Controller {
     }
 
     /// Bytes for one batch at `now`, at most `max`; 0 until [`Self::paced_until`].
-    pub(crate) fn batch(&mut self, now: Instant, max: u64) -> u64 {
+    pub(crate) fn batch(&self, now: Instant, max: u64) -> u64 {
         self.pacer.batch(now, self.packet, max)
     }
 
     /// When the next batch may go, after [`Self::batch`] has answered 0.
-    pub(crate) fn paced_until(&self) -> Instant {
-        self.pacer.paced_until(self.packet)
+    pub(crate) const fn paced_until(&self) -> Instant {
+        self.pacer.paced_until()
     }
 
     /// Whether the packet of `bytes` that follows `in_flight` should be acknowledged at once: the window
@@ -275,47 +228,39 @@ impl Controller {
 
     /// A packet leaves that the peer will acknowledge; `in_flight` is what was outstanding before.
     pub(crate) fn on_sent(&mut self, now: Instant, bytes: u64, in_flight: u64) -> Mark {
-        if in_flight == 0 {
-            if now.saturating_since(self.sent_at) > IDLE_MAX {
-                self.on_restart(now);
-            }
-            self.first_sent = now;
-            self.delivered_at = now;
-            // The first flight after a pause tells how much there was to send, not how fast the lane is.
-            self.limited_until = self.limited_until.max(self.delivered + bytes);
+        if in_flight == 0 && now.saturating_since(self.sent_at) > IDLE_MAX {
+            self.on_restart(now);
         }
         self.sent_at = now;
-        self.pacer.on_sent(bytes);
+        self.pacer.on_sent(now, bytes);
         self.round.in_flight = self.round.in_flight.max(in_flight + bytes);
-        Mark {
-            delivered: self.delivered,
-            delivered_at: self.delivered_at,
-            first_sent: self.first_sent,
-            limited: self.delivered < self.limited_until,
-        }
+        self.delivery.on_sent(now, bytes, in_flight)
     }
 
     /// There is nothing to send on the lane although window and pacing allow it.
-    pub(crate) fn on_starved(&mut self, in_flight: u64) {
-        self.limited_until = (self.delivered + in_flight).max(1);
+    pub(crate) const fn on_starved(&mut self, in_flight: u64) {
+        self.delivery.on_starved(in_flight);
     }
 
     /// Something has arrived.
     pub(crate) fn on_acked(&mut self, now: Instant, sample: &RateSample) {
-        self.delivered += sample.bytes;
-        self.delivered_at = now;
-        self.first_sent = self.first_sent.max(sample.sent);
         self.take_rtt(now, sample);
+        let rate = self.delivery.on_acked(now, sample, self.min_rtt);
         let round_over = sample.mark.delivered >= self.round.end;
         if round_over {
             self.rates.advance(!self.round.limited);
-            self.surplus.most.advance(true);
+            self.surplus.advance();
         }
-        self.take_rate(now, sample);
+        self.round.limited = sample.mark.limited;
+        if let Some(rate) = rate
+            && (!sample.mark.limited || rate > self.rates.most())
+        {
+            self.rates.take(rate);
+        }
         let rate = self.rates.most();
         self.surplus.take(now, sample.bytes, rate, self.window);
         if round_over {
-            self.on_round();
+            self.on_round(now);
         }
         self.step(now, sample);
         self.set_window(sample);
@@ -342,33 +287,16 @@ impl Controller {
         }
     }
 
-    fn take_rate(&mut self, now: Instant, sample: &RateSample) {
-        let mark = &sample.mark;
-        let sending = sample.sent.saturating_since(mark.first_sent);
-        let acking = now.saturating_since(mark.delivered_at);
-        let time = sending.max(acking);
-        // Acknowledged faster than the way is long: the times are not worth a division.
-        if time.is_zero() || self.min_rtt.is_some_and(|least| time < least) {
-            return;
-        }
-        let bytes = self.delivered - mark.delivered;
-        let rate = (bytes as f64 * 1e9 / time.as_nanos() as f64) as u64;
-        self.round.limited = mark.limited;
-        if !mark.limited || rate > self.rates.most() {
-            self.rates.take(rate);
-        }
-    }
-
     /// A round is over.
-    fn on_round(&mut self) {
+    fn on_round(&mut self, now: Instant) {
         let round = self.round;
         self.round = Round {
-            end: self.delivered,
-            delivered: self.delivered,
+            end: self.delivery.total,
+            delivered: self.delivery.total,
             limited: round.limited,
             ..Round::default()
         };
-        let total = self.delivered - round.delivered + round.lost;
+        let total = self.delivery.total - round.delivered + round.lost;
         let lossy = round.lost >= LOSS_PACKETS * self.packet
             && round.lost as f64 > LOSS_SHARE * total as f64;
         if self.phase == Phase::Startup {
@@ -379,12 +307,13 @@ impl Controller {
             self.loosen();
         }
         if let Phase::Cycle(at) = self.phase {
-            let next = if lossy && at == CYCLE_UP {
-                CYCLE_DOWN
-            } else {
-                (at + 1) % CYCLE.len() as u8
-            };
-            self.phase = Phase::Cycle(next);
+            self.phase_rounds = self.phase_rounds.saturating_add(1);
+            if at != CYCLE_DOWN {
+                self.phase = Phase::Cycle((at + 1) % CYCLE.len() as u8);
+                self.phase_rounds = 0;
+            } else if self.phase_rounds >= DOWN_ROUNDS {
+                self.cruise(now);
+            }
         }
     }
 
@@ -428,19 +357,24 @@ impl Controller {
 
     /// Rate times round-trip time, `gain` times, and what the ends need.
     fn scaled(&self, gain: f64) -> u64 {
-        let rate = self.bandwidth().unwrap_or(0);
-        let allowance = product(rate, HOST_TIME) + self.surplus.most.most();
-        (self.lane_holds() as f64 * gain) as u64 + allowance
+        let products = (self.lane_holds() as f64 * gain) as u64;
+        products + self.host_share() + self.surplus.most()
+    }
+
+    fn host_share(&self) -> u64 {
+        product(self.bandwidth().unwrap_or(0), HOST_TIME)
+    }
+
+    /// Bytes in flight with which no queue is left.
+    fn drained(&self) -> u64 {
+        self.lane_holds() + self.host_share()
     }
 
     fn step(&mut self, now: Instant, sample: &RateSample) {
         let in_flight = sample.in_flight.saturating_sub(sample.bytes);
         match self.phase {
-            Phase::Drain if in_flight <= self.scaled(1.0) => {
-                self.phase = Phase::Cycle(CYCLE_CRUISE);
-            }
-            Phase::Cycle(CYCLE_DOWN) if in_flight <= self.lane_holds() => {
-                self.phase = Phase::Cycle(CYCLE_CRUISE);
+            Phase::Drain | Phase::Cycle(CYCLE_DOWN) if in_flight <= self.drained() => {
+                self.cruise(now);
             }
             Phase::Bare { until: None } if in_flight <= MINIMUM_PACKETS * self.packet => {
                 let time = MIN_RTT_TIME.max(self.min_rtt.unwrap_or_default());
@@ -451,10 +385,16 @@ impl Controller {
             }
             Phase::Bare { until: Some(until) } if until <= now => {
                 self.min_rtt_at = now;
-                self.phase = Phase::Cycle(CYCLE_CRUISE);
+                self.cruise(now);
             }
             _ => {}
         }
+    }
+
+    /// Some rounds at the rate. How many differs, lest flows that share the lane ask for more in step.
+    fn cruise(&mut self, now: Instant) {
+        let mixed = (now.as_nanos() ^ self.delivery.total).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.phase = Phase::Cycle(CYCLE_CRUISE + (mixed >> 62) as u8);
     }
 
     fn set_window(&mut self, sample: &RateSample) {
@@ -491,7 +431,7 @@ impl Controller {
         } else {
             measured
         };
-        self.pacer.set_rate((rate > 0).then_some(rate));
+        self.pacer.set_rate(rate);
     }
 
     /// `bytes` count as lost.
@@ -517,9 +457,9 @@ impl Controller {
         let mut fresh = Self::new(now, self.packet, self.window_max, self.min_rtt, None);
         fresh.assumed = assumed;
         fresh.window = fresh.first_window();
-        fresh.delivered = self.delivered;
-        fresh.round.delivered = self.delivered;
-        fresh.round.end = self.delivered;
+        fresh.delivery = Delivery::new(now, self.delivery.total);
+        fresh.round.delivered = self.delivery.total;
+        fresh.round.end = self.delivery.total;
         fresh.pace();
         *self = fresh;
     }
