@@ -12,6 +12,7 @@ use transport::{OpKey, Request, SendError, SessionKey};
 use crate::interrupt::{self, Registered};
 use crate::meta::{Kind, Meta};
 use crate::outcome::{answer, is_channel_gone};
+use crate::policy::LinkPolicy;
 use crate::poller::{Guard, Interest};
 use crate::regions::{Purpose, Source, Target};
 use crate::server::{DEFAULT_PRIORITY, INTERRUPTED, TIMED_OUT};
@@ -27,6 +28,7 @@ pub(crate) struct Route {
     pub(crate) channel: ChannelId,
     pub(crate) connection: ConnectionId,
     pub(crate) incarnation: Incarnation,
+    pub(crate) policy: LinkPolicy,
 }
 
 /// One operation to ask for.
@@ -135,7 +137,7 @@ impl Shared {
         drop(registered);
         answer(outcome, late).map_err(|failure| Failure {
             peer: route.incarnation,
-            ..failure
+            ..route.policy.in_terms_of(failure)
         })
     }
 
@@ -192,8 +194,12 @@ impl Shared {
                     return (state, Ok(op));
                 }
                 Err(SendError::Closed | SendError::TooLong) => return (state, Err(ended)),
+                // The link may come back, or the nodes may find a way over it.
+                Err(SendError::NoLane) if route.policy.waits() => {}
                 Err(SendError::NoLane) => {
-                    return (state, Err(Failure::local(Errno::ENETDOWN)));
+                    let failure = Failure::local(Errno::ENETDOWN);
+                    let cause = Cause::Link;
+                    return (state, Err(Failure { cause, ..failure }));
                 }
                 Err(SendError::NoSlot) => {}
             }
@@ -277,6 +283,7 @@ impl State {
         session: SessionKey,
         channel: ChannelId,
         attachment: Option<u32>,
+        policy: LinkPolicy,
     ) -> Result<Option<(Route, bool)>> {
         let next = self
             .sessions
@@ -313,6 +320,7 @@ impl State {
             channel,
             connection,
             incarnation,
+            policy,
         };
         Ok(Some((route, is_new)))
     }
@@ -335,7 +343,10 @@ impl State {
             channel: route.channel,
             pulses_before: attachment.pulses_sent,
         };
-        Some(Request::new(meta.pack(), len, room))
+        Some(Request {
+            policy: self.lane_policy(route.session, route.policy),
+            ..Request::new(meta.pack(), len, room)
+        })
     }
 
     /// The server lives, its channel does not: the connections to it are dead (I3, I45).

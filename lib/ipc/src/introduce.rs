@@ -4,12 +4,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::system::{
-    Accept, DeathCause, Lane, Notice, Offer, OpenSession, Refuse, Reply, Request, SessionSecret,
-    SocketOnLink, Ticket,
+    Accept, DeathCause, Lane, LaneState as RowState, Notice, Offer, OpenSession,
+    Protection as Sealing, Refuse, Reply, Request, SessionSecret, SocketOnLink, Ticket,
 };
 use abi::{Duration, Errno, Instant, Nd, Result, SessionId};
 use drivers::{MemoryDriver, MemoryParts, Silent};
-use transport::{Cause, LaneParams, Role, SessionKey, SessionParams};
+use transport::{Cause, LaneParams, Protection, Role, SessionKey, SessionParams};
 
 use crate::cipher::AeadCipher;
 use crate::clock;
@@ -32,6 +32,7 @@ impl Shared {
             descriptors = vec![Arc::new(memfd)];
             silent = Some(rings);
         } else {
+            self.open_relay()?;
             let mut state = self.enter()?;
             open.sockets = state.own_sockets()?;
             // Before the session exists: a daemon that dies right after it takes the name along.
@@ -103,16 +104,20 @@ impl Shared {
             return Ok(());
         }
         let secret = secret.ok_or(Errno::EPROTO)?;
-        let cipher = AeadCipher::new(&secret.0, params.role, Arc::clone(self.guard()));
-        params.cipher = Some(Box::new(cipher));
+        if lanes.iter().any(|lane| lane.protection == Sealing::Sealed) {
+            let cipher = AeadCipher::new(&secret.0, params.role, Arc::clone(self.guard()));
+            params.cipher = Some(Box::new(cipher));
+        }
         for lane in lanes {
             let socket = state.socket_on(lane.link)?;
-            params.lanes.push(LaneParams::new(
-                lane.id,
-                socket.0,
-                lane.peer,
-                u32::from(lane.mtu),
-            ));
+            let row = state.row_of(lane.link, &lane.peer);
+            let known = row.filter(|row| row.state == RowState::Up);
+            params.lanes.push(LaneParams {
+                protection: protection(lane.protection),
+                rtt: known.and_then(|row| row.rtt),
+                rate: known.and_then(|row| row.rate),
+                ..LaneParams::new(lane.id, socket.0, lane.peer, u32::from(lane.mtu))
+            });
         }
         Ok(())
     }
@@ -149,8 +154,8 @@ impl Shared {
                     state.pump(now);
                 });
             }
-            // Lanes find out for themselves what has become of their links.
-            Notice::Links(_) | Notice::Lanes => {}
+            Notice::Links(links) => state.links_changed(now, links.links),
+            Notice::Lanes => state.pump(now),
             Notice::Revoke(revoke) => {
                 state.for_sessions(&revoke.sessions, |state, key| {
                     state.end_session(now, key, Cause::Node);
@@ -256,6 +261,14 @@ impl State {
     }
 }
 
+const fn protection(of: Sealing) -> Protection {
+    match of {
+        Sealing::Sealed => Protection::Sealed,
+        Sealing::Checksum => Protection::Checksum,
+        Sealing::Plain => Protection::Plain,
+    }
+}
+
 fn granted(reply: Reply) -> Result<Ticket> {
     match reply {
         Reply::Ticket(ticket) => Ok(ticket),
@@ -264,7 +277,7 @@ fn granted(reply: Reply) -> Result<Ticket> {
     }
 }
 
-fn join(silent: Silent, doorbells: Vec<OwnedFd>) -> Result<MemoryDriver> {
+pub(crate) fn join(silent: Silent, doorbells: Vec<OwnedFd>) -> Result<MemoryDriver> {
     let [rings, hears] = <[OwnedFd; 2]>::try_from(doorbells).map_err(|_| Errno::EPROTO)?;
     silent
         .with_doorbells(rings, hears)

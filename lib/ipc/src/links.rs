@@ -41,6 +41,8 @@ pub(crate) struct Links {
     unrung: Vec<LinkIndex>,
     space: Box<[u8]>,
     batch: ReceiveBatch,
+    /// Packets have moved between nodes.
+    pub(crate) moved: bool,
 }
 
 /// What became of a look at a link.
@@ -63,6 +65,7 @@ impl Links {
             unrung: Vec::new(),
             space: vec![0; SPACE].into_boxed_slice(),
             batch: ReceiveBatch::new(),
+            moved: false,
         }
     }
 
@@ -125,6 +128,34 @@ impl Links {
         let _ = epoll::delete(epoll, entry.driver.readable());
         self.unarmed.retain(|l| *l != link);
         self.blocked.retain(|l| *l != link);
+    }
+
+    /// Puts another driver in the place of a link's: the sessions over the link go on with it.
+    pub(crate) fn replace(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        link: LinkIndex,
+        driver: Arc<dyn PacketDriver>,
+    ) -> Result {
+        let data = epoll::EventData::new_u64(u64::from(link.0));
+        epoll::add(epoll, driver.readable(), data, driver.events(false)).map_err(errno)?;
+        self.unarmed.retain(|l| *l != link);
+        self.blocked.retain(|l| *l != link);
+        let polled = driver.has_data().is_some();
+        let Some(entry) = self.get_mut(link) else {
+            return Err(Errno::ENODEV);
+        };
+        let _ = epoll::delete(epoll, entry.driver.readable());
+        *entry = Link {
+            driver,
+            memory: None,
+            backlog: None,
+            armed: !polled,
+        };
+        if polled {
+            self.unarmed.push(link);
+        }
+        Ok(())
     }
 
     /// Tells the driver of a link that it has only one peer, or several.
@@ -233,6 +264,7 @@ impl Links {
             // Reports about packets sent earlier; the lanes notice by themselves.
             Err(_) => return Arrival::Nothing,
         }
+        self.moved = true;
         for at in 0..self.batch.len() {
             if let Some((from, packet)) = self.batch.packet(at) {
                 transport.receive(now, link, from, packet, regions);
@@ -296,6 +328,7 @@ impl Links {
         let Some(transmit) = transmit else {
             return Sent::Nothing;
         };
+        self.moved |= entry.memory.is_none();
         if self.unrung.last() != Some(&link) {
             self.unrung.push(link);
         }

@@ -7,19 +7,23 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use abi::system::{GENERATION_OFFSET, NODE_PAGE_LEN};
+use abi::system::{
+    GENERATION_OFFSET, LANE_ROW_LEN, LANE_ROW_WORDS, LANE_ROWS, LANE_ROWS_OFFSET,
+    LINKS_GENERATION_OFFSET, LaneRow, NODE_PAGE_LEN,
+};
 use abi::{Errno, NodeName, Pid, Result};
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use crate::lane_row;
 use crate::system_error::errno;
 
 /// Name and generation of the node, and this endpoint's pid on it.
 pub(crate) struct NodePage {
     pid: AtomicU32,
     name: Mutex<NodeName>,
-    /// The word with the generation, in the newest mapping.
-    generation: AtomicPtr<AtomicU64>,
+    /// The newest mapping.
+    page: AtomicPtr<u8>,
     /// All mappings so far, one for each life of the daemon: somebody may still be reading an old one.
     mappings: Mutex<Vec<Mapping>>,
 }
@@ -34,7 +38,7 @@ impl NodePage {
         Self {
             pid: AtomicU32::new(pid.0),
             name: Mutex::new(name),
-            generation: AtomicPtr::new(std::ptr::null_mut()),
+            page: AtomicPtr::new(std::ptr::null_mut()),
             mappings: Mutex::new(Vec::new()),
         }
     }
@@ -49,9 +53,47 @@ impl NodePage {
 
     #[inline]
     pub(crate) fn generation(&self) -> u64 {
-        let word = self.generation.load(Ordering::Acquire);
-        // SAFETY: null, or the aligned word of a mapping that stays until `self` is dropped.
-        unsafe { word.as_ref() }.map_or(0, |word| word.load(Ordering::Acquire))
+        self.word(GENERATION_OFFSET)
+    }
+
+    /// Changes when lane rows have changed; 0 before there are any.
+    #[inline]
+    pub(crate) fn lanes_generation(&self) -> u64 {
+        self.word(LINKS_GENERATION_OFFSET)
+    }
+
+    #[inline]
+    fn word(&self, offset: usize) -> u64 {
+        let page = self.page.load(Ordering::Acquire);
+        if page.is_null() {
+            return 0;
+        }
+        // SAFETY: one of the aligned words of a mapping that stays until `self` is dropped.
+        let word = unsafe { &*page.add(offset).cast::<AtomicU64>() };
+        word.load(Ordering::Acquire)
+    }
+
+    /// The lane rows in use and their generation; no generation if a row was being written.
+    pub(crate) fn lane_rows(&self) -> (Option<u64>, Vec<LaneRow>) {
+        let mut generation = Some(self.lanes_generation());
+        let page = self.page.load(Ordering::Acquire);
+        let mut rows = Vec::new();
+        if page.is_null() {
+            return (generation, rows);
+        }
+        for at in 0..LANE_ROWS {
+            // SAFETY: aligned words within a mapping that stays until `self` is dropped.
+            let words = unsafe {
+                &*page
+                    .add(LANE_ROWS_OFFSET + at * LANE_ROW_LEN)
+                    .cast::<[AtomicU32; LANE_ROW_WORDS]>()
+            };
+            match lane_row::read(words) {
+                Some(words) => rows.extend(LaneRow::decode(&words)),
+                None => generation = None,
+            }
+        }
+        (generation, rows)
     }
 
     /// Takes what a daemon that has just welcomed us publishes.
@@ -78,13 +120,11 @@ impl NodePage {
         }
         .map_err(errno)?;
         let address = NonNull::new(address).ok_or(Errno::ENOMEM)?;
-        // SAFETY: the offset lies within the mapping and is a multiple of eight.
-        let word = unsafe { address.as_ptr().cast::<u8>().add(GENERATION_OFFSET) };
         self.mappings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Mapping(address));
-        self.generation.store(word.cast(), Ordering::Release);
+        self.page.store(address.as_ptr().cast(), Ordering::Release);
         self.pid.store(pid.0, Ordering::Relaxed);
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
         Ok(())

@@ -9,21 +9,22 @@ use std::sync::Arc;
 
 use abi::system::{
     self, Attach, CloseSession, Detach, FromNode, NodeLink, Query, QueryKind, Reply, Request, Rows,
-    Suspect, UNSOLICITED,
+    UNSOLICITED,
 };
 use abi::{
     AttachFlags, ChannelId, Duration, Errno, FileType, Handle, Instant, Nd, NodeName, Pid, Result,
     SessionId,
 };
 use rustix::event::epoll;
-use transport::SessionKey;
 
 use crate::clock;
 use crate::node_socket::{Incoming, NodeSocket, Packet};
+use crate::policy::KnownPolicies;
 use crate::poller::{Guard, Interest, NODE};
+use crate::relaying::Relaying;
 use crate::shared::{Shared, State};
+use crate::sockets::Sockets;
 use crate::system_error::errno;
-use crate::udp_sockets::UdpSockets;
 use crate::wait::{Outcome, WaitIndex};
 use greeting::{Greeted, greet, unknown_name};
 
@@ -38,7 +39,9 @@ pub(crate) struct NodeState {
     prefixes: Vec<Prefix>,
     next_prefix: u64,
     pub(crate) links: Vec<NodeLink>,
-    pub(crate) sockets: UdpSockets,
+    pub(crate) sockets: Sockets,
+    pub(crate) relay: Relaying,
+    pub(crate) policies: KnownPolicies,
     /// Names of the nodes that sessions lead to, as this daemon numbers them.
     names: BTreeMap<u16, NodeName>,
     /// Nodes of the sessions that are older than this daemon.
@@ -57,12 +60,14 @@ struct Pending {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asker {
+pub(crate) enum Asker {
     Thread(WaitIndex),
     /// A prefix is claimed again at a restarted daemon.
     Prefix(u64),
     /// The names of nodes are learnt.
     Names,
+    /// Rings through which the node passes packets on.
+    Relay,
 }
 
 /// A prefix of this endpoint.
@@ -153,7 +158,12 @@ impl NodeState {
         self.next_serial
     }
 
-    fn ask(&mut self, asker: Asker, request: &Request, descriptors: Vec<Arc<OwnedFd>>) -> Result {
+    pub(crate) fn ask(
+        &mut self,
+        asker: Asker,
+        request: &Request,
+        descriptors: Vec<Arc<OwnedFd>>,
+    ) -> Result {
         if self.pending.len() >= PENDING_MAX {
             return Err(Errno::EAGAIN);
         }
@@ -195,8 +205,14 @@ impl Shared {
             let hello = shared.lock().hello(Pid(0));
             greet(directory, &hello)
         };
-        match greeted.and_then(|greeted| shared.welcome(shared.lock(), greeted)) {
-            Ok(()) => Ok(shared),
+        let greeted = greeted.and_then(|greeted| shared.welcome(shared.lock(), greeted));
+        match greeted {
+            Ok(()) => {
+                if let Err(errno) = shared.open_relay() {
+                    tracing::warn!(%errno, "the node does not pass packets on");
+                }
+                Ok(shared)
+            }
             Err(errno) => {
                 shared.close();
                 Err(errno)
@@ -371,13 +387,14 @@ impl Shared {
             epoll::EventFlags::IN,
         )
         .map_err(errno)?;
-        state.node.links = welcome.links;
         state.node.socket = Some(socket);
+        state.node.policies.clear();
         state.node.backoff = BACKOFF_MIN;
         // The new daemon may number nodes differently: sessions go on, but nobody finds them by number.
         state.keep_names();
         state.sessions.forget_remote_peers();
         state.claim_again();
+        state.links_of_new_daemon(clock::now(), welcome.links);
         self.settle(state);
         Ok(())
     }
@@ -428,6 +445,15 @@ impl State {
                 pending[at].answer = Some((reply, descriptors));
                 self.finish(wait, Outcome::Answered);
             }
+            Asker::Relay => {
+                pending.swap_remove(at);
+                if let Err(errno) = self.relay_opened(&reply, descriptors) {
+                    tracing::warn!(%errno, "the node does not pass packets on");
+                }
+                // Sockets that wait for the rings are made now.
+                let links = self.node.links.clone();
+                self.links_changed(clock::now(), links);
+            }
             Asker::Names => {
                 pending.swap_remove(at);
                 if let Reply::Table(table) = reply
@@ -455,20 +481,6 @@ impl State {
                 }
             }
         }
-    }
-
-    /// A lane of a session is silent; the daemon should look.
-    pub(crate) fn suspect(&mut self, session: SessionKey, lane: u8) {
-        let Some(local) = self.sessions.get(session).map(|session| session.local) else {
-            return;
-        };
-        self.node.tell(
-            UNSOLICITED,
-            &Request::Suspect(Suspect {
-                session: local,
-                lane,
-            }),
-        );
     }
 }
 

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use abi::system::Identity;
 use abi::{
-    ChannelId, ConnectionId, Credentials, Errno, Incarnation, Instant, LinkAddress, Nd, Pid,
-    Result, SenderId, SessionId,
+    ChannelId, ConnectionId, Credentials, Errno, Incarnation, Instant, Nd, Pid, Result, SenderId,
+    SessionId,
 };
 use drivers::{MemoryDriver, PacketDriver};
 use rustix::event::epoll;
 use transport::{Cause, LaneParams, LinkIndex, Role, SessionKey, SessionParams};
 
 use crate::clock;
+use crate::lanes::SessionLane;
 use crate::shared::{Shared, State, epoll_fd};
 use crate::wait::{Outcome, WaitIndex};
 
@@ -29,8 +30,7 @@ pub(crate) struct Session {
     pub(crate) incarnation: Incarnation,
     /// The link that belongs to this session alone.
     memory: Option<LinkIndex>,
-    /// Its links, and the peer's address on each.
-    lanes: Vec<(LinkIndex, LinkAddress)>,
+    pub(crate) lanes: Vec<SessionLane>,
     /// Reports the peer's end where no daemon does: its other end is held by the peer alone.
     lifeline: Option<(u32, OwnedFd)>,
     pub(crate) side: Side,
@@ -189,6 +189,10 @@ impl Sessions {
         self.iter().map(|session| session.key).collect()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.sessions.iter_mut().flatten()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.sessions.iter().flatten()
     }
@@ -282,8 +286,9 @@ impl State {
         let lanes: Vec<_> = params
             .lanes
             .iter()
-            .map(|lane| (lane.link, lane.peer))
+            .map(|lane| SessionLane::new(lane, self.node.sockets.node_link(lane.link)))
             .collect();
+        let links: Vec<_> = lanes.iter().map(|lane| lane.link).collect();
         let key = match self.transport.open(now, params) {
             Ok(key) => key,
             Err(error) => {
@@ -320,12 +325,13 @@ impl State {
             pid: new.pid,
             incarnation: new.incarnation,
             memory,
-            lanes: lanes.clone(),
+            lanes,
             lifeline,
             side,
             operations: 0,
         });
-        self.focus_links(&lanes);
+        self.focus_links(&links);
+        self.lane_book.look_again();
         Ok(key)
     }
 
@@ -364,19 +370,9 @@ impl State {
             Side::Server(server) => self.clients_gone(key, server),
         }
         self.regions.end_session(key);
-        self.focus_links(&session.lanes);
+        let links: Vec<_> = session.lanes.iter().map(|lane| lane.link).collect();
+        self.focus_links(&links);
         self.node.session_ended(session.local);
-    }
-
-    /// Tells the drivers of the links of `lanes` whether they have one peer or several.
-    fn focus_links(&self, lanes: &[(LinkIndex, LinkAddress)]) {
-        for (link, _) in lanes {
-            let all = self.sessions.iter().flat_map(|session| &session.lanes);
-            let mut peers = all.filter(|(at, _)| at == link).map(|(_, peer)| peer);
-            let first = peers.next();
-            let only = first.filter(|first| peers.all(|peer| peer == *first));
-            self.links.focus(*link, only);
-        }
     }
 
     /// The other end of a lifeline has been closed.

@@ -4,10 +4,11 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use abi::{ChannelId, Instant, NodeName, Pid, Result};
-use transport::{Cause, Config, Event, LaneState, LinkIndex, SessionKey, Transport};
+use transport::{Cause, Config, Event, LinkIndex, SessionKey, Transport};
 
 use crate::channels::Channels;
 use crate::fork_guard::ForkGuard;
+use crate::lanes::LaneBook;
 use crate::links::{Arrival, Links};
 use crate::node_page::NodePage;
 use crate::node_state::NodeState;
@@ -23,7 +24,7 @@ pub(crate) struct Shared {
     /// A session has been opened, or could not be.
     pub(crate) opened: Condvar,
     pub(crate) poller: Poller,
-    pub(crate) node: NodePage,
+    pub(crate) node: Arc<NodePage>,
 }
 
 /// Everything that changes; behind one lock.
@@ -36,6 +37,8 @@ pub(crate) struct State {
     pub(crate) channels: Channels,
     pub(crate) sessions: Sessions,
     pub(crate) node: NodeState,
+    pub(crate) page: Arc<NodePage>,
+    pub(crate) lane_book: LaneBook,
     /// Channels that got something since receivers were last woken.
     pub(crate) touched: Vec<ChannelId>,
     pub(crate) epoll: Arc<OwnedFd>,
@@ -47,6 +50,7 @@ impl Shared {
     /// An endpoint without sessions, and its helper thread.
     pub(crate) fn start(node: NodeState, pid: Pid, name: NodeName) -> Result<Arc<Self>> {
         let poller = Poller::new()?;
+        let page = Arc::new(NodePage::new(pid, name));
         let shared = Arc::new(Self {
             guard: Arc::new(ForkGuard::new()?),
             state: Mutex::new(State {
@@ -58,13 +62,15 @@ impl Shared {
                 channels: Channels::default(),
                 sessions: Sessions::default(),
                 node,
+                page: Arc::clone(&page),
+                lane_book: LaneBook::default(),
                 touched: Vec::new(),
                 epoll: Arc::clone(&poller.epoll),
                 closed: false,
             }),
             opened: Condvar::new(),
             poller,
-            node: NodePage::new(pid, name),
+            node: page,
         });
         Self::start_helper(&shared)?;
         Ok(shared)
@@ -163,6 +169,7 @@ impl State {
 
     /// Sends what there is to send and hands events out, until there are no more.
     pub(crate) fn pump(&mut self, now: Instant) {
+        self.look_at_rows(now);
         loop {
             let broken = {
                 let epoll = epoll_fd(&self.epoll);
@@ -214,10 +221,9 @@ impl State {
             Event::LaneChanged {
                 session,
                 lane,
-                state: LaneState::Suspect,
+                state,
                 ..
-            } => self.suspect(session, lane),
-            Event::LaneChanged { .. } => {}
+            } => self.lane_changed(session, lane, state),
         }
     }
 
@@ -240,6 +246,7 @@ impl State {
 
     /// The peer of a session is known to be gone: what it has sent still counts, nothing else does.
     pub(crate) fn end_session(&mut self, now: Instant, session: SessionKey, cause: Cause) {
+        self.session_counts(session);
         self.transport.abandon(now, session, cause);
     }
 }

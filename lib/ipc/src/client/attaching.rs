@@ -25,11 +25,12 @@ impl Shared {
             pid,
             identity: identity.cloned(),
         };
+        let policy = self.policy_of(nd)?;
         // A session may end between being found and being used; it is then opened anew, once.
         for _ in 0..2 {
             let session = self.session_with(nd, &peer)?;
             let mut state = self.enter()?;
-            let Some((route, is_new)) = state.connect(session, channel, None)? else {
+            let Some((route, is_new)) = state.connect(session, channel, None, policy)? else {
                 continue;
             };
             let is_here = state
@@ -58,7 +59,8 @@ impl Shared {
 
     pub(crate) fn duplicate(&self, route: &Route) -> Result<Route> {
         let mut state = self.enter()?;
-        let connected = state.connect(route.session, route.channel, Some(route.attachment))?;
+        let attachment = Some(route.attachment);
+        let connected = state.connect(route.session, route.channel, attachment, route.policy)?;
         connected.map(|(route, _)| route).ok_or(Errno::EBADF)
     }
 
@@ -97,6 +99,7 @@ impl Shared {
         let now = clock::now();
         state.tell_detached(now, route.session);
         if let Some(oldest) = state.sessions.set_idle(route.session, is_idle) {
+            state.session_counts(oldest);
             state.transport.close(now, oldest, 0);
         }
         state.pump(now);

@@ -32,7 +32,7 @@ impl State {
                 role,
                 node,
                 pid,
-                lanes: Vec::new(),
+                lanes: session.known_lanes(),
             })
         });
         Hello {

@@ -232,11 +232,13 @@ impl Work<std::thread::Thread> for State {
 
     #[inline]
     fn timeout(&self) -> Option<Instant> {
-        self.transport.timeout()
+        let transport = self.transport.timeout();
+        transport.into_iter().chain(self.traffic_at()).min()
     }
 
     fn run_timers(&mut self, now: Instant) {
         self.transport.handle_timeout(now);
+        self.report_traffic(now);
         self.pump(now);
     }
 
