@@ -64,7 +64,7 @@ impl At {
     }
 }
 
-/// Finds a link. `port` is the node's; `before` is where the link was, which it stays as long as it can.
+/// Finds a link. `port` is the node's; `before` is where the link was, which it stays unless there is something better.
 ///
 /// The error says in the middle of a sentence why it is not there.
 pub(crate) fn find(
@@ -133,8 +133,8 @@ fn owner<'a>(
     owner.ok_or_else(|| "no interface of this machine has that address now".to_owned())
 }
 
-/// The address that the link had, else IPv4, global IPv6, link-local IPv6, in this order; none that runs out if there
-/// is another.
+/// IPv4, global IPv6, link-local IPv6, in this order, and none that runs out if there is another. Of several that are
+/// as good the one that the link had.
 fn best_address(
     interface: &Interface,
     port: u16,
@@ -150,7 +150,7 @@ fn best_address(
             ip if !is_link_local(ip) => 1,
             _ => 2,
         };
-        (address.fleeting, Some(address.ip) != had, family)
+        (address.fleeting, family, Some(address.ip) != had)
     };
     let best = interface.addresses.iter().min_by_key(rank);
     match best {
@@ -243,12 +243,14 @@ mod tests {
         let first = found("eth0", &v6, None);
         assert_eq!(address(&first), "[2001:db8::1]:41000");
         assert_eq!(first.mtu, 1452);
-        let both = interfaces(4, &[all[2], ("192.0.2.7", false)]);
-        let second = found("eth0", &both, Some(&first.socket));
+        let more = interfaces(4, &[("2001:db8::7", false), all[2]]);
+        assert_eq!(address(&found("eth0", &more, None)), "[2001:db8::7]:41000");
+        let second = found("eth0", &more, Some(&first.socket));
         assert_eq!(second.socket, first.socket, "it stays where it was");
-        let fresh = found("eth0", &both, None);
-        assert_eq!(address(&fresh), "192.0.2.7:41000");
-        assert_eq!(fresh.mtu, 1472);
+        let both = interfaces(4, &[all[2], ("192.0.2.7", false)]);
+        let third = found("eth0", &both, Some(&first.socket));
+        assert_eq!(address(&third), "192.0.2.7:41000");
+        assert_eq!(third.mtu, 1472);
     }
 
     #[test]
