@@ -1,6 +1,5 @@
 //! Ping-pong: one side sends a message and waits until it has come back whole.
 
-use std::net::UdpSocket;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use drivers::{MemoryDriver, MemoryParts, PacketDriver};
@@ -8,15 +7,14 @@ use rustix::event::epoll;
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::Outcome;
-use crate::pair::{ChildOptions, Figures, Kind, Side, repeat};
+use crate::figures::Figures;
+use crate::pair::{ChildOptions, Kind, Side, repeat};
 use crate::wire::{hear, tell};
 
 pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
     match options.kind {
         Kind::SeqpacketEcho => seqpacket(options, socket),
         Kind::MemoryEcho | Kind::MemorySpinEcho => memory(options, socket),
-        Kind::UdpEcho => udp(options, socket),
-        Kind::GsoEcho => gso(options, socket),
         other => Err(format!("{other:?} is no echo").into()),
     }
 }
@@ -156,66 +154,7 @@ impl MemoryEnd {
     }
 }
 
-fn udp(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
-    let udp = connected(options, socket)?;
-    let mut bytes = vec![0; options.size];
-    if options.side == Side::Server {
-        loop {
-            let count = udp.recv(&mut bytes)?;
-            udp.send(&bytes[..count])?;
-        }
-    }
-    repeat(options, || {
-        udp.send(&bytes)?;
-        whole(udp.recv(&mut bytes)?, options.size)
-    })
-    .map(Some)
-}
-
-/// Datagrams in trains that the kernel cuts and joins, with plain blocking calls.
-fn gso(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
-    let udp = connected(options, socket)?;
-    crate::network::enable_offload(udp.as_fd(), SEGMENT)?;
-    let mut bytes = vec![0; options.size.max(TRAIN)];
-    let size = options.size;
-    let receive = |bytes: &mut [u8]| -> Outcome<()> {
-        let mut received = 0;
-        while received < size {
-            received += udp.recv(&mut bytes[received..])?;
-        }
-        whole(received, size)
-    };
-    let send = |bytes: &[u8]| -> Outcome<()> {
-        for train in bytes[..size].chunks(TRAIN) {
-            udp.send(train)?;
-        }
-        Ok(())
-    };
-    if options.side == Side::Server {
-        loop {
-            receive(&mut bytes)?;
-            send(&bytes)?;
-        }
-    }
-    repeat(options, || {
-        send(&bytes)?;
-        receive(&mut bytes)
-    })
-    .map(Some)
-}
-
-/// A UDP socket on the own address, connected to the peer's, once both exist.
-fn connected(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<UdpSocket> {
-    let at = options.at.as_deref().ok_or("an own address is needed")?;
-    let to = options.to.as_deref().ok_or("a peer address is needed")?;
-    let udp = UdpSocket::bind(at)?;
-    udp.connect(to)?;
-    tell(socket, "bound", &[])?;
-    hear(socket)?;
-    Ok(udp)
-}
-
-fn whole(count: usize, size: usize) -> Outcome<()> {
+pub(crate) fn whole(count: usize, size: usize) -> Outcome<()> {
     if count == size {
         Ok(())
     } else {
@@ -223,8 +162,4 @@ fn whole(count: usize, size: usize) -> Outcome<()> {
     }
 }
 
-/// UDP payload of one packet at an MTU of 1500.
-const SEGMENT: usize = 1472;
-/// The most that one call may hand over: 44 segments stay below 64 KiB.
-const TRAIN: usize = SEGMENT * 44;
 const SPINS: u32 = 2000;

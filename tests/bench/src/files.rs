@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::Outcome;
+use crate::figures::Figures;
 use crate::group::{Group, Subject, Target};
 use crate::namespaces::ADDRESSES;
 use crate::network::Lab;
 use crate::nodes::{NAMES, Nodes, program};
-use crate::pair::{ChildOptions, Figures, Guarded, Kind, Task};
+use crate::pair::{ChildOptions, Guarded, Kind, Task};
 use crate::place::Placement;
-use crate::stream::rate;
 
 const SIZE: usize = 256 << 20;
 const CHUNK: usize = 1 << 20;
@@ -140,7 +140,7 @@ pub(crate) fn run(options: &ChildOptions) -> Outcome<Figures> {
     if bytes != options.size {
         return Err(format!("{bytes} of {} bytes", options.size).into());
     }
-    rate(bytes, start.elapsed())
+    Figures::of_stream(bytes, start.elapsed(), 0)
 }
 
 fn fill(path: &Path) -> Outcome<()> {
@@ -313,7 +313,7 @@ pub(crate) fn enter(network: i32, cpu: Option<usize>, command: &[String]) -> Out
 }
 
 /// Waits until somebody listens on a TCP port in the namespace of process `pid`.
-fn await_port(pid: i32, port: u16) -> Outcome<()> {
+pub(crate) fn await_port(pid: i32, port: u16) -> Outcome<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let wanted = format!(":{port:04X} ");
     while Instant::now() < deadline {

@@ -1,6 +1,7 @@
 //! Memory that is taken for nothing yet.
 
 use crate::group::{Group, Subject, Target};
+use crate::network::{self, Way};
 use crate::nodes::Nodes;
 use crate::pair::{Kind, Pair, Place};
 use crate::place::Placement;
@@ -29,6 +30,7 @@ pub(crate) fn groups(nodes: &Nodes) -> Vec<Group> {
                     let pair = Pair {
                         kind: Kind::SlashnetSessions,
                         size: SESSIONS,
+                        depth: 1,
                         cpus: Placement::Same.cpus()?,
                         client: place.clone(),
                         server: place,
@@ -40,7 +42,7 @@ pub(crate) fn groups(nodes: &Nodes) -> Vec<Group> {
             .subject(
                 Subject::new("slashnet, remote", move |time| {
                     let kind = Kind::SlashnetSessions;
-                    let pair = crate::network::remote(&remote, kind, SESSIONS, Placement::Same)?;
+                    let pair = network::remote(&remote, Way::new(kind, SESSIONS, Placement::Same))?;
                     Ok(mebibytes(pair.run(time)?.rate) * 1024.0)
                 })
                 .target(Target::ValueAtMost(300.0)),

@@ -50,11 +50,12 @@ fn echo(name: &'static str, kind: Kind, size: usize, placement: Placement) -> Su
         let pair = Pair {
             kind,
             size,
+            depth: 1,
             cpus: placement.cpus()?,
             client: Place::default(),
             server: Place::default(),
         };
-        Ok(pair.run(time)?.microseconds())
+        Ok(pair.run(time)?.round_trip())
     })
 }
 
@@ -69,10 +70,11 @@ fn slashnet_echo(nodes: &Nodes, size: usize, placement: Placement) -> Subject {
         let pair = Pair {
             kind: Kind::SlashnetEcho,
             size,
+            depth: 1,
             cpus: placement.cpus()?,
             client: place.clone(),
             server: place,
         };
-        Ok(pair.run(time)?.microseconds())
+        Ok(pair.run(time)?.round_trip())
     })
 }

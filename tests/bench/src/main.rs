@@ -6,7 +6,12 @@
 //! printed, not hidden and not punished.
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
+mod bulk;
+mod calls;
+mod cpu;
+mod datagram;
 mod echo;
+mod figures;
 mod files;
 mod footprint;
 mod group;
@@ -16,6 +21,7 @@ mod network;
 mod nodes;
 mod opening;
 mod pair;
+mod peers;
 mod place;
 mod report;
 mod samples;
@@ -100,10 +106,11 @@ fn run(options: &Options) -> Outcome<()> {
         time: Duration::from_millis(options.milliseconds),
     };
     let mut groups: Vec<Group> = Vec::new();
-    let lab = network::Lab::default();
+    let lab = network::Lab::new(1);
     let nodes = nodes::Nodes::new(&lab);
     groups.extend(local::groups(&nodes));
-    groups.extend(network::groups(&lab, &nodes));
+    groups.extend(calls::groups(&lab, &nodes));
+    groups.extend(bulk::groups(&lab, &nodes));
     groups.extend(opening::groups(&nodes));
     groups.extend(footprint::groups(&nodes));
     groups.extend(files::groups(&nodes));

@@ -16,11 +16,13 @@ pub(crate) struct Namespaces {
 }
 
 pub(crate) const ADDRESSES: [&str; 2] = ["10.213.77.1", "10.213.77.2"];
-pub(crate) const DEVICE: &str = "veth0";
+/// On the second cable, where there is one.
+pub(crate) const SECOND_ADDRESSES: [&str; 2] = ["10.213.78.1", "10.213.78.2"];
+pub(crate) const DEVICES: [&str; 2] = ["veth0", "veth1"];
 
 impl Namespaces {
-    /// Makes both, with one veth pair of MTU 1500, addresses [`ADDRESSES`] and devices [`DEVICE`].
-    pub(crate) fn create() -> Outcome<Self> {
+    /// Makes both, with one or two veth pairs of MTU 1500, addresses [`ADDRESSES`] and devices [`DEVICES`].
+    pub(crate) fn create(cables: usize) -> Outcome<Self> {
         if !rustix::process::geteuid().is_root() {
             return Err("network namespaces need root".into());
         }
@@ -28,28 +30,17 @@ impl Namespaces {
             holders: [holder()?, holder()?],
         };
         let [first, second] = namespaces.pids();
-        ip(
-            first,
-            &[
-                "link",
-                "add",
-                DEVICE,
-                "type",
-                "veth",
-                "peer",
-                "name",
-                DEVICE,
-                "netns",
-                &second.to_string(),
-            ],
-        )?;
-        for (pid, address) in namespaces.pids().into_iter().zip(ADDRESSES) {
-            ip(
-                pid,
-                &["address", "add", &format!("{address}/24"), "dev", DEVICE],
-            )?;
-            ip(pid, &["link", "set", "lo", "up"])?;
-            ip(pid, &["link", "set", DEVICE, "up"])?;
+        let all = [ADDRESSES, SECOND_ADDRESSES];
+        for (device, addresses) in DEVICES.into_iter().zip(all).take(cables) {
+            let other = second.to_string();
+            let peer = ["type", "veth", "peer", "name", device, "netns", &other];
+            run(first, &[&["ip", "link", "add", device], &peer[..]].concat())?;
+            for (pid, address) in namespaces.pids().into_iter().zip(addresses) {
+                let net = format!("{address}/24");
+                run(pid, &["ip", "address", "add", &net, "dev", device])?;
+                run(pid, &["ip", "link", "set", "lo", "up"])?;
+                run(pid, &["ip", "link", "set", device, "up"])?;
+            }
         }
         Ok(namespaces)
     }
@@ -114,11 +105,18 @@ fn holder() -> Outcome<Guarded> {
     }
 }
 
-fn ip(pid: i32, arguments: &[&str]) -> Outcome<()> {
-    let output = command_in(pid, "ip").args(arguments).output()?;
+/// Runs a short command in the network namespace of process `pid`.
+pub(crate) fn run(pid: i32, command: &[&str]) -> Outcome<()> {
+    let [program, arguments @ ..] = command else {
+        return Err("no command".into());
+    };
+    let output = command_in(pid, program)
+        .args(arguments)
+        .output()
+        .map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
     let reason = String::from_utf8_lossy(&output.stderr);
-    Err(format!("ip {}: {}", arguments.join(" "), reason.trim()).into())
+    Err(format!("{}: {}", command.join(" "), reason.trim()).into())
 }

@@ -1,136 +1,128 @@
-//! Two machines: network namespaces with a veth pair between them.
+//! Two machines: network namespaces with one or two veth pairs between them.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
 use crate::Outcome;
-use crate::group::{Group, Subject, Target};
-use crate::namespaces::{ADDRESSES, Namespaces};
+use crate::figures::Figures;
+use crate::group::Subject;
+use crate::namespaces::{ADDRESSES, DEVICES, Namespaces, run};
 use crate::nodes::{NAMES, Nodes};
 use crate::pair::{Kind, Pair, Place};
 use crate::place::Placement;
 
-pub(crate) fn groups(lab: &Lab, nodes: &Nodes) -> Vec<Group> {
-    let mut groups = Vec::new();
-    for placement in [Placement::Same, Placement::Split] {
-        let small = |kind| slashnet(nodes, "slashnet", kind, 64, placement);
-        let mut group = Group::new("remote 64 B round trip", "us")
-            .placed(placement)
-            .subject(lab.round_trip("raw UDP", Kind::UdpEcho, 64, placement))
-            .subject(lab.round_trip(NO_DAEMON, Kind::DirectEcho, 64, placement));
-        if placement == Placement::Same {
-            group = group
-                .subject(small(Kind::SlashnetEcho).target(Target::RatioAtMost(1.4)))
-                .subject(stopped(nodes, placement).target(Target::RatioAtMost(1.4)));
-        } else {
-            group = group.subject(small(Kind::SlashnetEcho));
+/// What one measurement between two machines does.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) kind: Kind,
+    pub(crate) size: usize,
+    pub(crate) depth: usize,
+    pub(crate) placement: Placement,
+    /// Whether veth hands trains of packets over whole.
+    pub(crate) offload: bool,
+    /// Behind the name of the server's node.
+    pub(crate) policy: &'static str,
+}
+
+impl Way {
+    pub(crate) const fn new(kind: Kind, size: usize, placement: Placement) -> Self {
+        Self {
+            kind,
+            size,
+            depth: 1,
+            placement,
+            offload: true,
+            policy: "",
         }
-        groups.push(group);
-        groups.push(
-            Group::new("remote 64 KiB round trip", "us")
-                .placed(placement)
-                .subject(lab.round_trip("UDP with GSO", Kind::GsoEcho, 64 * KIB, placement))
-                .subject(lab.round_trip(NO_DAEMON, Kind::DirectEcho, 64 * KIB, placement))
-                .subject(
-                    slashnet(nodes, "slashnet", Kind::SlashnetEcho, 64 * KIB, placement)
-                        .target(Target::RatioAtMost(3.0)),
-                ),
-        );
-        groups.push(
-            Group::new("bulk of 1 MiB messages", "Gbit/s")
-                .placed(placement)
-                .subject(lab.stream("one TCP stream", Kind::TcpStream, KIB * KIB, placement))
-                .subject(lab.stream("quinn", Kind::QuinnStream, KIB * KIB, placement))
-                .subject(lab.stream(NO_DAEMON, Kind::DirectBulk, KIB * KIB, placement))
-                .subject(
-                    slashnet(nodes, "slashnet", Kind::SlashnetBulk, KIB * KIB, placement)
-                        .target(Target::RatioAtLeast(0.5))
-                        .target(Target::AtLeastTimes("quinn", 1.0)),
-                ),
-        );
     }
-    groups
-}
 
-fn slashnet(
-    nodes: &Nodes,
-    name: &'static str,
-    kind: Kind,
-    size: usize,
-    placement: Placement,
-) -> Subject {
-    let nodes = nodes.clone();
-    Subject::new(name, move |time| {
-        let figures = remote(&nodes, kind, size, placement)?.run(time)?;
-        Ok(if kind == Kind::SlashnetBulk {
-            figures.gigabits()
-        } else {
-            figures.microseconds()
-        })
-    })
-}
-
-fn stopped(nodes: &Nodes, placement: Placement) -> Subject {
-    let nodes = nodes.clone();
-    Subject::new("slashnet, both daemons stopped", move |time| {
-        let mut pair = remote(&nodes, Kind::SlashnetEcho, 64, placement)?;
-        pair.client.stop = nodes.pair()?.pids();
-        Ok(pair.run(time)?.microseconds())
-    })
-}
-
-/// A client on the first node and a server on the second.
-pub(crate) fn remote(
-    nodes: &Nodes,
-    kind: Kind,
-    size: usize,
-    placement: Placement,
-) -> Outcome<Pair> {
-    let [client, server] = nodes.lab().pids()?;
-    let [near, far] = &nodes.pair()?.nodes;
-    Ok(Pair {
-        kind,
-        size,
-        cpus: placement.cpus()?,
-        client: Place {
-            network: Some(client),
-            at: Some(near.directory()),
-            to: Some(NAMES[1].to_owned()),
-            stop: Vec::new(),
-        },
-        server: Place {
-            network: Some(server),
-            at: Some(far.directory()),
-            ..Place::default()
-        },
-    })
+    const fn is_slashnet(self) -> bool {
+        matches!(self.kind, Kind::SlashnetEcho | Kind::SlashnetBulk)
+    }
 }
 
 /// The two machines, made when first needed.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Lab {
+    cables: usize,
     namespaces: Rc<OnceCell<Result<Namespaces, String>>>,
+    offload: Rc<Cell<bool>>,
 }
 
 impl Lab {
+    pub(crate) fn new(cables: usize) -> Self {
+        Self {
+            cables,
+            namespaces: Rc::default(),
+            offload: Rc::new(Cell::new(true)),
+        }
+    }
+
+    /// The interfaces of each machine.
+    pub(crate) fn devices(&self) -> &'static [&'static str] {
+        &DEVICES[..self.cables]
+    }
+
     pub(crate) fn pids(&self) -> Outcome<[i32; 2]> {
-        let made = self
-            .namespaces
-            .get_or_init(|| Namespaces::create().map_err(|error| error.to_string()));
+        let made = self.namespaces.get_or_init(|| {
+            let namespaces = Namespaces::create(self.cables).map_err(|error| error.to_string())?;
+            if self.cables > 1 {
+                shape(&namespaces).map_err(|error| error.to_string())?;
+            }
+            Ok(namespaces)
+        });
         match made {
             Ok(namespaces) => Ok(namespaces.pids()),
             Err(reason) => Err(reason.clone().into()),
         }
     }
 
-    fn pair(&self, kind: Kind, size: usize, placement: Placement) -> Outcome<Pair> {
+    /// Has the machines cut their packets before veth or behind it.
+    pub(crate) fn set_offload(&self, on: bool) -> Outcome<()> {
+        if self.offload.get() == on {
+            return Ok(());
+        }
+        let (cut, joined) = if on { ("on", "off") } else { ("off", "on") };
+        for pid in self.pids()? {
+            for device in self.devices() {
+                let words = ["ethtool", "-K", device, "tso", cut, "gso", cut];
+                let more = ["tx-udp-segmentation", cut, "gro", joined];
+                run(pid, &[&words[..], &more].concat())?;
+            }
+        }
+        self.offload.set(on);
+        Ok(())
+    }
+
+    /// One subject: a peer between two addresses, or Slashnet between two nodes.
+    pub(crate) fn subject(
+        &self,
+        nodes: &Nodes,
+        name: &'static str,
+        way: Way,
+        read: fn(Figures) -> crate::figures::Measured,
+    ) -> Subject {
+        let (lab, nodes) = (self.clone(), nodes.clone());
+        Subject::new(name, move |time| {
+            lab.set_offload(way.offload)?;
+            let pair = if way.is_slashnet() {
+                remote(&nodes, way)?
+            } else {
+                lab.pair(way)?
+            };
+            Ok(read(pair.run(time)?))
+        })
+    }
+
+    fn pair(&self, way: Way) -> Outcome<Pair> {
         let [client, server] = self.pids()?;
         let [client_address, server_address] = ADDRESSES.map(|address| format!("{address}:{PORT}"));
         Ok(Pair {
-            kind,
-            size,
-            cpus: placement.cpus()?,
+            kind: way.kind,
+            size: way.size,
+            depth: way.depth,
+            cpus: way.placement.cpus()?,
             client: Place {
                 network: Some(client),
                 at: Some(client_address.clone()),
@@ -145,26 +137,54 @@ impl Lab {
             },
         })
     }
+}
 
-    pub(crate) fn round_trip(
-        &self,
-        name: &'static str,
-        kind: Kind,
-        size: usize,
-        placement: Placement,
-    ) -> Subject {
-        let lab = self.clone();
-        Subject::new(name, move |time| {
-            Ok(lab.pair(kind, size, placement)?.run(time)?.microseconds())
-        })
-    }
+/// A client on the first node and a server on the second.
+pub(crate) fn remote(nodes: &Nodes, way: Way) -> Outcome<Pair> {
+    let [client, server] = nodes.lab().pids()?;
+    let [near, far] = &nodes.pair()?.nodes;
+    Ok(Pair {
+        kind: way.kind,
+        size: way.size,
+        depth: way.depth,
+        cpus: way.placement.cpus()?,
+        client: Place {
+            network: Some(client),
+            at: Some(near.directory()),
+            to: Some(format!("{}{}", NAMES[1], way.policy)),
+            stop: Vec::new(),
+        },
+        server: Place {
+            network: Some(server),
+            at: Some(far.directory()),
+            ..Place::default()
+        },
+    })
+}
 
-    fn stream(&self, name: &'static str, kind: Kind, size: usize, placement: Placement) -> Subject {
-        let lab = self.clone();
-        Subject::new(name, move |time| {
-            Ok(lab.pair(kind, size, placement)?.run(time)?.gigabits())
-        })
+/// Two cables of 1 Gbit/s, and MPTCP allowed to use both.
+fn shape(namespaces: &Namespaces) -> Outcome<()> {
+    for pid in namespaces.pids() {
+        for device in DEVICES {
+            let words = ["tc", "qdisc", "replace", "dev", device, "root", "tbf"];
+            let rate = ["rate", "1gbit", "burst", "64k", "limit", "1m"];
+            run(pid, &[&words[..], &rate].concat())?;
+        }
+        let limits = ["subflows", "2", "add_addr_accepted", "2"];
+        run(
+            pid,
+            &[&["ip", "mptcp", "limits", "set"], &limits[..]].concat(),
+        )?;
     }
+    let [client, server] = namespaces.pids();
+    for (pid, address, role) in [
+        (client, crate::namespaces::SECOND_ADDRESSES[0], "subflow"),
+        (server, crate::namespaces::SECOND_ADDRESSES[1], "signal"),
+    ] {
+        let endpoint = ["ip", "mptcp", "endpoint", "add", address, "dev", DEVICES[1]];
+        run(pid, &[&endpoint[..], &[role]].concat())?;
+    }
+    Ok(())
 }
 
 /// Lets the kernel cut what is sent into `segment` bytes and join what has arrived.
@@ -189,6 +209,4 @@ pub(crate) fn enable_offload(socket: BorrowedFd<'_>, segment: usize) -> Outcome<
     Ok(())
 }
 
-const NO_DAEMON: &str = "slashnet, no daemon";
 const PORT: u16 = 7713;
-const KIB: usize = 1024;

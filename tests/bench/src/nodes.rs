@@ -11,7 +11,6 @@ use tempfile::TempDir;
 
 use crate::Outcome;
 use crate::files::{inside, memory_directory};
-use crate::namespaces::ADDRESSES;
 use crate::network::Lab;
 use crate::pair::Guarded;
 
@@ -38,11 +37,17 @@ pub(crate) struct Single {
 pub(crate) const NAMES: [&str; 2] = ["bench1", "bench2"];
 
 impl Node {
-    fn start(directory: PathBuf, network: Option<i32>, name: &str, link: &str) -> Outcome<Self> {
+    fn start(
+        directory: PathBuf,
+        network: Option<i32>,
+        name: &str,
+        links: &[&str],
+    ) -> Outcome<Self> {
         let daemon = command(network)?
             .arg("--dir")
             .arg(&directory)
-            .args(["node", "--name", name, "--link", link, "--port", PORT])
+            .args(["node", "--name", name, "--port", PORT])
+            .args(links.iter().flat_map(|link| ["--link", link]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -104,7 +109,7 @@ impl Single {
         let directory = memory_directory()?;
         let place = directory.path().join("node");
         fs::create_dir(&place)?;
-        let node = Node::start(place, None, NAMES[0], "127.0.0.1")?;
+        let node = Node::start(place, None, NAMES[0], &["127.0.0.1"])?;
         Ok(Self {
             node,
             _directory: directory,
@@ -119,7 +124,7 @@ impl Pair {
         let start = |index: usize| {
             let place = directory.path().join(NAMES[index]);
             fs::create_dir(&place)?;
-            Node::start(place, Some(pids[index]), NAMES[index], ADDRESSES[index])
+            Node::start(place, Some(pids[index]), NAMES[index], lab.devices())
         };
         let nodes = [start(0)?, start(1)?];
         let code = nodes[0].ask(&["invite"])?;

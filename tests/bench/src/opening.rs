@@ -4,8 +4,10 @@ use std::fs;
 use std::process::Stdio;
 
 use crate::Outcome;
+use crate::figures::Figures;
 use crate::files::{inside, memory_directory};
 use crate::group::{Group, Subject, Target};
+use crate::network::Way;
 use crate::nodes::{NAMES, Nodes, program};
 use crate::pair::{Guarded, Kind, Task};
 use crate::place::Placement;
@@ -18,7 +20,12 @@ pub(crate) fn groups(nodes: &Nodes) -> Vec<Group> {
     vec![
         Group::new("repeated open of a remote path", "us")
             .placed(placement)
-            .subject(lab.round_trip("raw UDP round trip", Kind::UdpEcho, 64, placement))
+            .subject(lab.subject(
+                &nodes,
+                "raw UDP round trip",
+                Way::new(Kind::UdpEcho, 64, placement),
+                Figures::round_trip,
+            ))
             .subject(
                 Subject::new("slashnet", move |time| {
                     let (client, server) = placement.cpus()?;

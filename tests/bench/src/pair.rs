@@ -9,8 +9,9 @@ use clap::{Args, ValueEnum};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::samples::quantile;
-use crate::{Outcome, echo, files, namespaces, place, slashnet, stream};
+use crate::cpu::Meter;
+use crate::figures::Figures;
+use crate::{Outcome, datagram, echo, files, namespaces, peers, place, slashnet, stream};
 
 /// What one child does.
 #[derive(Args, Clone, Debug)]
@@ -25,6 +26,12 @@ pub(crate) struct ChildOptions {
     pub(crate) size: usize,
     #[arg(long)]
     pub(crate) milliseconds: u64,
+    /// Operations under way at a time.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) depth: usize,
+    /// The server's process, whose processor time the client reads.
+    #[arg(long)]
+    pub(crate) peer: Option<u32>,
     /// Process whose network namespace to enter.
     #[arg(long)]
     pub(crate) network: Option<i32>,
@@ -53,8 +60,14 @@ pub(crate) enum Kind {
     MemorySpinEcho,
     UdpEcho,
     GsoEcho,
+    TcpEcho,
     TcpStream,
+    MptcpStream,
     QuinnStream,
+    QuinnEcho,
+    ZenohEcho,
+    TonicEcho,
+    TarpcEcho,
     FileWrite,
     FileRead,
     SlashnetEcho,
@@ -71,6 +84,7 @@ pub(crate) enum Kind {
 pub(crate) struct Pair {
     pub(crate) kind: Kind,
     pub(crate) size: usize,
+    pub(crate) depth: usize,
     /// CPUs of client and server.
     pub(crate) cpus: (usize, usize),
     pub(crate) client: Place,
@@ -86,16 +100,6 @@ pub(crate) struct Place {
     pub(crate) stop: Vec<u32>,
 }
 
-/// What a client found.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Figures {
-    /// Median time of one operation in nanoseconds.
-    pub(crate) median: u64,
-    pub(crate) p99: u64,
-    /// Bytes per second, for streams.
-    pub(crate) rate: u64,
-}
-
 impl Pair {
     pub(crate) fn run(&self, time: Duration) -> Outcome<Figures> {
         let (first, second) = rustix::net::socketpair(
@@ -105,8 +109,21 @@ impl Pair {
             None,
         )?;
         let (client_cpu, server_cpu) = self.cpus;
-        let _server = self.start(Side::Server, &self.server, server_cpu, first.into(), time)?;
-        let mut client = self.start(Side::Client, &self.client, client_cpu, second.into(), time)?;
+        let server = self.start(
+            Side::Server,
+            &self.server,
+            (server_cpu, None),
+            first.into(),
+            time,
+        )?;
+        let peer = Some(server.0.id());
+        let mut client = self.start(
+            Side::Client,
+            &self.client,
+            (client_cpu, peer),
+            second.into(),
+            time,
+        )?;
         let text = client.output(time + PATIENCE)?;
         Figures::parse(&text)
     }
@@ -115,7 +132,7 @@ impl Pair {
         &self,
         side: Side,
         place: &Place,
-        cpu: usize,
+        (cpu, peer): (usize, Option<u32>),
         stdin: Stdio,
         time: Duration,
     ) -> Outcome<Guarded> {
@@ -130,6 +147,10 @@ impl Pair {
         command.args(["--kind", &name(&|| self.kind.to_possible_value())]);
         command.args(["--cpu", &cpu.to_string(), "--size", &self.size.to_string()]);
         command.args(["--milliseconds", &time.as_millis().to_string()]);
+        command.args(["--depth", &self.depth.to_string()]);
+        if let Some(peer) = peer {
+            command.args(["--peer", &peer.to_string()]);
+        }
         if let Some(network) = place.network {
             command.args(["--network", &network.to_string()]);
         }
@@ -174,12 +195,13 @@ impl Task {
         let pair = Pair {
             kind: self.kind,
             size: self.size,
+            depth: 1,
             cpus: (self.cpu, self.cpu),
             client: Place::default(),
             server: Place::default(),
         };
         let none = Stdio::null();
-        let mut child = pair.start(Side::Client, &place, self.cpu, none, time)?;
+        let mut child = pair.start(Side::Client, &place, (self.cpu, None), none, time)?;
         Figures::parse(&child.output(LONG_PATIENCE)?)
     }
 }
@@ -221,50 +243,12 @@ impl Drop for Guarded {
     }
 }
 
-impl Figures {
-    pub(crate) fn from_sorted(samples: &[u64]) -> Self {
-        Self {
-            median: quantile(samples, 0.5),
-            p99: quantile(samples, 0.99),
-            rate: 0,
-        }
-    }
-
-    fn parse(text: &str) -> Outcome<Self> {
-        if let Some(reason) = text.strip_prefix("error: ") {
-            return Err(reason.trim().into());
-        }
-        let mut numbers = text.split_whitespace().map(str::parse::<u64>);
-        let mut next =
-            || -> Outcome<u64> { Ok(numbers.next().ok_or("the client printed no figures")??) };
-        Ok(Self {
-            median: next()?,
-            p99: next()?,
-            rate: next()?,
-        })
-    }
-
-    pub(crate) fn microseconds(self) -> f64 {
-        Duration::from_nanos(self.median).as_secs_f64() * 1e6
-    }
-
-    pub(crate) fn megabytes(self) -> f64 {
-        self.gigabits() * 1e3 / 8.0
-    }
-
-    pub(crate) fn gigabits(self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
-        let rate = self.rate as f64;
-        rate * 8.0 / 1e9
-    }
-}
-
 /// The whole life of one child.
 pub(crate) fn run_child(options: &ChildOptions) -> Outcome<()> {
     let outcome = child_work(options);
     match (options.side, outcome) {
         (Side::Client, Ok(Some(figures))) => {
-            println!("{} {} {}", figures.median, figures.p99, figures.rate);
+            println!("{}", figures.line());
             Ok(())
         }
         (Side::Client, Err(error)) => {
@@ -284,9 +268,14 @@ fn child_work(options: &ChildOptions) -> Outcome<Option<Figures>> {
     place::pin(options.cpu)?;
     let stdin = std::io::stdin();
     match options.kind {
-        Kind::TcpStream => stream::run(options, stdin.as_fd()),
+        Kind::TcpStream | Kind::MptcpStream | Kind::TcpEcho => stream::run(options, stdin.as_fd()),
+        Kind::UdpEcho | Kind::GsoEcho => datagram::run(options, stdin.as_fd()),
         Kind::FileWrite | Kind::FileRead => files::run(options).map(Some),
-        Kind::QuinnStream => Err(stream::become_quinn(options)?),
+        Kind::QuinnStream
+        | Kind::QuinnEcho
+        | Kind::ZenohEcho
+        | Kind::TonicEcho
+        | Kind::TarpcEcho => Err(peers::become_peer(options)?),
         Kind::SlashnetEcho
         | Kind::SlashnetBulk
         | Kind::SlashnetSessions
@@ -308,6 +297,7 @@ pub(crate) fn repeat(
         operation()?;
     }
     let mut samples = Vec::with_capacity(1 << 20);
+    let meter = Meter::start(options.peer)?;
     let end = Instant::now() + time;
     let mut before = Instant::now();
     while before < end && samples.len() < samples.capacity() {
@@ -316,8 +306,38 @@ pub(crate) fn repeat(
         samples.push(u64::try_from((after - before).as_nanos())?);
         before = after;
     }
+    let (elapsed, cpu) = (u64::try_from(meter.elapsed().as_nanos())?, meter.used()?);
     samples.sort_unstable();
-    Ok(Figures::from_sorted(&samples))
+    Ok(Figures {
+        elapsed,
+        cpu,
+        ..Figures::from_sorted(&samples)
+    })
+}
+
+/// Keeps as many operations under way as asked for, and counts those that end in the time asked for.
+pub(crate) fn pipeline(
+    options: &ChildOptions,
+    mut ask: impl FnMut() -> Outcome<()>,
+    mut take: impl FnMut() -> Outcome<()>,
+) -> Outcome<Figures> {
+    let time = Duration::from_millis(options.milliseconds);
+    for _ in 0..options.depth {
+        ask()?;
+    }
+    let warm = Instant::now() + time / 10;
+    while Instant::now() < warm {
+        take()?;
+        ask()?;
+    }
+    let meter = Meter::start(options.peer)?;
+    let mut count = 0;
+    while meter.elapsed() < time {
+        take()?;
+        ask()?;
+        count += 1;
+    }
+    Figures::of_calls(count, meter.elapsed(), meter.used()?)
 }
 
 /// What starting and ending may take besides the measurement.

@@ -14,6 +14,10 @@ pub(crate) fn print(group: &GroupResult) {
         let ratio = subject
             .ratio
             .map_or_else(String::new, |ratio| format!("{ratio:.2} x"));
+        let unit = if group.unit == "Gbit/s" { "s/GB" } else { "us" };
+        let cpu = subject
+            .cpu
+            .map_or_else(String::new, |cpu| format!("cpu {} {unit}", figure(cpu)));
         let verdicts: Vec<_> = subject
             .targets
             .iter()
@@ -23,7 +27,7 @@ pub(crate) fn print(group: &GroupResult) {
             })
             .collect();
         let line = format!(
-            "  {:<34} {:>12} {ratio:>10}   {}",
+            "  {:<34} {:>12} {ratio:>10}   {cpu:<15} {}",
             subject.name,
             figure(median),
             verdicts.join(", ")

@@ -4,7 +4,7 @@ mod direct;
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use abi::OpenFlags;
@@ -16,8 +16,9 @@ use ipc::{Channel, Connection, Endpoint, Message, Received};
 use rustix::process::Signal;
 
 use crate::Outcome;
-use crate::pair::{ChildOptions, Figures, Kind, Side, repeat};
-use crate::stream::rate;
+use crate::cpu::Meter;
+use crate::figures::Figures;
+use crate::pair::{ChildOptions, Kind, Side, repeat};
 use crate::wire::{hear, tell};
 
 pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
@@ -101,7 +102,7 @@ fn serve(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<()> {
         return serve_sessions(&channel, socket);
     }
     let bulk = matches!(options.kind, Kind::SlashnetBulk | Kind::DirectBulk);
-    let threads = if bulk { DEPTH } else { 1 };
+    let threads = if bulk { BULK_DEPTH } else { 1 };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| scope.spawn(|| answer_all(&channel, options.size, !bulk)))
@@ -144,6 +145,9 @@ fn echo(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
     let mut reply = vec![0; options.size];
     connection.send(&request, &mut reply)?;
     let _stopped = Stopped::new(&options.stop)?;
+    if options.depth > 1 {
+        return many(options, options.depth, &connection, options.size);
+    }
     repeat(options, || {
         let answer = connection.send(&request, &mut reply)?;
         if answer.len == options.size {
@@ -156,29 +160,48 @@ fn echo(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
 
 fn bulk(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
     let connection = server.attach(options)?;
-    let request = vec![1; options.size];
-    connection.send(&request, &mut [])?;
-    let sent = AtomicUsize::new(0);
-    let start = Instant::now();
-    let end = start + Duration::from_millis(options.milliseconds);
+    connection.send(&vec![1; options.size], &mut [])?;
+    let calls = many(options, BULK_DEPTH, &connection, 0)?;
+    let bytes = usize::try_from(calls.count)? * options.size;
+    Figures::of_stream(bytes, Duration::from_nanos(calls.elapsed), calls.cpu)
+}
+
+/// Calls from `depth` threads, each of which gets `answer` bytes back. Counted are those that end in the time.
+fn many(
+    options: &ChildOptions,
+    depth: usize,
+    connection: &Connection,
+    answer: usize,
+) -> Outcome<Figures> {
+    let time = Duration::from_millis(options.milliseconds);
+    let (done, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let work = || -> Outcome<()> {
+        let request = vec![1; options.size];
+        let mut reply = vec![0; answer];
+        while !ended.load(Ordering::Relaxed) {
+            if connection.send(&request, &mut reply)?.len != answer {
+                return Err("a short reply".into());
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..DEPTH)
-            .map(|_| {
-                scope.spawn(|| -> Outcome<()> {
-                    while Instant::now() < end {
-                        connection.send(&request, &mut [])?;
-                        sent.fetch_add(request.len(), Ordering::Relaxed);
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
+        let workers: Vec<_> = (0..depth).map(|_| scope.spawn(work)).collect();
+        std::thread::sleep(time / 4);
+        let (meter, before) = (Meter::start(options.peer)?, done.load(Ordering::Relaxed));
+        std::thread::sleep(time);
+        let figures = Figures::of_calls(
+            done.load(Ordering::Relaxed) - before,
+            meter.elapsed(),
+            meter.used()?,
+        );
+        ended.store(true, Ordering::Relaxed);
         for worker in workers {
             worker.join().map_err(|_panic| "a client thread ended")??;
         }
-        Outcome::Ok(())
-    })?;
-    rate(sent.load(Ordering::Relaxed), start.elapsed())
+        figures
+    })
 }
 
 /// Opens a path again and again; the time of closing is not counted.
@@ -217,9 +240,8 @@ fn sessions(options: &ChildOptions, server: &Server, socket: BorrowedFd<'_>) -> 
     let (text, _) = hear(socket)?;
     let grown: u64 = text.parse()?;
     Ok(Figures {
-        median: 0,
-        p99: 0,
         rate: grown / options.size as u64,
+        ..Figures::default()
     })
 }
 
@@ -272,6 +294,6 @@ pub(crate) fn resident_bytes(pid: &str) -> Outcome<u64> {
 }
 
 /// Messages under way at a time in bulk.
-const DEPTH: usize = 4;
+const BULK_DEPTH: usize = 4;
 /// Messages in each of many sessions.
 const MESSAGES: u32 = 16;

@@ -1,71 +1,107 @@
-//! One way, as fast as it goes.
+//! Plain TCP, over one path or over all (MPTCP): calls, and one way as fast as it goes.
 
-use std::error::Error;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::BorrowedFd;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 
 use crate::Outcome;
-use crate::pair::{ChildOptions, Figures, Side};
+use crate::cpu::Meter;
+use crate::figures::Figures;
+use crate::pair::{ChildOptions, Kind, Side, pipeline, repeat};
 use crate::wire::{hear, tell};
 
 pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
     let mut bytes = vec![0; options.size];
+    let echo = options.kind == Kind::TcpEcho;
+    let multipath = options.kind == Kind::MptcpStream;
     if options.side == Side::Server {
-        let listener = TcpListener::bind(options.at.as_deref().ok_or("an own address")?)?;
+        let at: SocketAddr = options.at.as_deref().ok_or("an own address")?.parse()?;
+        let listening = made(multipath)?;
+        rustix::net::sockopt::set_socket_reuseaddr(&listening, true)?;
+        rustix::net::bind(&listening, &at)?;
+        rustix::net::listen(&listening, 1)?;
         tell(socket, "listening", &[])?;
-        let (mut stream, _) = listener.accept()?;
+        let (mut stream, _) = TcpListener::from(listening).accept()?;
+        if echo {
+            prepare(&stream, options)?;
+            while stream.read_exact(&mut bytes).is_ok() {
+                stream.write_all(&bytes)?;
+            }
+            return Ok(None);
+        }
         while stream.read(&mut bytes)? > 0 {}
         // The client stops its clock when everything has been taken here.
         stream.write_all(&[1])?;
         return Ok(None);
     }
     hear(socket)?;
-    let mut stream = TcpStream::connect(options.to.as_deref().ok_or("a peer address")?)?;
-    let start = Instant::now();
-    let end = start + Duration::from_millis(options.milliseconds);
+    let to: SocketAddr = options.to.as_deref().ok_or("a peer address")?.parse()?;
+    let connecting = made(multipath)?;
+    rustix::net::connect(&connecting, &to)?;
+    let stream = TcpStream::from(connecting);
+    if echo {
+        prepare(&stream, options)?;
+        return call(options, &stream).map(Some);
+    }
+    pour(options, stream, &bytes).map(Some)
+}
+
+fn call(options: &ChildOptions, stream: &TcpStream) -> Outcome<Figures> {
+    let content = vec![1; options.size];
+    let mut bytes = vec![0; options.size];
+    let send = || Ok((&*stream).write_all(&content)?);
+    let mut receive = || Ok((&*stream).read_exact(&mut bytes)?);
+    if options.depth > 1 {
+        return pipeline(options, send, receive);
+    }
+    repeat(options, || {
+        send()?;
+        receive()
+    })
+}
+
+fn pour(options: &ChildOptions, mut stream: TcpStream, bytes: &[u8]) -> Outcome<Figures> {
+    let time = std::time::Duration::from_millis(options.milliseconds);
+    // The window opens and a second path joins before anything is counted.
+    let warm = Meter::start(None)?;
+    while warm.elapsed() < time / 4 {
+        stream.write_all(bytes)?;
+    }
+    let meter = Meter::start(options.peer)?;
     let mut sent = 0;
-    while Instant::now() < end {
-        stream.write_all(&bytes)?;
+    while meter.elapsed() < time {
+        stream.write_all(bytes)?;
         sent += bytes.len();
     }
     stream.shutdown(std::net::Shutdown::Write)?;
     stream.read_exact(&mut [0])?;
-    Ok(Some(rate(sent, start.elapsed())?))
+    Figures::of_stream(sent, meter.elapsed(), meter.used()?)
 }
 
-pub(crate) fn rate(bytes: usize, time: Duration) -> Outcome<Figures> {
-    let nanoseconds = time.as_nanos().max(1);
-    let rate = u64::try_from(bytes as u128 * 1_000_000_000 / nanoseconds)?;
-    Ok(Figures {
-        median: 0,
-        p99: 0,
-        rate,
-    })
-}
-
-/// Goes on as the program of the other workspace. Returns only if that fails.
-pub(crate) fn become_quinn(options: &ChildOptions) -> Outcome<Box<dyn Error + Send + Sync>> {
-    let program =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/target/release/quinn-stream");
-    if !program.exists() {
-        let build = "cargo build --release --manifest-path tests/peers/Cargo.toml";
-        return Err(format!("quinn is not built: {build}").into());
+/// Small messages leave at once, and all that are under way fit into one direction's buffers.
+fn prepare(stream: &TcpStream, options: &ChildOptions) -> Outcome<()> {
+    stream.set_nodelay(true)?;
+    if options.depth > 1 {
+        let buffer = (4 << 20).max(2 * options.size * options.depth);
+        rustix::net::sockopt::set_socket_send_buffer_size_force(stream, buffer)?;
     }
-    let side = match options.side {
-        Side::Server => "server",
-        Side::Client => "client",
+    Ok(())
+}
+
+fn made(multipath: bool) -> Outcome<OwnedFd> {
+    let protocol = if multipath {
+        ipproto::MPTCP
+    } else {
+        ipproto::TCP
     };
-    let error = Command::new(program)
-        .arg(side)
-        .arg(options.at.as_deref().ok_or("an own address")?)
-        .arg(options.to.as_deref().ok_or("a peer address")?)
-        .arg(options.size.to_string())
-        .arg(options.milliseconds.to_string())
-        .exec();
-    Ok(error.into())
+    let flags = SocketFlags::CLOEXEC;
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    Ok(rustix::net::socket_with(
+        family,
+        kind,
+        flags,
+        Some(protocol),
+    )?)
 }
