@@ -69,6 +69,7 @@ struct Bytes<'a>(&'a [u8]);
 
 const REPLY: u8 = 1;
 const FIRST: u8 = 2;
+const POLICY: u8 = 0x80;
 
 impl<'a> Bytes<'a> {
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
@@ -114,6 +115,7 @@ impl<'a> Bytes<'a> {
             }
             8 => drop(self.take(10)?),
             11 | 12 => drop(self.take(12)?),
+            13 => drop(self.take(1)?),
             14 => drop(self.take(2)?),
             _ => return None,
         }
@@ -133,6 +135,7 @@ impl<'a> Bytes<'a> {
             self.take(wide + 12)?;
         } else if flags & FIRST != 0 {
             self.take(2 * wide)?;
+            self.take(usize::from(flags & POLICY != 0))?;
             let meta = self.number(1)?;
             let meta = self.take(meta as usize)?;
             id = meta.first_chunk().map(|id| u64::from_le_bytes(*id));
