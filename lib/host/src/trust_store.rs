@@ -3,7 +3,6 @@
 //! The node writes it when trust begins or ends; people may edit it while the node does not run.
 
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -39,7 +38,7 @@ struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret: Option<Hidden>,
     #[serde(default)]
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<String>,
     #[serde(default)]
     root: Root,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +138,10 @@ impl Entry {
                 .map(|&(first, last)| Range { first, last })
                 .collect()
         };
+        let address = |text: &String| {
+            let refused = format!("address {text:?}: expected IP:PORT or 52-54-00-12-34-ff:PORT");
+            text.parse::<LinkAddress>().map_err(|_| refused)
+        };
         Ok(TrustRecord {
             name,
             number: self.number,
@@ -147,8 +150,8 @@ impl Entry {
             addresses: self
                 .addresses
                 .iter()
-                .map(|&address| LinkAddress::from(address))
-                .collect(),
+                .map(address)
+                .collect::<Result<_, _>>()?,
             identities: IdentityMap {
                 trust_root: self.root == Root::Root,
                 all: self.everybody,
@@ -177,7 +180,11 @@ impl From<&TrustRecord> for Entry {
             addresses: record
                 .addresses
                 .iter()
-                .filter_map(LinkAddress::socket_address)
+                // What cannot be written in a form that is read again is learnt again.
+                .filter(|address| {
+                    address.socket_address().is_some() || address.as_ethernet().is_some()
+                })
+                .map(ToString::to_string)
                 .collect(),
             root: if map.trust_root {
                 Root::Root
@@ -211,7 +218,10 @@ mod tests {
             number: 3,
             key: PublicKey([0xab; 32]),
             secret: Some(Secret([7; 32])),
-            addresses: vec![LinkAddress::ipv4([10, 0, 0, 2], 41_000)],
+            addresses: vec![
+                LinkAddress::ipv4([10, 0, 0, 2], 41_000),
+                LinkAddress::ethernet([2, 0, 0, 0, 0, 9], 41_000),
+            ],
             identities: IdentityMap {
                 users: vec![(1000, 1001)],
                 may_assert: MayAssert::Only(vec![Range {
@@ -255,6 +265,12 @@ mod tests {
             (
                 format!("[[node]]\nname = \"a b\"\nnumber = 1\nkey = \"{key}\"\n"),
                 "1 to 63",
+            ),
+            (
+                format!(
+                    "[[node]]\nname = \"lab2\"\nnumber = 1\nkey = \"{key}\"\naddresses = [\"lab2:5\"]\n"
+                ),
+                "expected IP:PORT",
             ),
         ];
         for (text, expected) in rows {

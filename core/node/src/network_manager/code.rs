@@ -1,12 +1,13 @@
 //! One-time codes: everything a node needs to find the one that invites it and to be believed.
 //!
 //! A code is the bytes below in base 32, letters and digits without I, L, O and U, in groups of six:
-//! format (1), secret (16), public key (32), number of addresses (1), addresses (7 or 19 each), checksum (4).
+//! format (1), secret (16), public key (32), number of addresses (1), addresses, checksum (4). An
+//! address is its kind (4 or 6: Internet, 2: Ethernet), host (4, 16 or 6) and port (2).
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use abi::link_address::Internet;
+use abi::link_address::{Ethernet, Internet};
 use abi::{LinkAddress, Malformed, Reader, Writer};
 use zeroize::Zeroize;
 
@@ -70,26 +71,11 @@ impl Invitation {
         w.u8(FORMAT);
         w.bytes(&self.secret);
         w.bytes(&self.key.0);
-        let addresses = self
-            .addresses
-            .iter()
-            .take(ADDRESSES_MAX)
-            .filter_map(|a| a.internet());
-        let addresses: Vec<Internet> = addresses.collect();
-        w.u8(addresses.len() as u8);
-        for address in addresses {
-            match address {
-                Internet::V4(host, port) => {
-                    w.u8(4);
-                    w.bytes(&host);
-                    w.u16(port);
-                }
-                Internet::V6(host, port, _) => {
-                    w.u8(6);
-                    w.bytes(&host);
-                    w.u16(port);
-                }
-            }
+        let known = |address: &&LinkAddress| Host::of(address).is_some();
+        let addresses = self.addresses.iter().filter(known).take(ADDRESSES_MAX);
+        w.u8(addresses.clone().count() as u8);
+        for host in addresses.filter_map(Host::of) {
+            host.write(&mut w);
         }
         let sum = checksum(crypto, &bytes);
         bytes.extend(sum);
@@ -129,6 +115,7 @@ impl Invitation {
         let mut addresses = Vec::new();
         for _ in 0..count {
             addresses.push(match r.u8()? {
+                2 => LinkAddress::ethernet(r.array()?, r.u16()?),
                 4 => LinkAddress::ipv4(r.array()?, r.u16()?),
                 6 => LinkAddress::ipv6(r.array()?, r.u16()?, 0),
                 _ => return Err(Malformed::Unknown),
@@ -140,6 +127,39 @@ impl Invitation {
             secret,
             addresses,
         })
+    }
+}
+
+/// An address of a kind that a code can name.
+enum Host {
+    Internet(Internet),
+    Ethernet(Ethernet),
+}
+
+impl Host {
+    fn of(address: &LinkAddress) -> Option<Self> {
+        let internet = address.internet().map(Self::Internet);
+        internet.or_else(|| address.as_ethernet().map(Self::Ethernet))
+    }
+
+    fn write(&self, w: &mut Writer<'_>) {
+        match self {
+            Self::Ethernet(Ethernet { mac, port }) => {
+                w.u8(2);
+                w.bytes(mac);
+                w.u16(*port);
+            }
+            Self::Internet(Internet::V4(host, port)) => {
+                w.u8(4);
+                w.bytes(host);
+                w.u16(*port);
+            }
+            Self::Internet(Internet::V6(host, port, _)) => {
+                w.u8(6);
+                w.bytes(host);
+                w.u16(*port);
+            }
+        }
     }
 }
 
