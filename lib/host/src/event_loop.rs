@@ -2,7 +2,7 @@
 
 mod outputs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::links::Links;
 use crate::node_page::NodePage;
 use crate::program_socket::{ProgramSocket, Received};
 use crate::relays::Relays;
+use crate::trust_keeper::TrustKeeper;
 use crate::{StartError, clock, event_number};
 
 /// What an event is about, in the top byte of its number; the rest is a program's key or a link's index.
@@ -32,6 +33,7 @@ const PROGRAM: u64 = 3;
 const PROCESS: u64 = 4;
 const INTERFACES: u64 = 5;
 const RELAY: u64 = 6;
+const TRUST: u64 = 7;
 const KIND_SHIFT: u32 = 56;
 
 /// Events taken at once.
@@ -44,6 +46,8 @@ const BATCHES: usize = 4;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long no connections are taken after descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Before ordinary programs, behind what a machine cannot do without.
+const PROMPT: i32 = -10;
 /// After a link could not be opened, before the next try.
 const LINKS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -60,7 +64,9 @@ pub(crate) struct EventLoop {
     held: Held,
     relays: Relays,
     page: NodePage,
-    state: PathBuf,
+    trust: TrustKeeper,
+    /// What programs are told once the trust it speaks of is kept.
+    held_back: VecDeque<(ProgramKey, Vec<u8>, Vec<OwnedFd>)>,
     /// Removed at an orderly end, while the directory is still ours.
     socket_path: PathBuf,
     /// Kept open and locked for as long as the node runs.
@@ -113,6 +119,8 @@ impl EventLoop {
         links
             .watch(epoll.as_fd(), LINK << KIND_SHIFT)
             .map_err(failed)?;
+        let trust = TrustKeeper::start(parts.state)?;
+        add(trust.descriptor(), TRUST << KIND_SHIFT)?;
         let page = NodePage::new().map_err(failed)?;
         Ok(Self {
             node: Node::new(clock::now(), parts.config, parts.crypto),
@@ -126,7 +134,8 @@ impl EventLoop {
             held: Held::default(),
             relays: Relays::default(),
             page,
-            state: parts.state,
+            trust,
+            held_back: VecDeque::new(),
             socket_path: parts.socket_path,
             _lock: parts.lock,
             stop: parts.stop,
@@ -142,6 +151,7 @@ impl EventLoop {
 
     /// Runs until the node is stopped.
     pub(crate) fn run(mut self) {
+        be_prompt();
         let mut space = vec![0; PACKET_MAX + 1];
         let mut events = Vec::with_capacity(EVENTS_MAX);
         self.drain();
@@ -165,6 +175,8 @@ impl EventLoop {
             self.on_time();
             self.serve_relays();
         }
+        self.trust.finish();
+        self.say_held_back();
         if !self.killed {
             let _ = std::fs::remove_file(&self.socket_path);
         }
@@ -226,6 +238,7 @@ impl EventLoop {
             STOP => self.stop(),
             LINK => self.link_event(rest as u8, flags),
             RELAY => self.relays.rang(key),
+            TRUST => self.trust_kept(),
             INTERFACES => self.interfaces_changed(),
             PROGRAM => {
                 if flags.contains(EventFlags::OUT) {
@@ -427,5 +440,17 @@ impl EventLoop {
     fn input(&mut self, input: Input) {
         self.node.handle(clock::now(), input);
         self.drain();
+    }
+}
+
+/// Lets this thread run before others: a probe that is answered late looks like a lost one. Whoever may not ask for that
+/// goes on without; the monitor allows for its own delays.
+fn be_prompt() {
+    let priority =
+        rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap_or(0);
+    let wanted = priority.min(PROMPT);
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), wanted)
+    {
+        tracing::debug!("the node runs at the priority of everybody: {error}");
     }
 }

@@ -25,6 +25,7 @@ mod netlink;
 mod node_page;
 mod program_socket;
 mod relays;
+mod trust_keeper;
 mod trust_store;
 
 pub use builder::{Builder, Host};

@@ -1,13 +1,16 @@
 //! What the node wants done.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use abi::LinkAddress;
 use node::{Attached, Descriptors, Level, Output, ProgramKey};
 use rustix::event::epoll::EventFlags;
 
 use super::{EventLoop, KIND_SHIFT, RELAY};
-use crate::{clock, trust_store};
+use crate::clock;
+
+/// Packets that wait for trust to be kept; a disk that is slower than so many is not waited for.
+const HELD_BACK_MAX: usize = 4096;
 
 impl EventLoop {
     /// Does all that the node wants done.
@@ -42,14 +45,7 @@ impl EventLoop {
                     program,
                     targets,
                 } => self.relays.route(session, program, targets),
-                Output::SaveTrust(records) => {
-                    if let Err(error) = trust_store::save(&self.state, &records) {
-                        tracing::error!(
-                            "cannot keep the list of trusted nodes in {}: {error}",
-                            self.state.display()
-                        );
-                    }
-                }
+                Output::SaveTrust(records) => self.trust.keep(records),
                 Output::Log(level, text) => match level {
                     Level::Debug => tracing::debug!("{text}"),
                     Level::Info => tracing::info!("{text}"),
@@ -82,6 +78,26 @@ impl EventLoop {
             Attached::Passed(descriptors) => self.held.take(descriptors),
             Attached::WithDoorbells(memory) => self.held.take_with_doorbells(memory),
         };
+        self.held_back.push_back((program, bytes, descriptors));
+        if self.held_back.len() > HELD_BACK_MAX || !self.trust.is_busy() {
+            self.say_held_back();
+        }
+    }
+
+    pub(super) fn trust_kept(&mut self) {
+        self.trust.written();
+        if !self.trust.is_busy() {
+            self.say_held_back();
+        }
+    }
+
+    pub(super) fn say_held_back(&mut self) {
+        while let Some((program, bytes, descriptors)) = self.held_back.pop_front() {
+            self.send_now(program, bytes, descriptors);
+        }
+    }
+
+    fn send_now(&mut self, program: ProgramKey, bytes: Vec<u8>, descriptors: Vec<OwnedFd>) {
         let Some(socket) = self.programs.get_mut(&program) else {
             return;
         };
