@@ -51,8 +51,9 @@ pub const REJECT_AFTER: Duration = Duration::from_secs(180);
 pub const REPLACED_GRACE: Duration = Duration::from_secs(7);
 /// How long a channel may wait for its first packet from the initiator.
 pub const UNCONFIRMED_MAX: Duration = Duration::from_secs(5);
-/// Channels with one node at once: one in use, one replaced, and two half made from both sides.
-pub const CHANNELS_PER_PEER: usize = 4;
+/// Channels with one node at once: one in use, and a pair half made from both sides as often as handshakes may follow
+/// each other while replaced ones last.
+pub const CHANNELS_PER_PEER: usize = 12;
 /// Earlier lives of another node's machine whose messages are known for replays.
 pub const LIVES_MAX: usize = 8;
 /// How often a node is asked whether it lives while programs have sessions with it.

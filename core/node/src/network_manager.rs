@@ -6,8 +6,10 @@ mod handshake;
 pub(crate) mod identity_map;
 mod join;
 pub(crate) mod lanes;
+mod lanes_of_channel;
 mod letters;
 mod load;
+mod monitor;
 mod net_directory;
 mod peer;
 pub(crate) mod trust;
@@ -21,7 +23,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use abi::system::Joined;
-use abi::system::peer::{PeerReply, PeerRequest};
+use abi::system::peer::{PeerLane, PeerReply, PeerRequest};
 use abi::{Errno, Instant, LinkAddress, NodeName, SessionId};
 use paths::LinkPolicy;
 use transport::{IncomingKey, LinkIndex, OpKey, SessionKey, Transport};
@@ -32,6 +34,7 @@ use crate::process_manager::programs::mix;
 use join::Joining;
 use letters::Letters;
 use load::Load;
+use monitor::Monitor;
 use peer::{Peer, Standing};
 use trust::TrustRecord;
 
@@ -41,6 +44,18 @@ pub(crate) struct Tag(pub(crate) u64);
 
 /// Questions that the network manager asks for itself have this bit.
 const OWN_TAG: u64 = 1 << 63;
+/// Sessions of the node itself have this bit in their numbers, those of programs do not: so a host that passes on
+/// packets of programs never takes one of the node's.
+pub(crate) const OWN_SESSION: u32 = 1 << 31;
+
+/// What the network manager asks for itself.
+#[derive(Debug)]
+pub(crate) enum Own {
+    /// The answer does not matter.
+    Plain,
+    /// The channel gets these lanes when the other end has them.
+    Lanes { channel: u32, lanes: Vec<PeerLane> },
+}
 
 /// Room for one batch of packets.
 const SPACE: usize = 65_536;
@@ -71,6 +86,8 @@ pub(crate) enum NetworkEvent {
     },
     /// Another node cannot be reached any more.
     Silent { peer: u16 },
+    /// Lanes to another node have changed: programs that talk to it look at the node page.
+    Lanes { peer: u16 },
     /// Another node is trusted now.
     Trusted { peer: u16 },
     /// Another node was reached at a new address.
@@ -99,11 +116,16 @@ pub(crate) struct NetworkManager {
     by_name: BTreeMap<NodeName, u16>,
     by_session: BTreeMap<SessionKey, u16>,
     by_op: BTreeMap<OpKey, (u16, Tag)>,
+    /// What the network manager asks for itself.
+    own: BTreeMap<Tag, Own>,
+    detect: abi::system::Detect,
     policies: Vec<LinkPolicy>,
     transport: Transport,
     letters: Letters,
     load: Load,
     joining: Joining,
+    pub(crate) monitor: Monitor,
+    rows: VecDeque<(u16, Option<abi::system::LaneRow>)>,
     events: VecDeque<NetworkEvent>,
     packets: VecDeque<(u8, LinkAddress, Vec<u8>)>,
     random: u64,
@@ -126,11 +148,15 @@ impl NetworkManager {
             by_name: BTreeMap::new(),
             by_session: BTreeMap::new(),
             by_op: BTreeMap::new(),
+            own: BTreeMap::new(),
+            detect: config.detect,
             policies: Vec::from([LinkPolicy::LoadBalance]),
             transport: Transport::new(transport::Config::default()),
             letters: Letters::default(),
             load: Load::default(),
             joining: Joining::default(),
+            monitor: Monitor::new(now, config.detect, &config.links, config.seed),
+            rows: VecDeque::new(),
             events: VecDeque::new(),
             packets: VecDeque::new(),
             random: mix(config.seed ^ 2),
@@ -172,6 +198,9 @@ impl NetworkManager {
         }
         if wire::is_handshake(packet) {
             self.handshake_packet(now, link, from, packet);
+        } else if monitor::is_probe(packet) {
+            self.monitor
+                .receive(now, (link, from), packet, &*self.crypto);
         } else {
             self.transport
                 .receive(now, LinkIndex(link.into()), from, packet, &mut self.letters);
@@ -181,6 +210,10 @@ impl NetworkManager {
 
     /// The next packets to send.
     pub(crate) fn transmit(&mut self, now: Instant) -> Option<Output> {
+        self.monitored(now);
+        if let Some((index, row)) = self.rows.pop_front() {
+            return Some(Output::LaneRow { index, row });
+        }
         if let Some((link, to, bytes)) = self.packets.pop_front() {
             self.count_sent(link, 1);
             return Some(Output::Datagram {
@@ -220,10 +253,15 @@ impl NetworkManager {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let peers = self.peers.values().filter_map(Peer::deadline).min();
-        [peers, self.transport.timeout(), self.joining.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            peers,
+            self.transport.timeout(),
+            self.joining.deadline(),
+            self.monitor.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -231,6 +269,7 @@ impl NetworkManager {
             self.transport.handle_timeout(now);
         }
         self.transport_events(now);
+        self.monitor.run(now, &*self.crypto);
         let numbers: Vec<u16> = self.peers.keys().copied().collect();
         for peer in numbers {
             self.close_old_channels(now, peer);
@@ -246,6 +285,7 @@ impl NetworkManager {
         let numbers: Vec<u16> = self.peers.keys().copied().collect();
         for number in numbers {
             let wanted = wanted(number);
+            self.monitor.set_sessions(now, number, wanted);
             let Some(peer) = self.peers.get_mut(&number) else {
                 continue;
             };
@@ -288,6 +328,7 @@ impl NetworkManager {
 
     /// Somebody says that a node may be silent.
     pub(crate) fn suspect(&mut self, now: Instant, peer: u16) {
+        self.monitor.suspect(now, peer);
         if self
             .peers
             .get(&peer)
@@ -308,7 +349,7 @@ impl NetworkManager {
 
     /// A number for one of our own sessions. The transport refuses the few that are taken.
     fn random_session(&mut self) -> SessionId {
-        SessionId((self.next_random() as u32).max(1))
+        SessionId(self.next_random() as u32 | OWN_SESSION)
     }
 
     /// Fresh random bytes for a session's key.
@@ -343,6 +384,7 @@ impl NetworkManager {
         };
         self.by_key.remove(&peer.record.key);
         self.by_name.remove(&peer.record.name);
+        self.monitor.forget(number);
         for channel in &peer.channels {
             self.close_session(now, channel.asking);
             self.close_session(now, channel.answering);

@@ -2,12 +2,14 @@
 
 mod introduce;
 mod introduce_far;
+mod links;
 mod managing;
 mod name_requests;
 mod notices;
 mod offers;
 mod peer_answers;
 mod peer_requests;
+mod relays;
 mod requests;
 mod tables;
 
@@ -23,7 +25,7 @@ use abi::{Encode, Errno, Instant, SessionId};
 use crate::crypto::Crypto;
 use crate::interface::{Attached, Config, Descriptors, Input, Level, Output, ProgramKey};
 use crate::limits::RETURN_GRACE;
-use crate::network_manager::{NetworkEvent, NetworkManager};
+use crate::network_manager::{NetworkEvent, NetworkManager, OWN_SESSION};
 use crate::process_manager::ProcessManager;
 use crate::process_manager::programs::mix;
 pub(crate) use tables::page;
@@ -40,6 +42,8 @@ pub struct Node {
     offers: Offers,
     asks: Asks,
     random: u64,
+    /// Sessions of programs without sockets, and where their packets may go.
+    routed: BTreeMap<SessionId, relays::Targets>,
     /// When sessions whose other end has not come back are given up.
     grace_ends: Option<Instant>,
     /// Until when this node does not know which sessions are lost; programs that come later do not move it.
@@ -67,6 +71,7 @@ impl Node {
             offers: Offers::default(),
             asks: Asks::default(),
             random: mix(config.seed),
+            routed: BTreeMap::new(),
             grace_ends: now.checked_add(RETURN_GRACE),
             knows_at: now.checked_add(RETURN_GRACE).unwrap_or(now),
             watchers: BTreeSet::new(),
@@ -80,6 +85,7 @@ impl Node {
 
     /// Takes one input. Call [`Self::poll`] until it answers [`Output::Wait`] before the next one.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        self.network.monitor.awake(now);
         match input {
             Input::Connected { program, caller } => {
                 if self
@@ -106,11 +112,15 @@ impl Node {
                 from,
                 mut bytes,
             } => self.network.receive(now, link, &from, &mut bytes),
-            Input::Links(_) | Input::Timeout => {}
+            Input::Links(links) => self.links_changed(now, links),
+            Input::Timeout => {}
             Input::Stop => self.stop(now),
         }
         self.due(now);
         self.network_events(now);
+        if !self.routed.is_empty() {
+            self.drop_routes();
+        }
     }
 
     /// The next thing to do.
@@ -203,6 +213,7 @@ impl Node {
                     rebooted,
                 } => self.peer_up(now, peer, another_run, rebooted),
                 NetworkEvent::Silent { peer } => self.peer_silent(peer),
+                NetworkEvent::Lanes { peer } => self.lanes_changed(peer),
                 NetworkEvent::Trusted { peer } => self.trusted(peer),
                 NetworkEvent::Moved => {
                     let records = self.network.trust_records();
@@ -276,7 +287,7 @@ impl Node {
     /// A session number that nothing on this node uses.
     fn fresh_session(&mut self) -> SessionId {
         loop {
-            let id = SessionId((self.next_random() >> 32) as u32);
+            let id = SessionId((self.next_random() >> 32) as u32 & !OWN_SESSION);
             let taken = self.processes.sessions.get(id).is_some() || self.offers.uses(id);
             if id.0 != 0 && !taken {
                 return id;

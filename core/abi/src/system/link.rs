@@ -78,6 +78,8 @@ choice! {
         Damped = 6,
         /// The node is not being watched: nobody has sessions with it.
         Idle = 7,
+        /// Its node answers on no lane at all, so nothing is known of this one.
+        NodeSilent = 8,
     }
 }
 
@@ -94,6 +96,7 @@ impl LaneWhy {
             Self::Silent => "answers stopped",
             Self::Damped => "failed too often",
             Self::Idle => "not watched",
+            Self::NodeSilent => "its node is silent",
         }
     }
 }

@@ -45,7 +45,7 @@ messages! {
         11 => Network(network: PeerPath),
         /// The links of mine, after each handshake and when they change. Answer: `Done`.
         12 => Links(links: PeerLinks),
-        /// From now on this channel has these lanes too. Only who began the handshake says so. Answer: `Done`.
+        /// From now on a channel has these lanes too. Only who began its handshake says so. Answer: `Done`.
         13 => Lanes(lanes: PeerLanes),
         /// What number do you have for a node? Answer: `Number`. The only descriptor that travels, for N11.
         14 => Number(whose: Whose),
@@ -264,6 +264,8 @@ record! {
     /// Lanes of a node channel beside the one it was made over.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct PeerLanes {
+        /// The channel: the number that probes to the receiver carry in it.
+        pub channel: u32,
         /// At most 15.
         pub lanes: Vec<PeerLane>,
     }

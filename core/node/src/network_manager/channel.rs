@@ -11,10 +11,10 @@ use abi::{Credentials, Decode, Encode, Errno, Instant, Nd};
 use transport::{Delivery, Event, Failure, IncomingKey, OpKey, Request, SessionKey, keys};
 
 use super::lanes::{self, LanePlan};
-use super::peer::{Question, Standing};
-use super::{NetworkEvent, NetworkManager, OWN_TAG, Tag};
+use super::peer::{Channel, Question, Standing};
+use super::{NetworkEvent, NetworkManager, OWN_TAG, Own, Tag};
 use crate::interface::Level;
-use crate::limits::{ASKS_PER_PEER, PEER_MESSAGE_MAX, PING_WAIT, REKEY_AFTER, SILENCE};
+use crate::limits::{ASKS_PER_PEER, PEER_MESSAGE_MAX, REKEY_AFTER, SILENCE};
 
 /// How often one question is sent again over new channels.
 const TIMES_MAX: u32 = 4;
@@ -38,6 +38,9 @@ impl NetworkManager {
             return Err(Errno::EAGAIN);
         }
         let repeatable = !matches!(request, PeerRequest::Introduce(_));
+        if is_use(request) {
+            self.monitor.used(now, number);
+        }
         let deadline = now.checked_add(wait).unwrap_or(Instant::MAX);
         peer.questions.insert(
             tag,
@@ -59,15 +62,7 @@ impl NetworkManager {
             .get(&number)
             .is_some_and(|peer| peer.questions.keys().any(|tag| tag.0 & OWN_TAG != 0));
         if !pinging {
-            self.last_own += 1;
-            // It fails only for a node that is forgotten or has more pressing questions.
-            let _ = self.ask(
-                now,
-                number,
-                Tag(self.last_own | OWN_TAG),
-                &PeerRequest::Ping,
-                PING_WAIT,
-            );
+            self.ask_own(now, number, Own::Plain, &PeerRequest::Ping);
         }
     }
 
@@ -189,6 +184,9 @@ impl NetworkManager {
         }
         match PeerRequest::from_bytes(&bytes) {
             Ok(request) => {
+                if is_use(&request) {
+                    self.monitor.used(now, number);
+                }
                 self.events.push_back(NetworkEvent::Asked {
                     peer: number,
                     incoming,
@@ -236,13 +234,17 @@ impl NetworkManager {
             let took = now.saturating_since(sent);
             peer.round_trip = Some(peer.round_trip.map_or(took, |best| best.min(took)));
         }
-        if tag.0 & OWN_TAG == 0 {
-            self.events.push_back(NetworkEvent::Answered {
+        match self.own.remove(&tag) {
+            Some(Own::Lanes { channel, lanes }) if answer == Ok(PeerReply::Done) => {
+                self.add_lanes(now, number, channel, &lanes);
+            }
+            Some(_) => {}
+            None => self.events.push_back(NetworkEvent::Answered {
                 peer: number,
                 tag,
                 session: Some(op.session()),
                 answer,
-            });
+            }),
         }
         self.pump(now, number);
     }
@@ -281,7 +283,7 @@ impl NetworkManager {
         if let Some((op, _)) = question.sent {
             self.by_op.remove(&op);
         }
-        if tag.0 & OWN_TAG == 0 {
+        if self.own.remove(&tag).is_none() {
             self.events.push_back(NetworkEvent::Answered {
                 peer: number,
                 tag,
@@ -314,16 +316,17 @@ impl NetworkManager {
         let Some(peer) = self.peers.get(&number) else {
             return;
         };
-        let heard_since = |at: Instant| peer.heard.is_some_and(|heard| heard > at);
+        let talks = peer
+            .heard
+            .is_some_and(|heard| now.saturating_since(heard) < SILENCE);
         let mut late = Vec::new();
         let mut silent = false;
         for (&tag, question) in &peer.questions {
             if question.deadline <= now {
-                let answering = question.sent.is_some_and(|(_, at)| heard_since(at));
                 late.push((
                     tag,
                     question.sent,
-                    if answering {
+                    if talks {
                         Errno::ETIMEDOUT
                     } else {
                         Errno::EHOSTDOWN
@@ -379,6 +382,13 @@ impl NetworkManager {
         self.letters.forget(session);
     }
 
+    /// Ends both halves of a channel.
+    pub(super) fn close_channel(&mut self, now: Instant, number: u16, channel: &Channel) {
+        self.monitor.closed(now, number, channel.probes);
+        self.close_session(now, channel.asking);
+        self.close_session(now, channel.answering);
+    }
+
     fn session_closed(&mut self, session: SessionKey) {
         let Some(number) = self.by_session.remove(&session) else {
             return;
@@ -397,17 +407,10 @@ impl NetworkManager {
         let Some(peer) = self.peers.get_mut(&number) else {
             return;
         };
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let mut closed = Vec::new();
-        peer.channels.retain(|channel| {
-            let close = due(channel.closes);
-            if close {
-                closed.extend([channel.asking, channel.answering]);
-            }
-            !close
-        });
-        for session in closed {
-            self.close_session(now, session);
+        let due = |channel: &mut Channel| channel.closes.is_some_and(|at| at <= now);
+        let closed: Vec<Channel> = peer.channels.extract_if(.., due).collect();
+        for channel in closed {
+            self.close_channel(now, number, &channel);
         }
     }
 
@@ -452,4 +455,17 @@ impl NetworkManager {
         let peer = self.peers.get(&number).ok_or(Errno::EACCES)?;
         peer.record.identities.map(Nd::new(number, 0), theirs)
     }
+}
+
+/// Whether a question means that somebody needs the other node, and not only that nodes look after themselves.
+const fn is_use(request: &PeerRequest) -> bool {
+    !matches!(
+        request,
+        PeerRequest::Ping
+            | PeerRequest::Links(_)
+            | PeerRequest::Lanes(_)
+            | PeerRequest::Check(_)
+            | PeerRequest::Changed
+            | PeerRequest::Goodbye
+    )
 }

@@ -12,6 +12,7 @@ use abi::{Decode, Encode, Incarnation, Instant, LinkAddress, SessionId};
 use transport::{LaneParams, LinkIndex, Role, SessionKey, SessionParams, keys};
 
 use super::load::{self, Admission};
+use super::monitor::Keyring;
 use super::peer::{Attempt, Channel, Standing};
 use super::{NetworkEvent, NetworkManager, lanes, wire};
 use crate::crypto::{HandshakeKeys, Pattern, PublicKey, Secret};
@@ -156,6 +157,7 @@ impl NetworkManager {
             for channel in &mut peer.channels {
                 channel.closes = channel.closes.or(soon);
             }
+            self.monitor.silent(now, number);
             self.events.push_back(NetworkEvent::Silent { peer: number });
         }
         self.give_up_all(now, number);
@@ -331,13 +333,20 @@ impl NetworkManager {
         };
         let peer = self.peers.get_mut(&number)?;
         if let Some(surplus) = peer.surplus_channel() {
-            self.close_session(now, surplus.asking);
-            self.close_session(now, surplus.answering);
+            self.close_channel(now, number, &surplus);
         }
         let peer = self.peers.get_mut(&number)?;
+        let initiator = agreed.end == End::Initiator;
+        let (ours, theirs) = (agreed.asking.0, agreed.theirs.asking.0);
+        let ring = Keyring::new(&exporter, ours, theirs, initiator);
+        self.monitor.opened(now, number, ring);
         peer.channels.push(Channel {
             asking,
             answering,
+            probes: ours,
+            probes_there: theirs,
+            initiator,
+            lanes: Vec::new(),
             exporter,
             since: now,
             link: agreed.link,
@@ -387,7 +396,7 @@ impl NetworkManager {
         };
         let channel = &mut peer.channels[place];
         (channel.confirmed, channel.closes) = (true, None);
-        let address = channel.address;
+        let (address, link, probes) = (channel.address, channel.link, channel.probes);
         let now_known: (Incarnation, u64) = (channel.incarnation, channel.boot);
         let soon = now.checked_add(REPLACED_GRACE);
         for older in &mut peer.channels[..place] {
@@ -398,6 +407,7 @@ impl NetworkManager {
         let rebooted = before.is_some_and(|before| before.1 != now_known.1);
         let was_up = core::mem::replace(&mut peer.standing, Standing::Up) == Standing::Up;
         (peer.retry, peer.pause, peer.heard) = (None, RECONNECT_MIN, Some(now));
+        self.monitor.confirmed(now, number, probes, (link, address));
         if peer.reached_at(address) {
             self.events.push_back(NetworkEvent::Moved);
         }
@@ -408,6 +418,7 @@ impl NetworkManager {
                 rebooted,
             });
         }
+        self.tell_links(now, number);
         self.ask_again(now, number, another_run);
     }
 

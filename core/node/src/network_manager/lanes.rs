@@ -112,12 +112,19 @@ pub(crate) fn same_host(a: &LinkAddress, b: &LinkAddress) -> bool {
     match (a.internet(), b.internet()) {
         (Some(Internet::V4(a, _)), Some(Internet::V4(b, _))) => a == b,
         (Some(Internet::V6(a, ..)), Some(Internet::V6(b, ..))) => a == b,
-        _ => a == b,
+        _ => match (a.as_ethernet(), b.as_ethernet()) {
+            (Some(a), Some(b)) => a.mac == b.mac,
+            _ => a == b,
+        },
     }
 }
 
 /// Leading bits that two addresses of one kind share; `None` for different kinds.
 pub(crate) fn shared_bits(a: &LinkAddress, b: &LinkAddress) -> Option<u32> {
+    if a.as_ethernet().is_some() && b.as_ethernet().is_some() {
+        // Hardware addresses say nothing of who hears whom.
+        return Some(0);
+    }
     match (a.internet()?, b.internet()?) {
         (Internet::V4(a, _), Internet::V4(b, _)) => Some(leading(&a, &b)),
         (Internet::V6(a, ..), Internet::V6(b, ..)) => Some(leading(&a, &b)),
@@ -136,7 +143,7 @@ fn leading(a: &[u8], b: &[u8]) -> u32 {
     bits
 }
 
-fn near(address: &LinkAddress, shared: u32) -> bool {
+pub(crate) fn near(address: &LinkAddress, shared: u32) -> bool {
     shared
         >= if matches!(address.internet(), Some(Internet::V4(..))) {
             NEAR_V4

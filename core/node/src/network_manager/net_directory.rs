@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use abi::system::peer::Whose;
-use abi::system::{Lane, LaneState, LinkRow, NodeRow, NodeState, SocketOnLink};
+use abi::system::{LaneState, LinkRow, NodeRow, NodeState};
 use abi::{Errno, Incarnation, LinkAddress, Nd, NodeName};
 use paths::{LinkPolicy, NodeComponent};
 
@@ -62,15 +62,20 @@ impl NetworkManager {
         number.map(|&number| Nd::new(number, 0)).ok_or_else(unknown)
     }
 
-    /// Gives every link policy that can be meant its index: those that name a link, for each link.
+    /// Gives every link policy that can be meant its index, which it keeps: those that name a link, for each link.
     pub(super) fn index_policies(&mut self) {
         for link in &self.links {
             let name = link.name.clone().into_bytes();
-            self.policies.push(LinkPolicy::Preferred(name.clone()));
-            self.policies.push(LinkPolicy::Exclusive(name.clone()));
-            self.policies.push(LinkPolicy::ExclusiveWait(name));
+            for policy in [
+                LinkPolicy::Preferred(name.clone()),
+                LinkPolicy::Exclusive(name.clone()),
+                LinkPolicy::ExclusiveWait(name),
+            ] {
+                if !self.policies.contains(&policy) && self.policies.len() < POLICIES_MAX {
+                    self.policies.push(policy);
+                }
+            }
         }
-        self.policies.truncate(POLICIES_MAX);
     }
 
     /// The link policy of a node descriptor, as it is written in a path.
@@ -80,50 +85,6 @@ impl NetworkManager {
             (Errno::EBADF, String::from(text))
         })?;
         Ok(policy.to_string().into_bytes())
-    }
-
-    /// The sockets that a node descriptor's link policy allows, the preferred one first.
-    pub(crate) fn allowed(
-        &self,
-        nd: Nd,
-        mut sockets: Vec<SocketOnLink>,
-    ) -> Result<Vec<SocketOnLink>, (Errno, String)> {
-        let named = |socket: &SocketOnLink, name: &[u8]| {
-            self.links
-                .get(usize::from(socket.link))
-                .is_some_and(|link| link.name.as_bytes() == name)
-        };
-        match self.policies.get(usize::from(nd.qos())) {
-            None => {
-                return Err((
-                    Errno::EBADF,
-                    String::from("the node descriptor has an unknown link policy"),
-                ));
-            }
-            Some(LinkPolicy::LoadBalance) => {}
-            Some(LinkPolicy::Preferred(name)) => sockets.sort_by_key(|socket| !named(socket, name)),
-            Some(LinkPolicy::Exclusive(name) | LinkPolicy::ExclusiveWait(name)) => {
-                sockets.retain(|socket| named(socket, name))
-            }
-        }
-        if sockets.is_empty() {
-            return Err((
-                Errno::EHOSTUNREACH,
-                String::from("the program has no socket on a link that may be used"),
-            ));
-        }
-        Ok(sockets)
-    }
-
-    /// Puts the lane of a preferred link first; the lanes' numbers stay.
-    pub(crate) fn prefer(&self, nd: Nd, lanes: &mut [Lane]) {
-        if let Some(LinkPolicy::Preferred(name)) = self.policies.get(usize::from(nd.qos())) {
-            let named = |lane: &Lane| {
-                let link = self.links.get(usize::from(lane.link));
-                link.is_some_and(|link| link.name.as_bytes() == name)
-            };
-            lanes.sort_by_key(|lane| !named(lane));
-        }
     }
 
     pub(crate) fn number_of_name(&self, name: &NodeName) -> Option<u16> {

@@ -5,6 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use abi::system::peer::PeerLane;
 use abi::{Incarnation, Instant, LinkAddress};
 use transport::{OpKey, SessionKey};
 
@@ -18,6 +19,14 @@ use crate::limits::{ADDRESSES_MAX, CHANNELS_PER_PEER, LIVES_MAX, RECONNECT_MIN, 
 pub(crate) struct Channel {
     pub(crate) asking: SessionKey,
     pub(crate) answering: SessionKey,
+    /// The number that probes of this channel to us carry.
+    pub(crate) probes: u32,
+    /// The number that those to the peer carry.
+    pub(crate) probes_there: u32,
+    /// This end began the handshake.
+    pub(crate) initiator: bool,
+    /// Lanes beside the first one.
+    pub(crate) lanes: Vec<PeerLane>,
     /// Keys of sessions between programs come from it.
     pub(crate) exporter: Secret,
     pub(crate) since: Instant,
@@ -123,17 +132,17 @@ impl Peer {
         true
     }
 
-    /// Makes room for one more channel: half made ones go first, then replaced ones, the one in use never.
+    /// Makes room for one more channel: replaced ones go first, then half made ones, the one in use never. A half made
+    /// one may be in use at the other end already.
     pub(crate) fn surplus_channel(&mut self) -> Option<Channel> {
         if self.channels.len() < CHANNELS_PER_PEER {
             return None;
         }
-        let half_made = self.channels.iter().position(|channel| !channel.confirmed);
-        let replaced = self
-            .channels
-            .iter()
-            .position(|channel| channel.closes.is_some());
-        Some(self.channels.remove(half_made.or(replaced).unwrap_or(0)))
+        let replaced = |channel: &Channel| channel.confirmed && channel.closes.is_some();
+        let half_made = |channel: &Channel| !channel.confirmed;
+        let place = self.channels.iter().position(replaced);
+        let place = place.or_else(|| self.channels.iter().position(half_made));
+        Some(self.channels.remove(place.unwrap_or(0)))
     }
 
     /// The channel to ask over: the newest one that is confirmed and not too old.

@@ -15,7 +15,7 @@ use super::offers::{Client, Pending};
 use super::requests::{Call, Refused, plainly};
 use crate::interface::{Attached, Descriptors, ProgramKey};
 use crate::limits::{LINKS_MAX, OFFER_WAIT, SESSIONS_PER_PROGRAM};
-use crate::network_manager::lanes::{self};
+use crate::network_manager::lanes::{self, LanePlan};
 use crate::process_manager::sessions::Session;
 
 impl Node {
@@ -217,6 +217,8 @@ impl Node {
                 self.processes
                     .sessions
                     .insert(pending.server_end(now, node, pid));
+                let ours: Vec<Lane> = pending.lanes.iter().map(LanePlan::for_server).collect();
+                self.route(pending.local, &ours);
                 let accepted = Accepted {
                     server: pending.local,
                     nonce,

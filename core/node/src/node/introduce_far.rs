@@ -1,5 +1,6 @@
 //! Introductions between programs of two nodes.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use abi::system::peer::{Accepted, Introduce, Mtu, PeerRequest};
@@ -27,9 +28,13 @@ impl Node {
     ) -> Result<(), Refused> {
         let Call { program, serial } = call;
         let node = open.nd.node();
-        let sockets = self
-            .network
-            .allowed(open.nd, self.checked_sockets(&open.sockets)?)?;
+        // The policy in the node descriptor is for the connections of the session, which has all lanes.
+        self.network.policy_text(open.nd)?;
+        let sockets = self.checked_sockets(&open.sockets)?;
+        if sockets.is_empty() {
+            let text = "the program has no socket on any link";
+            return Err((Errno::EHOSTUNREACH, String::from(text)));
+        }
         let mtu = sockets
             .iter()
             .map(|s| Mtu {
@@ -184,8 +189,7 @@ impl Node {
             );
         };
         self.processes.sessions.insert(entry);
-        let mut lanes = accepted.lanes.clone();
-        self.network.prefer(nd, &mut lanes);
+        self.route(introduce.client, &accepted.lanes);
         let ticket = Ticket {
             local: introduce.client,
             peer: accepted.server,
@@ -193,7 +197,7 @@ impl Node {
             pid: introduce.target,
             incarnation: accepted.incarnation,
             secret: Some(secret),
-            lanes,
+            lanes: accepted.lanes.clone(),
             slots: accepted.slots,
             unscheduled: accepted.unscheduled,
         };

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 
-use abi::system::peer::{PeerList, PeerPath, PeerRequest, PeerResolve};
+use abi::system::peer::{PeerList, PeerPath, PeerRequest, PeerResolve, Whose};
 use abi::system::{self, Attach, Attached, Redirect, Reply, Request};
 use abi::{ChannelId, Errno, FileType, Instant, Nd, Pid};
 use paths::Registrar;
@@ -119,6 +119,30 @@ impl Node {
             _ => return Err(plainly(Errno::ENOSYS)),
         };
         self.forward(now, call, nd, &question)?;
+        Ok(None)
+    }
+
+    /// What another node calls a node (N11).
+    pub(super) fn remote_nd(
+        &mut self,
+        now: Instant,
+        call: Call,
+        remote: system::RemoteNd,
+    ) -> Result<Option<Reply>, Refused> {
+        let system::RemoteNd { remote, local } = remote;
+        if remote.is_local() {
+            return Ok(Some(Reply::Nd(local)));
+        }
+        if remote.node() == local.node() {
+            return Ok(Some(Reply::Nd(Nd::LOCAL)));
+        }
+        let whose = if local.is_local() {
+            Whose::Yours
+        } else {
+            let key = self.network.key_of(local.node());
+            Whose::Other(key.ok_or_else(|| plainly(Errno::ENOENT))?.0)
+        };
+        self.forward(now, call, remote, &PeerRequest::Number(whose))?;
         Ok(None)
     }
 

@@ -168,6 +168,7 @@ impl Node {
                     path_flags: resolved.path_flags,
                 })
             }
+            PeerReply::Number(number) => Reply::Nd(Nd::new(number, 0)),
             PeerReply::Symlink(symlink) => Reply::Symlink(symlink),
             PeerReply::Listing(listing) => Reply::Listing(listing),
             PeerReply::Described(description) => Reply::Described(description),
@@ -222,6 +223,19 @@ impl Node {
             Ok(joined) => self.reply(program, serial, &Reply::Joined(joined)),
             Err((errno, text)) => self.refuse(program, serial, errno, &text),
         }
+    }
+
+    /// What this node calls a node that another one means (N11).
+    pub(super) fn number_here(&self, asker: u16, whose: Whose) -> Result<u16, Errno> {
+        let nd = match whose {
+            Whose::Yours => Nd::new(asker, 0),
+            Whose::Mine => Nd::LOCAL,
+            Whose::Other(_) => self
+                .network
+                .translate(whose, Nd::LOCAL)
+                .ok_or(Errno::ENOENT)?,
+        };
+        Ok(nd.node())
     }
 
     /// The owner of a name, for another node.

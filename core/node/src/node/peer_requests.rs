@@ -24,8 +24,17 @@ impl Node {
         request: PeerRequest,
     ) {
         let answer = match request {
-            PeerRequest::Ping | PeerRequest::Links(_) => Ok(PeerReply::Done),
-            PeerRequest::Lanes(_) | PeerRequest::Number(_) => Err(Errno::ENOSYS),
+            PeerRequest::Ping => Ok(PeerReply::Done),
+            PeerRequest::Links(links) => {
+                self.network.peer_links(now, peer, links);
+                self.refresh_routes(Some(peer));
+                Ok(PeerReply::Done)
+            }
+            PeerRequest::Lanes(lanes) => {
+                self.network.take_lanes(now, peer, &lanes);
+                Ok(PeerReply::Done)
+            }
+            PeerRequest::Number(whose) => self.number_here(peer, whose).map(PeerReply::Number),
             PeerRequest::Resolve(resolve) => {
                 self.watchers.insert(peer);
                 self.peer_resolve(peer, &resolve)

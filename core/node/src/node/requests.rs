@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use abi::system::peer::PeerRequest;
-use abi::system::{self, Hello, NodeLink, Reply, Request, Welcome};
+use abi::system::{self, Hello, Reply, Request, Welcome};
 use abi::{Errno, Instant, Nd, Pid};
 
 use super::Node;
@@ -54,8 +54,8 @@ impl Node {
             self.discard(descriptors);
             return self.refuse(program, serial, Errno::EPERM, "say hello first");
         }
-        // Only an introduction on the own node has a use for descriptors.
-        let descriptors = if matches!(request, Request::OpenSession(_)) {
+        let takes_memory = matches!(request, Request::OpenSession(_) | Request::Relay);
+        let descriptors = if takes_memory {
             descriptors
         } else {
             self.discard(descriptors);
@@ -100,8 +100,12 @@ impl Node {
             Request::Policy(nd) => Some(Reply::Policy(system::Policy {
                 text: self.network.policy_text(nd)?,
             })),
-            Request::Traffic(_) => None,
-            Request::Relay | Request::RemoteNd(_) => return Err(plainly(Errno::ENOSYS)),
+            Request::Traffic(traffic) => {
+                self.traffic(now, call.program, &traffic);
+                None
+            }
+            Request::Relay => return self.relay(call, descriptors),
+            Request::RemoteNd(remote) => self.remote_nd(now, call, remote)?,
             Request::Query(query) => return self.query(now, call, &query),
             Request::Attach(_) | Request::Detach(_) | Request::Link(_) | Request::Unlink(_) => {
                 Some(self.change_names(call.program, &request)?)
@@ -139,28 +143,12 @@ impl Node {
             .programs
             .hello(program, hello.previous, &hello.program, self.config.boot)
             .map_err(plainly)?;
-        let links = self
-            .config
-            .links
-            .iter()
-            .zip(0..)
-            .map(|(link, index)| NodeLink {
-                index,
-                name: link.name.clone().into_bytes(),
-                kind: link.kind,
-                address: link.address,
-                mtu: link.mtu,
-                device: link.device.clone().into_bytes(),
-                relayed: self.config.one_port,
-                epoch: link.epoch,
-                up: link.up,
-            });
         let welcome = Reply::Welcome(Welcome {
             version: system::VERSION,
             pid,
             node: self.config.name,
             incarnation: self.config.incarnation,
-            links: links.collect(),
+            links: self.links(),
         });
         self.send(program, serial, &welcome, Attached::NodePage);
         self.adopt_sessions(now, program, pid, &hello.sessions);

@@ -24,6 +24,8 @@ pub(crate) struct Program {
     pub(crate) prefixes: BTreeSet<u32>,
     /// Requests of it that wait for somebody else.
     pub(crate) waiting: usize,
+    /// It passes packets through the host.
+    pub(crate) relayed: bool,
 }
 
 /// All of them.
@@ -53,6 +55,7 @@ impl Programs {
             since: now,
             prefixes: BTreeSet::new(),
             waiting: 0,
+            relayed: false,
         };
         self.by_key.insert(key, program);
         Ok(())
@@ -113,6 +116,11 @@ impl Programs {
 
     pub(crate) fn with_pid(&self, pid: Pid) -> Option<ProgramKey> {
         self.by_pid.get(&pid).copied()
+    }
+
+    /// Those that have said hello.
+    pub(crate) fn registered(&self) -> impl Iterator<Item = ProgramKey> {
+        self.by_pid.values().copied()
     }
 
     /// In the order of their pids.

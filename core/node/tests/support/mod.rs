@@ -17,8 +17,8 @@ pub mod talk;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use abi::system::{self, Detect, FromNode, LinkKind};
-use abi::{Incarnation, Instant, LinkAddress, NodeName, Uid};
+use abi::system::{self, Detect, FromNode, LaneRow, LinkKind, Notice};
+use abi::{Incarnation, Instant, LinkAddress, NodeName, SessionId, Uid};
 use crypto::Toy;
 use slashnet_node::{
     Attached, Config, Descriptors, IdentityMap, Input, LinkConfig, Node, Output, ProgramKey,
@@ -26,7 +26,7 @@ use slashnet_node::{
 };
 
 /// More steps than any test needs: a node that goes round in circles fails instead of hanging.
-const STEPS_MAX: usize = 200_000;
+const STEPS_MAX: usize = 20_000_000;
 
 /// One datagram under way.
 #[derive(Clone, Debug)]
@@ -46,6 +46,7 @@ pub struct Lab {
     wire: Vec<Datagram>,
     fate: Fate,
     sent: u64,
+    sent_by_kind: [u64; 32],
     serial: u32,
     runs: u64,
     /// What nodes started from now on take for the date, if not the time of the lab.
@@ -63,6 +64,13 @@ struct Place {
     closed: Vec<ProgramKey>,
     discarded: Vec<Descriptors>,
     names_changed: u64,
+    /// `Notice::Lanes`, which come at any time and are not in the inboxes.
+    lane_notices: u64,
+    /// The node page.
+    rows: BTreeMap<u16, LaneRow>,
+    links_changed: u64,
+    routes: BTreeMap<SessionId, Vec<(u8, LinkAddress)>>,
+    relays: Vec<ProgramKey>,
     programs: u64,
 }
 
@@ -114,6 +122,11 @@ impl Lab {
             closed: vec![],
             discarded: vec![],
             names_changed: 0,
+            lane_notices: 0,
+            rows: BTreeMap::new(),
+            links_changed: 0,
+            routes: BTreeMap::new(),
+            relays: vec![],
             programs: 0,
         };
         Self {
@@ -122,6 +135,7 @@ impl Lab {
             wire: vec![],
             fate: Box::new(|_| vec![ms(1)]),
             sent: 0,
+            sent_by_kind: [0; 32],
             serial: 0,
             runs: 0,
             calendar: None,
@@ -162,6 +176,7 @@ impl Lab {
         let place = &mut self.nodes[at];
         (place.node, place.deadline) = (None, None);
         place.inbox.clear();
+        place.rows.clear();
     }
 
     /// The machine is started anew.
@@ -191,6 +206,11 @@ impl Lab {
         self.sent
     }
 
+    /// How many of them were packets of sessions between the nodes.
+    pub fn sent_in_sessions(&self) -> u64 {
+        self.sent_by_kind[5]
+    }
+
     pub fn input(&mut self, at: usize, input: Input) {
         if let Some(node) = &mut self.nodes[at].node {
             node.handle(self.now, input);
@@ -213,6 +233,10 @@ impl Lab {
                     descriptors,
                 } => {
                     let (serial, message) = system::unpack::<FromNode>(&bytes).unwrap();
+                    if message == Ok(FromNode::Notice(Notice::Lanes)) {
+                        place.lane_notices += 1;
+                        continue;
+                    }
                     place.inbox.entry(program).or_default().push((
                         serial,
                         message.unwrap(),
@@ -229,6 +253,7 @@ impl Lab {
                     for packet in bytes.chunks(segment) {
                         assert!(packet.len() <= 1472, "larger than the link carries");
                         self.sent += 1;
+                        self.sent_by_kind[usize::from(packet[0] & 31)] += 1;
                         let datagram = Datagram {
                             arrives: self.now,
                             from,
@@ -241,10 +266,24 @@ impl Lab {
                 Output::Disconnect(program) => place.closed.push(program),
                 Output::Discard(descriptors) => place.discarded.push(descriptors),
                 Output::NamesChanged => place.names_changed += 1,
-                Output::LaneRow { .. }
-                | Output::LinksChanged
-                | Output::RelayOpen { .. }
-                | Output::RelayRoute { .. } => {}
+                Output::LaneRow { index, row } => {
+                    match row {
+                        Some(row) => place.rows.insert(index, row),
+                        None => place.rows.remove(&index),
+                    };
+                }
+                Output::LinksChanged => place.links_changed += 1,
+                Output::RelayOpen { program, .. } => place.relays.push(program),
+                Output::RelayRoute {
+                    session, targets, ..
+                } if targets.is_empty() => {
+                    place.routes.remove(&session);
+                }
+                Output::RelayRoute {
+                    session, targets, ..
+                } => {
+                    place.routes.insert(session, targets);
+                }
                 Output::SaveTrust(records) => place.trust = records,
                 Output::Log(..) => {}
                 Output::Stopped => {
@@ -333,6 +372,25 @@ impl Lab {
 
     pub fn discarded(&self, node: usize) -> &[Descriptors] {
         &self.nodes[node].discarded
+    }
+
+    /// The lane rows of a node's page.
+    pub fn rows(&self, node: usize) -> Vec<LaneRow> {
+        self.nodes[node].rows.values().copied().collect()
+    }
+
+    /// How often programs of a node were told to look at the lane rows.
+    pub fn lane_notices(&self, node: usize) -> u64 {
+        self.nodes[node].lane_notices
+    }
+
+    /// Where the host of a node lets the packets of a session go.
+    pub fn route(&self, node: usize, session: SessionId) -> Option<&[(u8, LinkAddress)]> {
+        self.nodes[node].routes.get(&session).map(Vec::as_slice)
+    }
+
+    pub fn relays(&self, node: usize) -> &[ProgramKey] {
+        &self.nodes[node].relays
     }
 
     pub fn names_changed(&self, node: usize) -> u64 {

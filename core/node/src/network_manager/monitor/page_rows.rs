@@ -1,0 +1,133 @@
+//! Which way has which row of the node page, and what is written there.
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use abi::system::{LANE_ROWS, LaneRow, LaneState};
+use abi::{Instant, Nd};
+
+use super::watch::{Ends, Watch, Watched};
+use super::{Monitor, MonitorOutput};
+
+/// How often round-trip time and loss are written while nothing else changes.
+const WRITE_EVERY: Duration = Duration::from_millis(250);
+
+/// Rows that are taken.
+#[derive(Debug)]
+pub(crate) struct PageRows {
+    taken: [bool; LANE_ROWS],
+}
+
+impl Default for PageRows {
+    fn default() -> Self {
+        Self {
+            taken: [false; LANE_ROWS],
+        }
+    }
+}
+
+impl PageRows {
+    fn take(&mut self) -> Option<u16> {
+        let free = self.taken.iter().position(|taken| !taken)?;
+        self.taken[free] = true;
+        Some(free as u16)
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        row: Option<(u16, LaneRow)>,
+        outputs: &mut VecDeque<MonitorOutput>,
+    ) {
+        if let Some((index, row)) = row {
+            self.taken[usize::from(index)] = false;
+            outputs.push_back(MonitorOutput::Row { index, row: None });
+            outputs.push_back(MonitorOutput::Changed {
+                peer: row.node.node(),
+            });
+        }
+    }
+}
+
+impl Monitor {
+    /// Writes what has changed of a peer's ways.
+    pub(super) fn refresh(&mut self, now: Instant, peer: u16) {
+        let Some(watch) = self.watches.get(&peer) else {
+            return;
+        };
+        let mut changed = false;
+        let mut rows = alloc::vec::Vec::new();
+        for (ends, watched) in &watch.pairs {
+            let shown = watched.pair.near || watched.pair.ever_up;
+            let row = self.row_of(peer, watch, *ends, watched, now);
+            let old = watched.row.map(|(_, old)| old);
+            let news = old.is_none_or(|old| differs(&old, &row));
+            let stale = now.saturating_since(watched.written) >= WRITE_EVERY && old != Some(row);
+            if shown && (news || stale) {
+                rows.push((*ends, row));
+                changed |= news;
+            }
+        }
+        let Some(watch) = self.watches.get_mut(&peer) else {
+            return;
+        };
+        for (ends, row) in rows {
+            let Some(watched) = watch.pairs.get_mut(&ends) else {
+                continue;
+            };
+            let index = watched
+                .row
+                .map(|(index, _)| index)
+                .or_else(|| self.rows.take());
+            let Some(index) = index else { continue };
+            (watched.row, watched.written) = (Some((index, row)), now);
+            self.outputs.push_back(MonitorOutput::Row {
+                index,
+                row: Some(row),
+            });
+        }
+        if changed {
+            self.outputs.push_back(MonitorOutput::Changed { peer });
+        }
+    }
+
+    pub(super) fn row_of(
+        &self,
+        peer: u16,
+        watch: &Watch,
+        (ours, theirs): Ends,
+        watched: &Watched,
+        now: Instant,
+    ) -> LaneRow {
+        let pair = &watched.pair;
+        let our_speed = self
+            .links
+            .get(usize::from(ours))
+            .and_then(|link| link.speed);
+        let their_link = watch.links.iter().find(|link| link.index == theirs);
+        let their_speed = their_link.map(|link| link.speed).filter(|speed| *speed > 0);
+        let claimed = our_speed.into_iter().chain(their_speed).min();
+        LaneRow {
+            state: pair.shown(),
+            why: pair.why(),
+            link: ours,
+            peer: pair.address,
+            node: Nd::new(peer, 0),
+            mtu: pair.mtu.size(),
+            since: pair.since().as_nanos(),
+            rtt: pair.rtt.smoothed,
+            min_rtt: pair.rtt.least,
+            loss: pair.loss.both(),
+            rate: watched.traffic.rate(now, claimed),
+        }
+    }
+}
+
+/// Whether programs have to act on the difference.
+fn differs(old: &LaneRow, new: &LaneRow) -> bool {
+    let rate = |row: &LaneRow| row.rate.unwrap_or(0);
+    let another_rate = rate(old).abs_diff(rate(new)) > rate(old) / 4;
+    let measured = old.rtt.is_none() && new.rtt.is_some() && new.state == LaneState::Up;
+    (old.state, old.peer, old.mtu, old.since) != (new.state, new.peer, new.mtu, new.since)
+        || another_rate
+        || measured
+}
