@@ -1,7 +1,7 @@
 //! The landing gate. Every stage is a plain command that anybody can run alone; none is skipped.
 
 use crate::command::{Program, cargo, root};
-use crate::{Outcome, big_endian, lab, packages, sanitizer, tidy};
+use crate::{Outcome, big_endian, fuzz, lab, packages, sanitizer, tidy};
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -47,6 +47,10 @@ const STAGES: &[Stage] = &[
     Stage {
         name: "sanitizer",
         run: sanitizer::run,
+    },
+    Stage {
+        name: "fuzz",
+        run: fuzz::ci,
     },
     Stage {
         name: "demo",

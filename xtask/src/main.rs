@@ -7,6 +7,7 @@
 mod big_endian;
 mod ci;
 mod command;
+mod fuzz;
 mod lab;
 mod packages;
 mod sanitizer;
@@ -40,6 +41,8 @@ enum Verb {
     BigEndian,
     /// Tests of the crates with unsafe code under the address sanitizer
     Sanitizer,
+    /// The fuzz targets: what strangers, peers and programs may send
+    Fuzz(fuzz::Options),
     /// The simulated world: many seeds, or one again
     Sim {
         /// `--seeds N`, `--from K`, `--jobs J`, `--all` to go on after findings; or one seed to
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Lab(verb) => lab::run(&verb),
         Verb::BigEndian => big_endian::run(),
         Verb::Sanitizer => sanitizer::run(),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Sim { arguments } => run_release("slashnet-sim", "slashnet-sim", &arguments),
         Verb::Bench { arguments } => bench(&arguments),
         Verb::Man => man(),
