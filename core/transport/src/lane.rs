@@ -212,6 +212,7 @@ impl Lane {
         LaneSummary {
             id: self.id,
             link: self.link,
+            peer: self.peer,
             state: self.state,
             since: self.since,
             why: self.why,

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use abi::LinkAddress;
 use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
 
@@ -77,6 +78,8 @@ pub struct LaneSummary {
     pub id: u8,
     /// Its link.
     pub link: LinkIndex,
+    /// Where the peer's packets come from, and ours go.
+    pub peer: LinkAddress,
     /// Whether it may carry data.
     pub state: LaneState,
     /// Since when.
