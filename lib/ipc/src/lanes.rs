@@ -21,6 +21,8 @@ pub(crate) struct SessionLane {
     pub(crate) link: LinkIndex,
     pub(crate) peer: LinkAddress,
     pub(crate) state: LaneState,
+    /// The peer may be at another address: it must be heard from there.
+    may_have_moved: bool,
     mtu: u16,
     protection: Protection,
     /// What the node said last.
@@ -54,11 +56,25 @@ impl SessionLane {
             link: params.link,
             peer: params.peer,
             state: LaneState::Active,
+            may_have_moved: false,
             mtu: u16::try_from(params.mtu).unwrap_or(u16::MAX),
             protection: params.protection,
             row: None,
             told: Counts::default(),
         }
+    }
+}
+
+impl SessionLane {
+    /// Nobody watches the lane any more: what to report if it was said to be down, so that its session tries it.
+    fn unwatched(&mut self) -> Option<LaneReport> {
+        let row = self.row.take()?;
+        (row.state != RowState::Up).then_some(LaneReport {
+            up: true,
+            rtt: None,
+            rate: None,
+            mtu: None,
+        })
     }
 }
 
@@ -70,14 +86,16 @@ impl LaneBook {
 }
 
 impl State {
-    /// Tells the drivers of links whether they have one peer or several.
+    /// Tells the drivers of links whether they have one peer or several. Packets from other addresses are not heard
+    /// then, so a peer must be known to be where it was.
     pub(crate) fn focus_links(&self, links: &[LinkIndex]) {
         for link in links {
-            let all = self.sessions.iter().flat_map(|session| &session.lanes);
-            let mut peers = all.filter(|lane| lane.link == *link).map(|lane| &lane.peer);
-            let first = peers.next();
-            let only = first.filter(|first| peers.all(|peer| peer == *first));
-            self.links.focus(*link, only);
+            let all = || self.sessions.iter().flat_map(|session| &session.lanes);
+            let lanes = || all().filter(|lane| lane.link == *link);
+            let first = lanes().next().map(|lane| lane.peer);
+            let is_only = |lane: &SessionLane| Some(lane.peer) == first && !lane.may_have_moved;
+            self.links
+                .focus(*link, first.as_ref().filter(|_| lanes().all(is_only)));
         }
     }
 
@@ -105,12 +123,16 @@ impl State {
             .into_iter()
             .map(|row| ((row.link, host(&row.peer)), row))
             .collect();
-        let mut reports = Vec::new();
+        let (mut reports, mut unwatched) = (Vec::new(), Vec::new());
         for session in self.sessions.iter_mut() {
             for lane in &mut session.lanes {
                 let Some(row) = rows.get(&(lane.node_link, host(&lane.peer))) else {
-                    // Nobody watches it: the session finds out by itself.
-                    lane.row = None;
+                    if lane.row.is_some() {
+                        lane.may_have_moved = true;
+                        unwatched.push((session.key, lane.link));
+                    }
+                    let report = lane.unwatched();
+                    reports.extend(report.map(|report| (session.key, lane.id, report)));
                     continue;
                 };
                 if lane.row.replace(*row) != Some(*row) {
@@ -121,10 +143,51 @@ impl State {
         for (session, lane, report) in reports {
             self.transport.report_lane(now, session, lane, report);
         }
+        for (session, link) in unwatched {
+            self.find_peers(session);
+            self.focus_links(&[link]);
+        }
+    }
+
+    /// Looks where the peer of a session is on each lane, as far as it has been heard.
+    fn find_peers(&mut self, key: SessionKey) {
+        let Some(summary) = self.transport.summary(key) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        for lane in &mut session.lanes {
+            let known = summary.lanes.iter().find(|known| known.id == lane.id);
+            if let Some(known) = known
+                && known.peer != lane.peer
+            {
+                lane.peer = known.peer;
+                lane.may_have_moved = false;
+                self.lane_book.look_again();
+            }
+        }
+    }
+
+    /// The node is gone: what it said does not hold for ever.
+    pub(crate) fn rows_are_old(&mut self, now: Instant) {
+        let mut reports = Vec::new();
+        for session in self.sessions.iter_mut() {
+            for lane in &mut session.lanes {
+                let report = lane.unwatched();
+                reports.extend(report.map(|report| (session.key, lane.id, report)));
+            }
+        }
+        for (session, lane, report) in reports {
+            self.transport.report_lane(now, session, lane, report);
+        }
     }
 
     /// A lane of a session has changed its state.
     pub(crate) fn lane_changed(&mut self, key: SessionKey, id: u8, to: LaneState) {
+        if to == LaneState::Active {
+            self.find_peers(key);
+        }
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -133,7 +196,9 @@ impl State {
             return;
         };
         lane.state = to;
-        let (link, peer) = (lane.node_link, lane.peer);
+        lane.may_have_moved = to != LaneState::Active;
+        let (at, link, peer) = (lane.link, lane.node_link, lane.peer);
+        self.focus_links(&[at]);
         if to == LaneState::Suspect {
             let row = LaneTraffic {
                 suspect: true,
@@ -169,11 +234,7 @@ impl State {
 
     /// Keeps what a session that ends has moved since the last report.
     pub(crate) fn session_counts(&mut self, key: SessionKey) {
-        let mut sessions = self.transport.sessions();
-        let lanes = sessions
-            .find(|summary| summary.session == key)
-            .map(|summary| summary.lanes);
-        drop(sessions);
+        let lanes = self.transport.summary(key).map(|summary| summary.lanes);
         if let (Some(lanes), Some(session)) = (lanes, self.sessions.get_mut(key)) {
             session.count(&lanes, &mut self.lane_book.ended);
         }

@@ -60,4 +60,4 @@ pub use endpoint::{Endpoint, Registration, default_directory};
 pub use failure::{Cause, Delivery, Failure};
 pub use interrupt::Interrupt;
 pub use message::{Message, MessageId, MessageInfo};
-pub use stats::SessionStats;
+pub use stats::{LaneStats, SessionStats};

@@ -41,6 +41,8 @@ pub(crate) struct Links {
     unrung: Vec<LinkIndex>,
     space: Box<[u8]>,
     batch: ReceiveBatch,
+    /// Links whose driver is being replaced: their places are taken.
+    unplugged: Vec<LinkIndex>,
     /// Packets have moved between nodes.
     pub(crate) moved: bool,
 }
@@ -65,6 +67,7 @@ impl Links {
             unrung: Vec::new(),
             space: vec![0; SPACE].into_boxed_slice(),
             batch: ReceiveBatch::new(),
+            unplugged: Vec::new(),
             moved: false,
         }
     }
@@ -94,11 +97,11 @@ impl Links {
         driver: Arc<dyn PacketDriver>,
         memory: Option<Arc<MemoryDriver>>,
     ) -> Result<LinkIndex> {
-        let index = self
-            .links
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.links.len());
+        let is_free = |at: &usize| {
+            self.links[*at].is_none() && !self.unplugged.contains(&LinkIndex(*at as u32))
+        };
+        let index = (0..self.links.len()).find(is_free);
+        let index = index.unwrap_or(self.links.len());
         let link = LinkIndex(u32::try_from(index).map_err(|_| Errno::EAGAIN)?);
         let data = epoll::EventData::new_u64(u64::from(link.0));
         epoll::add(epoll, driver.readable(), data, driver.events(false)).map_err(errno)?;
@@ -130,28 +133,34 @@ impl Links {
         self.blocked.retain(|l| *l != link);
     }
 
-    /// Puts another driver in the place of a link's: the sessions over the link go on with it.
-    pub(crate) fn replace(
+    /// Takes the driver of a link away: packets for it are lost until it gets another one.
+    pub(crate) fn unplug(&mut self, epoll: BorrowedFd<'_>, link: LinkIndex) {
+        self.unarmed.retain(|l| *l != link);
+        self.blocked.retain(|l| *l != link);
+        let entry = self.links.get_mut(link.0 as usize).and_then(Option::take);
+        if let Some(entry) = entry {
+            let _ = epoll::delete(epoll, entry.driver.readable());
+            self.unplugged.push(link);
+        }
+    }
+
+    /// Gives an unplugged link another driver: the sessions over the link go on with it.
+    pub(crate) fn plug(
         &mut self,
         epoll: BorrowedFd<'_>,
         link: LinkIndex,
         driver: Arc<dyn PacketDriver>,
     ) -> Result {
+        let polled = driver.has_data().is_some();
         let data = epoll::EventData::new_u64(u64::from(link.0));
         epoll::add(epoll, driver.readable(), data, driver.events(false)).map_err(errno)?;
-        self.unarmed.retain(|l| *l != link);
-        self.blocked.retain(|l| *l != link);
-        let polled = driver.has_data().is_some();
-        let Some(entry) = self.get_mut(link) else {
-            return Err(Errno::ENODEV);
-        };
-        let _ = epoll::delete(epoll, entry.driver.readable());
-        *entry = Link {
+        self.unplugged.retain(|l| *l != link);
+        self.links[link.0 as usize] = Some(Link {
             driver,
             memory: None,
             backlog: None,
             armed: !polled,
-        };
+        });
         if polled {
             self.unarmed.push(link);
         }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use abi::Instant;
 use abi::system::NodeLink;
+use abi::{Instant, LinkAddress};
+use drivers::udp;
 
 use crate::shared::{State, epoll_fd};
 use crate::sockets::Socket;
@@ -57,10 +58,12 @@ impl State {
     }
 
     fn rebind(&mut self, socket: &mut Socket, link: &NodeLink) -> abi::Result {
-        let driver = self.driver_on(link)?;
-        let address = driver.local_address();
         let epoll = Arc::clone(&self.epoll);
-        self.links.replace(epoll_fd(&epoll), socket.link, driver)?;
+        // The old one first: its port is the one that peers know.
+        self.links.unplug(epoll_fd(&epoll), socket.link);
+        let driver = self.driver_on(link, port(&socket.address))?;
+        let address = driver.local_address();
+        self.links.plug(epoll_fd(&epoll), socket.link, driver)?;
         socket.epoch = link.epoch;
         socket.host = link.address.with_port(0);
         socket.address = address;
@@ -82,4 +85,9 @@ impl State {
         }
         self.links_changed(now, links);
     }
+}
+
+fn port(address: &LinkAddress) -> Option<u16> {
+    let ethernet = address.as_ethernet().map(|ethernet| ethernet.port);
+    ethernet.or_else(|| udp::socket_address(address).map(|address| address.port()))
 }

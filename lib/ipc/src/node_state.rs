@@ -426,6 +426,7 @@ impl State {
             return;
         }
         tracing::info!("the node daemon is gone; sessions go on without it");
+        self.rows_are_old(now);
         self.node.retry_at = now;
         self.node.backoff = BACKOFF_MIN;
         self.polling.wake_helper();

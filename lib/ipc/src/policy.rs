@@ -8,7 +8,7 @@ use transport::{Policy, SessionKey};
 
 use crate::session::Session;
 use crate::shared::{Shared, State};
-use crate::{Cause, Delivery, Failure};
+use crate::{Cause, Failure};
 
 /// Which of the node's links the operations of a connection use, both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl LinkPolicy {
     /// What is down, where one link alone was to be used, is that link: the node may well be reached.
     pub(crate) fn in_terms_of(self, failure: Failure) -> Failure {
         let is_exclusive = matches!(self, Self::Exclusive { .. });
-        if is_exclusive && failure.cause == Cause::Link && failure.delivery == Delivery::NotDone {
+        if is_exclusive && failure.cause == Cause::Link {
             let errno = Errno::ENETDOWN;
             return Failure { errno, ..failure };
         }

@@ -47,7 +47,7 @@ impl State {
         }
         let node_link = self.node.links.iter().find(|link| link.index == index);
         let node_link = node_link.ok_or(Errno::ENETDOWN)?.clone();
-        let driver = self.driver_on(&node_link)?;
+        let driver = self.driver_on(&node_link, None)?;
         let address = driver.local_address();
         let epoll = Arc::clone(&self.epoll);
         let link = self.links.add(epoll_fd(&epoll), driver)?;
@@ -62,16 +62,20 @@ impl State {
         Ok((link, address))
     }
 
-    /// A fresh driver for a link of the node.
-    pub(crate) fn driver_on(&self, link: &NodeLink) -> Result<Arc<dyn PacketDriver>> {
+    /// A fresh driver for a link of the node, on the port that peers know if that is free.
+    pub(crate) fn driver_on(
+        &self,
+        link: &NodeLink,
+        port: Option<u16>,
+    ) -> Result<Arc<dyn PacketDriver>> {
         if self.node.is_relayed(link) {
             return self.node.relay.driver(link);
         }
         Ok(match link.kind {
-            LinkKind::Udp => Arc::new(bind(link)?),
+            LinkKind::Udp => Arc::new(bind(link, port)?),
             LinkKind::Ethernet => {
                 let name = std::str::from_utf8(&link.device).map_err(|_| Errno::ENODEV)?;
-                Arc::new(EthernetDriver::open(name, 0)?)
+                Arc::new(EthernetDriver::open(name, port.unwrap_or(0))?)
             }
             LinkKind::Memory => return Err(Errno::EPROTONOSUPPORT),
         })
@@ -79,7 +83,7 @@ impl State {
 }
 
 /// A socket at the link's address, on one of the ports that a firewall is asked to let through.
-fn bind(link: &NodeLink) -> Result<UdpDriver> {
+fn bind(link: &NodeLink, port: Option<u16>) -> Result<UdpDriver> {
     let mut address = udp::socket_address(&link.address).ok_or(Errno::EAFNOSUPPORT)?;
     let device = std::str::from_utf8(&link.device)
         .ok()
@@ -87,8 +91,9 @@ fn bind(link: &NodeLink) -> Result<UdpDriver> {
     let mut random = [0; 2];
     getrandom::fill(&mut random).map_err(|_| Errno::EIO)?;
     let start = u16::from_le_bytes(random);
-    for attempt in 0..PORTS {
-        address.set_port(FIRST_PORT + start.wrapping_add(attempt) % PORTS);
+    let others = (0..PORTS).map(|attempt| FIRST_PORT + start.wrapping_add(attempt) % PORTS);
+    for port in port.into_iter().chain(others) {
+        address.set_port(port);
         match UdpDriver::bind(address, device) {
             Ok(driver) => return Ok(driver),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}

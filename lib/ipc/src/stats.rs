@@ -3,7 +3,7 @@
 use abi::{Incarnation, Nd, Pid, SessionId};
 
 use crate::session::{NOT_SERVED, Session, Side};
-use crate::shared::Shared;
+use crate::shared::{Shared, State};
 
 /// One session of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,25 @@ pub struct SessionStats {
     pub connections: usize,
     /// Operations that have not ended.
     pub operations: usize,
+    /// Its lanes; none if it runs over memory.
+    pub lanes: Vec<LaneStats>,
+}
+
+/// One lane of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneStats {
+    /// Its number, the same at both ends.
+    pub id: u8,
+    /// The link, as the node numbers it.
+    pub link: u8,
+    /// Whether it carries messages now.
+    pub is_active: bool,
+    /// Bytes of packets sent over it.
+    pub bytes_sent: u64,
+    /// Bytes of packets received over it.
+    pub bytes_received: u64,
+    /// Times it has stopped or begun to carry messages.
+    pub switches: u64,
 }
 
 impl Shared {
@@ -34,7 +53,11 @@ impl Shared {
             return Vec::new();
         }
         let state = self.lock();
-        state.sessions.iter().map(Session::stats).collect()
+        let stats = |session: &Session| SessionStats {
+            lanes: state.lane_stats(session),
+            ..session.stats()
+        };
+        state.sessions.iter().map(stats).collect()
     }
 }
 
@@ -60,6 +83,30 @@ impl Session {
             is_memory: self.is_memory(),
             connections,
             operations,
+            lanes: Vec::new(),
         }
+    }
+}
+
+impl State {
+    fn lane_stats(&self, session: &Session) -> Vec<LaneStats> {
+        if session.is_memory() {
+            return Vec::new();
+        }
+        let Some(summary) = self.transport.summary(session.key) else {
+            return Vec::new();
+        };
+        let lanes = summary.lanes.iter().filter_map(|lane| {
+            let known = session.lanes.iter().find(|known| known.id == lane.id)?;
+            Some(LaneStats {
+                id: lane.id,
+                link: known.node_link,
+                is_active: lane.state == transport::LaneState::Active,
+                bytes_sent: lane.bytes_sent,
+                bytes_received: lane.bytes_received,
+                switches: lane.switches,
+            })
+        });
+        lanes.collect()
     }
 }

@@ -3,122 +3,23 @@
 
 extern crate slashnet_ipc as ipc;
 
-use std::io::{IoSlice, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod node;
+
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use abi::system::{
-    self, Attached, Death, DeathCause, Notice, Offer, Refusal, Reply, Request, Welcome,
-};
+use abi::system::{self, Attached, Death, DeathCause, Notice, Offer, Refusal, Reply, Request};
 use abi::{
-    AttachFlags, ChannelFlags, Credentials, Encode, Errno, FileType, Gid, Handle, Incarnation, Nd,
-    NodeName, Pid, SessionId, Uid,
+    AttachFlags, ChannelFlags, Credentials, Errno, FileType, Gid, Handle, Incarnation, Nd, Pid,
+    SessionId, Uid,
 };
 use drivers::{MemoryDriver, MemoryParts};
 use ipc::{Channel, Endpoint, Received};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketType, accept, bind, listen, recv, sendmsg, socket, sockopt,
-};
-
-/// One life of a daemon.
-struct Daemon {
-    listener: OwnedFd,
-    program: OwnedFd,
-}
-
-impl Daemon {
-    fn listen(directory: &Path) -> OwnedFd {
-        let listener = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
-        let path = directory.join(system::SOCKET_NAME);
-        let _ = std::fs::remove_file(&path);
-        bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-        listen(&listener, 8).unwrap();
-        listener
-    }
-
-    /// Takes the next program and welcomes it; returns its first words, too.
-    fn welcome(listener: OwnedFd, generation: u64) -> (Self, system::Hello) {
-        let program = accept(&listener).unwrap();
-        let patience = Some(Duration::from_secs(10));
-        sockopt::set_socket_timeout(&program, sockopt::Timeout::Recv, patience).unwrap();
-        let daemon = Self { listener, program };
-        let (serial, Request::Hello(hello)) = daemon.next() else {
-            panic!("no hello")
-        };
-        let welcome = Welcome {
-            version: system::VERSION,
-            pid: Pid(321),
-            node: NodeName::parse("lab1").unwrap(),
-            incarnation: Incarnation(generation),
-            links: Vec::new(),
-        };
-        daemon.say(
-            serial,
-            &Reply::Welcome(welcome),
-            &[page(generation).as_fd()],
-        );
-        (daemon, hello)
-    }
-
-    fn next(&self) -> (u32, Request) {
-        let mut buffer = vec![0; system::PACKET_MAX];
-        let (_, n) = recv(
-            &self.program,
-            &mut buffer[..],
-            rustix::net::RecvFlags::empty(),
-        )
-        .unwrap();
-        let (serial, request) = system::unpack::<Request>(&buffer[..n]).unwrap();
-        (serial, request.unwrap())
-    }
-
-    fn say(&self, serial: u32, message: &impl Encode, descriptors: &[BorrowedFd<'_>]) {
-        self.send(&system::packet(serial, message).unwrap(), descriptors);
-    }
-
-    fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
-        }
-        sendmsg(
-            &self.program,
-            &[IoSlice::new(bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )
-        .unwrap();
-    }
-
-    /// Dies as by SIGKILL.
-    fn die(self) {
-        drop(self.listener);
-        drop(self.program);
-    }
-}
-
-fn page(generation: u64) -> OwnedFd {
-    let page = memfd_create("page", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-    let mut bytes = vec![0; system::NODE_PAGE_LEN];
-    // The page is for this machine alone, in its own byte order, which both tests and daemons have.
-    let word = if cfg!(target_endian = "little") {
-        generation
-    } else {
-        generation.swap_bytes()
-    };
-    bytes[system::GENERATION_OFFSET..][..8].copy_from_slice(&word.to_le_bytes());
-    std::fs::File::from(page.try_clone().unwrap())
-        .write_all(&bytes)
-        .unwrap();
-    fcntl_add_seals(&page, SealFlags::SHRINK | SealFlags::GROW).unwrap();
-    page
-}
+use node::Daemon;
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::accept;
 
 fn offer(local: u32) -> Offer {
     Offer {
