@@ -86,6 +86,10 @@ impl Interfaces {
         self.iter().find(|interface| interface.name == name)
     }
 
+    pub(crate) fn by_index(&self, index: u32) -> Option<&Interface> {
+        self.by_index.get(&index)
+    }
+
     /// Whose address this is: that of an interface, or one of a network that is all its own, as 127.x.y.z is the
     /// loopback's.
     pub(crate) fn owner(&self, ip: IpAddr) -> Option<&Interface> {
@@ -104,7 +108,8 @@ impl Interfaces {
 }
 
 impl Address {
-    fn covers(&self, ip: IpAddr) -> bool {
+    /// Whether the other address is in the same network.
+    pub(crate) fn covers(&self, ip: IpAddr) -> bool {
         match (self.ip, ip) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
                 (own.to_bits() ^ other.to_bits()).leading_zeros() >= self.prefix.into()

@@ -25,6 +25,7 @@ mod netlink;
 mod node_page;
 mod program_socket;
 mod relays;
+mod shared_network;
 mod trust_keeper;
 mod trust_store;
 

@@ -13,6 +13,7 @@ use crate::StartError;
 use crate::interfaces::Interfaces;
 use crate::link_place::{self, At, Found, SocketPlace};
 use crate::link_spec::LinkSpec;
+use crate::shared_network::{self, SharedNetworks};
 
 /// All links, by number. A link keeps its number while the node runs, whether it is there or not.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Links {
     all: bool,
     /// Once is enough to say so.
     said_full: bool,
+    shared: SharedNetworks,
 }
 
 struct Slot {
@@ -62,6 +64,7 @@ impl Links {
             slots: Vec::new(),
             port,
             said_full: false,
+            shared: SharedNetworks::default(),
         };
         let wanted = if links.all {
             eligible(interfaces).collect()
@@ -92,7 +95,23 @@ impl Links {
             }
             links.slots.push(slot);
         }
+        links.warn(interfaces);
         Ok(links)
+    }
+
+    fn warn(&mut self, interfaces: &Interfaces) {
+        let places = self.slots.iter().filter_map(|slot| slot.open.as_ref());
+        let places = places.filter_map(|open| match open.place.at {
+            At::Udp(address) => Some((open.place.interface, address.ip())),
+            At::Ethernet(..) => None,
+        });
+        let places: Vec<_> = places.collect();
+        for warning in self
+            .shared
+            .look(&places, interfaces, shared_network::setting)
+        {
+            tracing::warn!("{warning}");
+        }
     }
 
     /// What the node is told of the links.
@@ -138,6 +157,9 @@ impl Links {
             }
             slot.tell(&before.0, &before.1);
             update.changed |= slot.config != before.0;
+        }
+        if update.changed {
+            self.warn(interfaces);
         }
         update
     }
