@@ -24,7 +24,7 @@ pub(crate) const ASK_AFTER: Duration = Duration::from_secs(3);
 const END_AFTER: Duration = Duration::from_secs(60);
 const REST: Duration = Duration::from_secs(90);
 /// More steps than any run needs.
-const STEPS_MAX: u64 = 5_000_000;
+const STEPS_MAX: u64 = 2_000_000;
 
 /// What a run has shown.
 #[derive(Clone, Debug)]
