@@ -8,6 +8,7 @@ mod join;
 pub(crate) mod lanes;
 mod lanes_of_channel;
 mod letters;
+mod link_table;
 mod load;
 mod monitor;
 mod net_directory;
@@ -33,6 +34,7 @@ use crate::interface::{Config, Level, LinkConfig, Output, ProgramKey};
 use crate::process_manager::programs::mix;
 use join::Joining;
 use letters::Letters;
+use link_table::LinkCount;
 use load::Load;
 use monitor::Monitor;
 use peer::{Peer, Standing};
@@ -110,7 +112,7 @@ pub(crate) struct NetworkManager {
     incarnation: abi::Incarnation,
     boot: u64,
     links: Vec<LinkConfig>,
-    traffic: Vec<(u64, u64)>,
+    counts: Vec<LinkCount>,
     peers: BTreeMap<u16, Peer>,
     by_key: BTreeMap<PublicKey, u16>,
     by_name: BTreeMap<NodeName, u16>,
@@ -142,7 +144,7 @@ impl NetworkManager {
             incarnation: config.incarnation,
             boot: config.boot,
             links: config.links.clone(),
-            traffic: config.links.iter().map(|_| (0, 0)).collect(),
+            counts: config.links.iter().map(|_| LinkCount::new(now)).collect(),
             peers: BTreeMap::new(),
             by_key: BTreeMap::new(),
             by_name: BTreeMap::new(),
@@ -193,8 +195,8 @@ impl NetworkManager {
         from: &LinkAddress,
         packet: &mut [u8],
     ) {
-        if let Some((_, received)) = self.traffic.get_mut(usize::from(link)) {
-            *received += 1;
+        if let Some(count) = self.counts.get_mut(usize::from(link)) {
+            count.received += packet.len() as u64;
         }
         if wire::is_handshake(packet) {
             self.handshake_packet(now, link, from, packet);
@@ -215,7 +217,7 @@ impl NetworkManager {
             return Some(Output::LaneRow { index, row });
         }
         if let Some((link, to, bytes)) = self.packets.pop_front() {
-            self.count_sent(link, 1);
+            self.count_sent(link, bytes.len());
             return Some(Output::Datagram {
                 link,
                 to,
@@ -233,7 +235,7 @@ impl NetworkManager {
             if let Some(sent) = sent {
                 let bytes = self.space[..sent.len].to_vec();
                 let index = link.0 as u8;
-                self.count_sent(index, sent.len.div_ceil(sent.segment.max(1)) as u64);
+                self.count_sent(index, sent.len);
                 return Some(Output::Datagram {
                     link: index,
                     to: sent.to,
@@ -245,9 +247,9 @@ impl NetworkManager {
         None
     }
 
-    fn count_sent(&mut self, link: u8, packets: u64) {
-        if let Some((sent, _)) = self.traffic.get_mut(usize::from(link)) {
-            *sent += packets;
+    fn count_sent(&mut self, link: u8, bytes: usize) {
+        if let Some(count) = self.counts.get_mut(usize::from(link)) {
+            count.sent += bytes as u64;
         }
     }
 

@@ -18,7 +18,7 @@ choice! {
 }
 
 choice! {
-    /// How packets of a lane are protected.
+    /// How packets of a lane are protected; the strongest is the least.
     #[derive(Default)]
     pub enum Protection {
         /// Encrypted and authenticated.

@@ -10,7 +10,7 @@ use abi::system::{Refusal, SessionSecret};
 use abi::{Credentials, Decode, Encode, Errno, Instant, Nd};
 use transport::{Delivery, Event, Failure, IncomingKey, OpKey, Request, SessionKey, keys};
 
-use super::lanes::{self, LanePlan};
+use super::lanes::{self, Known, LanePlan};
 use super::peer::{Channel, Question, Standing};
 use super::{NetworkEvent, NetworkManager, OWN_TAG, Own, Tag};
 use crate::interface::Level;
@@ -440,11 +440,13 @@ impl NetworkManager {
             .get(&session)
             .and_then(|number| self.peers.get(number));
         let channel = peer.and_then(|peer| peer.channels.iter().find(|c| c.answering == session));
-        lanes::plan(
-            &self.links,
-            introduce,
-            channel.map(|channel| (channel.link, channel.address)),
-        )
+        let number = self.by_session.get(&session).copied().unwrap_or(0);
+        let known = Known {
+            ways: &self.monitor.ways(number),
+            theirs: self.monitor.links_of(number),
+            working: channel.map(|channel| (channel.link, channel.address)),
+        };
+        lanes::plan(&self.links, introduce, &known)
     }
 
     pub(crate) fn map_identity(

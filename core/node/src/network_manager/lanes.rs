@@ -1,12 +1,14 @@
 //! Which of our sockets speaks to which of the peer's.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use abi::LinkAddress;
 use abi::link_address::Internet;
-use abi::system::peer::Introduce;
-use abi::system::{Lane, Protection, SocketOnLink};
+use abi::system::peer::{Introduce, PeerLink};
+use abi::system::{Lane, LaneState, LaneWhy, Protection, SocketOnLink};
 
+use super::monitor::{WayState, reachable_from};
 use crate::interface::LinkConfig;
 use crate::limits::LINKS_MAX;
 
@@ -23,6 +25,7 @@ pub(crate) struct LanePlan {
     client: LinkAddress,
     server_link: u8,
     mtu: u16,
+    protection: Protection,
 }
 
 impl LanePlan {
@@ -32,7 +35,7 @@ impl LanePlan {
             link: self.server_link,
             peer: self.client,
             mtu: self.mtu,
-            protection: Protection::Sealed,
+            protection: self.protection,
         }
     }
 
@@ -46,55 +49,115 @@ impl LanePlan {
             link: self.client_link,
             peer: socket.address,
             mtu: self.mtu,
-            protection: Protection::Sealed,
+            protection: self.protection,
         })
     }
 }
 
-/// Pairs each of the client's sockets with one of our links: first the pair that the node channel uses, then the
-/// nearest addresses; every link is used once.
+/// What is known of the ways to the client's node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    /// From the monitor.
+    pub(crate) ways: &'a [WayState],
+    /// What the client's node says of its links.
+    pub(crate) theirs: &'a [PeerLink],
+    /// The way that the node channel was made over.
+    pub(crate) working: Option<(u8, LinkAddress)>,
+}
+
+/// How likely it is that a lane works; the likeliest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Prospect {
+    Works,
+    Unknown,
+    MayReturn,
+}
+
+impl Known<'_> {
+    /// What may be expected of a lane; `None` if it leads nowhere.
+    fn prospect(&self, ours: u8, link: &LinkAddress, socket: &SocketOnLink) -> Option<Prospect> {
+        let way = self.way(ours, socket.link);
+        let shared = shared_bits(link, &socket.address)?;
+        let shaken = self
+            .working
+            .is_some_and(|(link, peer)| link == ours && same_host(&peer, &socket.address));
+        match way.map(|way| (way.row.state, way.ever_up, way.row.why)) {
+            Some((LaneState::Up, ..)) => Some(Prospect::Works),
+            Some((LaneState::Down, true, _)) => Some(Prospect::MayReturn),
+            // Nobody has ever answered there.
+            Some((LaneState::Down, false, LaneWhy::NoAnswer)) => None,
+            Some((LaneState::Down, false, _)) => near(link, shared).then_some(Prospect::MayReturn),
+            None | Some((LaneState::Init, ..)) if shaken => Some(Prospect::Works),
+            None | Some((LaneState::Init, ..)) => near(link, shared).then_some(Prospect::Unknown),
+        }
+    }
+
+    fn way(&self, ours: u8, theirs: u8) -> Option<&WayState> {
+        self.ways
+            .iter()
+            .find(|way| (way.ours, way.theirs) == (ours, theirs))
+    }
+
+    fn protection(&self, link: &LinkConfig, theirs: u8) -> Protection {
+        let their = self.theirs.iter().find(|their| their.index == theirs);
+        let allowed = their.map_or(Protection::Sealed, |their| their.protection);
+        allowed.min(weakest(link))
+    }
+}
+
+/// Pairs each of the client's sockets with one of our links: first ways that work, then those of which nothing is
+/// known, then those that may come back; every link is used once.
 pub(crate) fn plan(
     links: &[LinkConfig],
     introduce: &Introduce,
-    working: Option<(u8, LinkAddress)>,
+    known: &Known<'_>,
 ) -> Vec<LanePlan> {
     let mut pairs = Vec::new();
     for (socket, mtu) in introduce.sockets.iter().zip(&introduce.mtu).take(LINKS_MAX) {
         for (link, index) in links.iter().zip(0_u8..) {
-            let works =
-                working.is_some_and(|(l, peer)| l == index && same_host(&peer, &socket.address));
-            let Some(shared) = shared_bits(&link.address, &socket.address) else {
+            let Some(prospect) = known.prospect(index, &link.address, socket) else {
                 continue;
             };
-            if works || near(&link.address, shared) {
-                let nearness = if works { u32::MAX } else { shared };
-                pairs.push((
-                    core::cmp::Reverse(nearness),
-                    socket.link,
-                    index,
-                    socket.address,
-                    mtu.bytes.min(link.mtu),
-                ));
-            }
+            let way = known.way(index, socket.link);
+            let found = way.map_or(u16::MAX, |way| way.row.mtu);
+            let plan = LanePlan {
+                id: 0,
+                client_link: socket.link,
+                client: reachable_from(&link.address, socket.address),
+                server_link: index,
+                mtu: mtu.bytes.min(link.mtu).min(found),
+                protection: known.protection(link, socket.link),
+            };
+            let network = same_network(&link.address, &socket.address);
+            pairs.push((
+                (prospect, Reverse(network), socket.link.abs_diff(index)),
+                plan,
+            ));
         }
     }
-    pairs.sort_unstable();
+    pairs.sort_by_key(|(rank, plan)| (*rank, plan.client_link, plan.server_link));
     let mut lanes: Vec<LanePlan> = Vec::new();
-    for (_, client_link, server_link, client, mtu) in pairs {
-        let used = lanes
-            .iter()
-            .any(|lane| lane.client_link == client_link || lane.server_link == server_link);
+    for (_, plan) in pairs {
+        let used = lanes.iter().any(|lane| {
+            lane.client_link == plan.client_link || lane.server_link == plan.server_link
+        });
         if !used {
             lanes.push(LanePlan {
                 id: lanes.len() as u8,
-                client_link,
-                client,
-                server_link,
-                mtu,
+                ..plan
             });
         }
     }
     lanes
+}
+
+/// The weakest protection that lanes over a link may have.
+pub(crate) const fn weakest(link: &LinkConfig) -> Protection {
+    if link.trusted {
+        link.protection
+    } else {
+        Protection::Sealed
+    }
 }
 
 /// Which link reaches an address best: the one whose own address shares most bits with it.
@@ -103,7 +166,7 @@ pub(crate) fn nearest_link(links: &[LinkConfig], address: &LinkAddress) -> Optio
     let best = links
         .iter()
         .zip(0_u8..)
-        .filter_map(|(link, index)| Some((shared(link)?, core::cmp::Reverse(index))));
+        .filter_map(|(link, index)| Some((shared(link)?, Reverse(index))));
     best.max().map(|(_, index)| index.0)
 }
 
@@ -132,6 +195,16 @@ pub(crate) fn shared_bits(a: &LinkAddress, b: &LinkAddress) -> Option<u32> {
     }
 }
 
+/// Leading bits that two addresses share, as far as networks are usually told apart by them. Which hosts of one network
+/// have the nearer numbers means nothing.
+fn same_network(a: &LinkAddress, b: &LinkAddress) -> Option<u32> {
+    let usual = match a.internet() {
+        Some(Internet::V4(..)) => 24,
+        _ => 64,
+    };
+    shared_bits(a, b).map(|shared| shared.min(usual))
+}
+
 fn leading(a: &[u8], b: &[u8]) -> u32 {
     let mut bits = 0;
     for (a, b) in a.iter().zip(b) {
@@ -155,9 +228,9 @@ pub(crate) fn near(address: &LinkAddress, shared: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::system::LinkKind;
     use abi::system::peer::Mtu;
-    use abi::{Credentials, Incarnation, Pid, SessionId};
+    use abi::system::{LaneRow, LinkKind};
+    use abi::{Credentials, Incarnation, Nd, Pid, SessionId};
     use alloc::string::String;
     use alloc::vec;
 
@@ -186,11 +259,124 @@ mod tests {
         }
     }
 
+    const fn knowing(ways: &[WayState], working: Option<(u8, LinkAddress)>) -> Known<'_> {
+        Known {
+            ways,
+            theirs: &[],
+            working,
+        }
+    }
+
+    fn way(ours: u8, theirs: u8, state: LaneState, ever_up: bool, why: LaneWhy) -> WayState {
+        let row = LaneRow {
+            state,
+            why,
+            link: ours,
+            peer: LinkAddress::NONE,
+            node: Nd(1),
+            mtu: 1400,
+            since: 0,
+            rtt: None,
+            min_rtt: None,
+            loss: 0,
+            rate: None,
+        };
+        WayState::new((ours, theirs), row, ever_up)
+    }
+
+    fn ends(plans: &[LanePlan]) -> Vec<(u8, u8)> {
+        plans
+            .iter()
+            .map(|lane| (lane.server_link, lane.client_link))
+            .collect()
+    }
+
+    #[test]
+    fn in_one_broadcast_domain_each_link_has_one_lane_and_what_works_comes_first() {
+        let links = links(&[v4(10, 0, 0, 1), v4(10, 0, 0, 2)]);
+        let client = introduce(&[v4(10, 0, 0, 3), v4(10, 0, 0, 4)]);
+        let up = |ours, theirs| way(ours, theirs, LaneState::Up, true, LaneWhy::Nothing);
+        let down = |ours, theirs| way(ours, theirs, LaneState::Down, true, LaneWhy::Silent);
+        let all = [up(0, 0), up(0, 1), up(1, 0), up(1, 1)];
+        assert_eq!(
+            ends(&plan(&links, &client, &knowing(&all, None))),
+            [(0, 0), (1, 1)]
+        );
+        // The second cable of the client is out: its lane comes last, and is there when it returns.
+        let some = [up(0, 0), down(0, 1), up(1, 0), down(1, 1)];
+        assert_eq!(
+            ends(&plan(&links, &client, &knowing(&some, None))),
+            [(0, 0), (1, 1)]
+        );
+        // Only crosswise.
+        let crossed = [down(0, 0), up(0, 1), up(1, 0), down(1, 1)];
+        assert_eq!(
+            ends(&plan(&links, &client, &knowing(&crossed, None))),
+            [(1, 0), (0, 1)]
+        );
+    }
+
+    #[test]
+    fn a_link_with_nobody_behind_it_has_no_lane_and_one_without_carrier_has() {
+        let links = links(&[v4(10, 0, 0, 1), v4(10, 0, 1, 1)]);
+        let client = introduce(&[v4(10, 0, 0, 3), v4(10, 0, 1, 3)]);
+        let up = way(0, 0, LaneState::Up, true, LaneWhy::Nothing);
+        let nobody = way(1, 1, LaneState::Down, false, LaneWhy::NoAnswer);
+        let known = [
+            up,
+            nobody,
+            way(1, 0, LaneState::Down, false, LaneWhy::NoAnswer),
+        ];
+        assert_eq!(
+            ends(&plan(&links, &client, &knowing(&known, None))),
+            [(0, 0)]
+        );
+        let pulled = way(1, 1, LaneState::Down, false, LaneWhy::PeerCarrier);
+        let plans = plan(&links, &client, &knowing(&[up, pulled], None));
+        assert_eq!(ends(&plans), [(0, 0), (1, 1)]);
+        assert_eq!(plans[0].mtu, 1400, "what was found to pass");
+    }
+
+    #[test]
+    fn a_lane_is_in_the_clear_only_if_both_ends_trust_the_medium() {
+        let mut links = links(&[v4(10, 0, 0, 1)]);
+        links[0].protection = Protection::Plain;
+        let client = introduce(&[v4(10, 0, 0, 3)]);
+        let theirs = |protection| PeerLink {
+            index: 0,
+            kind: LinkKind::Udp,
+            up: true,
+            address: v4(10, 0, 0, 3),
+            mtu: 1472,
+            protection,
+            speed: 0,
+        };
+        let agreed = |links: &[LinkConfig], protection| {
+            let known = Known {
+                ways: &[],
+                theirs: &[theirs(protection)],
+                working: None,
+            };
+            plan(links, &client, &known)[0].protection
+        };
+        assert_eq!(
+            agreed(&links, Protection::Plain),
+            Protection::Sealed,
+            "ours is not trusted"
+        );
+        links[0].trusted = true;
+        assert_eq!(agreed(&links, Protection::Sealed), Protection::Sealed);
+        assert_eq!(agreed(&links, Protection::Checksum), Protection::Checksum);
+        assert_eq!(agreed(&links, Protection::Plain), Protection::Plain);
+        links[0].protection = Protection::Checksum;
+        assert_eq!(agreed(&links, Protection::Plain), Protection::Checksum);
+    }
+
     #[test]
     fn links_of_the_same_network_are_paired() {
         let links = links(&[v4(127, 0, 1, 2), v4(127, 0, 2, 2)]);
         let client = introduce(&[v4(127, 0, 2, 1), v4(127, 0, 1, 1)]);
-        let pairs: Vec<_> = plan(&links, &client, None)
+        let pairs: Vec<_> = plan(&links, &client, &knowing(&[], None))
             .iter()
             .map(|l| (l.client_link, l.server_link, l.mtu))
             .collect();
@@ -202,12 +388,16 @@ mod tests {
         let links = links(&[v4(10, 0, 0, 1), v4(192, 168, 1, 1)]);
         let client = introduce(&[v4(172, 16, 0, 9), v4(10, 0, 0, 2)]);
         let working = Some((1, LinkAddress::ipv4([172, 16, 0, 9], 41_000)));
-        let pairs: Vec<_> = plan(&links, &client, working)
+        let pairs: Vec<_> = plan(&links, &client, &knowing(&[], working))
             .iter()
             .map(|l| (l.id, l.client_link, l.server_link))
             .collect();
         assert_eq!(pairs, [(0, 0, 1), (1, 1, 0)]);
-        let pairs = plan(&links, &introduce(&[v4(172, 16, 0, 9)]), None);
+        let pairs = plan(
+            &links,
+            &introduce(&[v4(172, 16, 0, 9)]),
+            &knowing(&[], None),
+        );
         assert!(
             pairs.is_empty(),
             "nothing is near, and nothing is known to work"
@@ -228,7 +418,7 @@ mod tests {
     #[test]
     fn a_server_without_a_socket_on_the_link_has_no_lane() {
         let links = links(&[v4(127, 0, 1, 2)]);
-        let lanes = plan(&links, &introduce(&[v4(127, 0, 1, 1)]), None);
+        let lanes = plan(&links, &introduce(&[v4(127, 0, 1, 1)]), &knowing(&[], None));
         let socket = SocketOnLink {
             link: 0,
             address: LinkAddress::ipv4([127, 0, 1, 2], 5555),

@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 
 use abi::system::peer::{PeerLane, PeerLanes, PeerLink, PeerLinks, PeerRequest};
-use abi::system::{LaneRow, LaneState, Protection};
+use abi::system::{LaneRow, LaneState};
 use abi::{Instant, LinkAddress};
 use transport::{LaneParams, LaneReport, LinkIndex};
 
-use super::lanes::same_host;
+use super::lanes::{same_host, weakest};
+use super::link_table::LinkCount;
 use super::monitor::{MonitorOutput, WayState};
 use super::peer::Channel;
 use super::{NetworkEvent, NetworkManager, OWN_TAG, Own, Tag};
@@ -187,6 +188,11 @@ impl NetworkManager {
     pub(crate) fn set_links(&mut self, now: Instant, links: &[LinkConfig]) {
         for (index, (new, old)) in links.iter().zip(&self.links).enumerate() {
             let link = LinkIndex(index as u32);
+            if old.up != new.up
+                && let Some(count) = self.counts.get_mut(index)
+            {
+                count.since = now;
+            }
             match (old.up, new.up) {
                 (true, false) => self.transport.link_down(now, link),
                 (false, true) => self.transport.link_up(now, link),
@@ -197,7 +203,7 @@ impl NetworkManager {
             }
         }
         self.links = links.to_vec();
-        self.traffic.resize(links.len(), (0, 0));
+        self.counts.resize(links.len(), LinkCount::new(now));
         self.index_policies();
         self.monitor.set_links(now, links);
         let numbers: Vec<u16> = self.peers.keys().copied().collect();
@@ -231,15 +237,6 @@ impl NetworkManager {
     pub(crate) fn hosts_of(&self, number: u16) -> Vec<(u8, LinkAddress)> {
         let ways = self.monitor.ways(number);
         ways.iter().map(|way| (way.ours, way.row.peer)).collect()
-    }
-}
-
-/// The weakest protection that lanes over a link may have.
-pub(crate) const fn weakest(link: &LinkConfig) -> Protection {
-    if link.trusted {
-        link.protection
-    } else {
-        Protection::Sealed
     }
 }
 

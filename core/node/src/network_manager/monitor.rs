@@ -16,7 +16,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use abi::system::peer::{PeerLane, PeerLinks};
+use abi::system::peer::{PeerLink, PeerLinks};
 use abi::system::{Detect, LaneRow, LaneState, LaneTraffic};
 use abi::{Instant, LinkAddress};
 
@@ -25,6 +25,7 @@ use crate::interface::LinkConfig;
 use crate::network_manager::lanes::same_host;
 use crate::process_manager::programs::mix;
 use candidates::candidates;
+pub(crate) use candidates::reachable_from;
 use pace::Level;
 use page_rows::PageRows;
 use pair::Pair;
@@ -76,8 +77,23 @@ pub(crate) struct WayState {
     pub(crate) theirs: u8,
     pub(crate) row: LaneRow,
     pub(crate) traffic: traffic::Traffic,
-    pub(crate) near: bool,
     pub(crate) ever_up: bool,
+    /// It is in tables and in the node page.
+    pub(crate) shown: bool,
+}
+
+impl WayState {
+    #[cfg(test)]
+    pub(crate) fn new(ends: Ends, row: LaneRow, ever_up: bool) -> Self {
+        Self {
+            ours: ends.0,
+            theirs: ends.1,
+            row,
+            traffic: traffic::Traffic::default(),
+            ever_up,
+            shown: true,
+        }
+    }
 }
 
 impl Monitor {
@@ -389,18 +405,6 @@ impl Monitor {
         self.refresh(now, peer);
     }
 
-    /// Ways that work, apart from the one between these ends.
-    pub(crate) fn working_lanes(&self, peer: u16) -> Vec<PeerLane> {
-        let ways = self.ways(peer);
-        let up = ways.iter().filter(|way| way.row.state == LaneState::Up);
-        up.map(|way| PeerLane {
-            id: 0,
-            mine: way.ours,
-            yours: way.theirs,
-        })
-        .collect()
-    }
-
     /// The address of a peer's link, as it is reached over one of ours.
     pub(crate) fn address_of(&self, peer: u16, ends: Ends) -> Option<LinkAddress> {
         let watch = self.watches.get(&peer)?;
@@ -408,7 +412,7 @@ impl Monitor {
     }
 
     /// A peer's own word about its links.
-    pub(crate) fn links_of(&self, peer: u16) -> &[abi::system::peer::PeerLink] {
+    pub(crate) fn links_of(&self, peer: u16) -> &[PeerLink] {
         self.watches.get(&peer).map_or(&[], |watch| &watch.links)
     }
 
@@ -422,8 +426,8 @@ impl Monitor {
             theirs: ends.1,
             row: self.row_of(peer, watch, *ends, watched, watched.written),
             traffic: watched.traffic,
-            near: watched.pair.near,
             ever_up: watched.pair.ever_up,
+            shown: watch.shows(*ends),
         };
         watch.pairs.iter().map(state).collect()
     }

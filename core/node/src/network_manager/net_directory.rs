@@ -1,13 +1,12 @@
-//! `/net`: names of nodes, node descriptors, and what tables say of nodes and links.
+//! `/net`: names of nodes, node descriptors, and what tables say of nodes.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use abi::system::peer::Whose;
-use abi::system::{LaneState, LinkRow, NodeRow, NodeState};
-use abi::{Errno, Incarnation, LinkAddress, Nd, NodeName};
+use abi::system::{NodeRow, NodeState};
+use abi::{Errno, Incarnation, Nd, NodeName};
 use paths::{LinkPolicy, NodeComponent};
 
 use super::NetworkManager;
@@ -158,57 +157,5 @@ impl NetworkManager {
             fingerprint: Self::fingerprint(&peer.record.key),
         });
         core::iter::once(own).chain(others).collect()
-    }
-
-    pub(crate) fn link_rows(&self, config: &Config) -> Vec<LinkRow> {
-        let mut rows = Vec::new();
-        for (index, link) in config.links.iter().enumerate() {
-            let (sent, received) = self.traffic.get(index).copied().unwrap_or_default();
-            let index = index as u8;
-            let own = LinkRow {
-                index,
-                name: link.name.to_string().into_bytes(),
-                address: link.address,
-                mtu: link.mtu,
-                peer: None,
-                peer_address: LinkAddress::NONE,
-                kind: link.kind,
-                state: if link.up {
-                    LaneState::Up
-                } else {
-                    LaneState::Down
-                },
-                since: Duration::ZERO,
-                why: Vec::new(),
-                rtt: None,
-                loss: 0,
-                rate: link.speed.unwrap_or(0),
-                sent,
-                received,
-                switches: 0,
-            };
-            rows.push(own.clone());
-            let over =
-                |peer: &&super::peer::Peer| peer.channels.last().is_some_and(|c| c.link == index);
-            rows.extend(self.peers.values().filter(over).map(|peer| {
-                LinkRow {
-                    peer: Some(peer.record.name),
-                    peer_address: peer
-                        .channels
-                        .last()
-                        .map_or(LinkAddress::NONE, |channel| channel.address),
-                    state: if peer.standing == Standing::Up {
-                        LaneState::Up
-                    } else {
-                        LaneState::Down
-                    },
-                    rtt: peer.round_trip,
-                    sent: 0,
-                    received: 0,
-                    ..own.clone()
-                }
-            }));
-        }
-        rows
     }
 }

@@ -257,11 +257,12 @@ impl Node {
             return None;
         }
         let sockets = self.checked_sockets(&accept.sockets).ok()?;
-        pending
-            .lanes
-            .iter()
-            .map(|plan| plan.for_client(&sockets))
-            .collect()
+        let planned = pending.lanes.iter();
+        let lanes: Vec<Lane> = planned
+            .filter_map(|plan| plan.for_client(&sockets))
+            .collect();
+        // A server that has no socket on some link has fewer lanes, but not none.
+        (pending.lanes.is_empty() || !lanes.is_empty()).then_some(lanes)
     }
 
     fn conclude_locally(&mut self, now: Instant, pending: &Pending, client: ProgramKey, pid: Pid) {

@@ -84,12 +84,7 @@ impl Node {
                     |_| 128,
                 )
             }
-            QueryKind::Links => page(
-                self.network.link_rows(&self.config),
-                from,
-                Rows::Links,
-                |_| 128,
-            ),
+            QueryKind::Links => page(self.network.link_rows(now), from, Rows::Links, |_| 128),
             QueryKind::Sessions => page(
                 self.session_rows(now, call.program),
                 from,

@@ -57,14 +57,16 @@ impl Monitor {
         let mut changed = false;
         let mut rows = alloc::vec::Vec::new();
         for (ends, watched) in &watch.pairs {
-            let shown = watched.pair.near || watched.pair.ever_up;
+            let shown = watch.shows(*ends);
             let row = self.row_of(peer, watch, *ends, watched, now);
             let old = watched.row.map(|(_, old)| old);
             let news = old.is_none_or(|old| differs(&old, &row));
             let stale = now.saturating_since(watched.written) >= WRITE_EVERY && old != Some(row);
             if shown && (news || stale) {
-                rows.push((*ends, row));
+                rows.push((*ends, Some(row)));
                 changed |= news;
+            } else if !shown && old.is_some() {
+                rows.push((*ends, None));
             }
         }
         let Some(watch) = self.watches.get_mut(&peer) else {
@@ -72,6 +74,10 @@ impl Monitor {
         };
         for (ends, row) in rows {
             let Some(watched) = watch.pairs.get_mut(&ends) else {
+                continue;
+            };
+            let Some(row) = row else {
+                self.rows.release(watched.row.take(), &mut self.outputs);
                 continue;
             };
             let index = watched

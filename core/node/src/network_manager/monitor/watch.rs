@@ -190,6 +190,15 @@ impl Watch {
         pairs.chain(ends).min()
     }
 
+    /// Whether people and programs are to see a way: it has worked, or it ought to and nothing else over our link does.
+    pub(crate) fn shows(&self, ends: Ends) -> bool {
+        let beside = |(other, watched): (&Ends, &Watched)| {
+            *other != ends && other.0 == ends.0 && watched.pair.ever_up
+        };
+        let own = self.pairs.get(&ends);
+        own.is_some_and(|own| own.pair.ever_up || own.pair.near && !self.pairs.iter().any(beside))
+    }
+
     /// Whether the peer has answered on another way than this one so lately that it would have answered here.
     pub(crate) fn alive_beside(&self, ends: Ends, now: Instant, pace: Pace) -> bool {
         self.pairs.iter().any(|(other, watched)| {
