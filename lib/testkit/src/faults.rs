@@ -82,6 +82,9 @@ impl World {
                 to,
                 reported,
             } => {
+                if self.healed {
+                    return Ok(());
+                }
                 self.note(format!("network {link} cut from {from} to {to}"));
                 self.networks.cut(link, from, to);
                 if reported {

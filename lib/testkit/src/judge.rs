@@ -68,7 +68,7 @@ impl Judge {
                     let packets = packets.into_iter().map(|number| (to ^ 1, of, number));
                     story.acknowledged(lane, packets, reference)?;
                 }
-                Sight::Ack { .. } | Sight::Other => {}
+                Sight::Ack { .. } | Sight::Other(_) => {}
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use abi::time::Instant;
 use transport::{Cause, Delivery, Event, Failure, LaneState};
 
+use crate::tap::Tapped;
 use crate::world::World;
 
 /// Lines that are shown.
@@ -62,6 +63,10 @@ pub(crate) const fn name_of(event: &Event) -> &'static str {
 impl World {
     pub(crate) fn note(&mut self, text: String) {
         self.write_down(Note::Text(text));
+    }
+
+    pub(crate) fn show(&self, packet: &Tapped) {
+        eprintln!("{}", line(self.now, &Note::Text(packet.to_string())));
     }
 
     pub(crate) fn write_down(&mut self, note: Note) {

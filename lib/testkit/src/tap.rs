@@ -18,8 +18,40 @@ pub enum Sight {
         /// Their numbers.
         packets: Vec<u64>,
     },
-    /// Something of the session or the lane.
-    Other,
+    /// Something of the session or the lane: its name on the page.
+    Other(&'static str),
+}
+
+impl std::fmt::Display for Sight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Operation { op, id } => {
+                write!(f, "{}.{}", op.0, op.1)?;
+                id.map_or(Ok(()), |id| write!(f, " (begins operation {id})"))
+            }
+            Self::Ack { lane, packets } => {
+                let least = packets.iter().min().copied().unwrap_or_default();
+                write!(
+                    f,
+                    "ack of lane {lane}: {} packets {least}..={}",
+                    packets.len(),
+                    packets[0]
+                )
+            }
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+impl std::fmt::Display for Tapped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (to, lane, number) = (self.session(), self.lane(), self.number());
+        write!(f, "to {to:#x}: lane {lane} packet {number}")?;
+        for sight in self.sights().unwrap_or_default() {
+            write!(f, ", {sight}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A packet in the clear.
@@ -96,30 +128,38 @@ impl<'a> Bytes<'a> {
         let kind = self.number(1)?;
         let own = |op, id| Some(Sight::Operation { op, id });
         match kind {
-            0 => self.0 = &[],
-            1 => return self.data(4),
-            2 => return self.data(8),
+            0 => {
+                self.0 = &[];
+                Some(Sight::Other("padding"))
+            }
+            1 => self.data(4),
+            2 => self.data(8),
             3 | 4 => {
                 self.take(1)?;
                 let op = self.op()?;
                 self.take(if kind == 3 { 12 } else { 28 })?;
                 let len = self.number(2)?;
                 self.take(len as usize)?;
-                return own(op, None);
+                own(op, None)
             }
-            5 => return self.ack(),
+            5 => self.ack(),
             6..=7 | 9..=10 => {
                 let op = self.op()?;
                 self.take([1, 0, 0, 20, 5][kind as usize - 6])?;
-                return own(op, None);
+                own(op, None)
             }
-            8 => drop(self.take(10)?),
-            11 | 12 => drop(self.take(12)?),
-            13 => drop(self.take(1)?),
-            14 => drop(self.take(2)?),
-            _ => return None,
+            8 => self.other("credit", 10),
+            11 => self.other("ping", 12),
+            12 => self.other("pong", 12),
+            13 => self.other("lane left", 1),
+            14 => self.other("close", 2),
+            _ => None,
         }
-        Some(Sight::Other)
+    }
+
+    fn other(&mut self, name: &'static str, len: usize) -> Option<Sight> {
+        self.take(len)?;
+        Some(Sight::Other(name))
     }
 
     fn data(&mut self, wide: usize) -> Option<Sight> {

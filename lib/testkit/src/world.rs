@@ -130,6 +130,8 @@ pub struct World {
     pub(crate) healed: bool,
     /// Print every event.
     pub trace: bool,
+    /// Print every packet.
+    pub packets_too: bool,
 }
 
 pub(crate) type Checked = Result<(), Finding>;
@@ -168,6 +170,7 @@ impl World {
             packets: 0,
             healed: false,
             trace: false,
+            packets_too: false,
             plan,
         }
     }
@@ -332,6 +335,9 @@ impl World {
         let tapped = log.tapped.as_mut().map(std::mem::take).unwrap_or_default();
         drop(log);
         for packet in tapped {
+            if self.packets_too {
+                self.show(&packet);
+            }
             self.judge.packet(&packet, &self.reference)?;
         }
         Ok(())

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         None => sweep::run(&options),
         Some(seed) => {
             println!("{:#?}", Plan::new(seed));
-            report(seed, &sweep::play(seed, options.trace))
+            report(seed, &sweep::play(seed, (options.trace, options.packets)))
         }
     }
 }

@@ -2,9 +2,10 @@
 
 pub(crate) const USAGE: &str = "\
 usage: slashnet-sim [--seeds N] [--from K] [--jobs J] [--all]    play N seeds from K (200 from 0)
-       slashnet-sim [--trace] SEED                               replay one seed
+       slashnet-sim [--trace] [--packets] SEED                   replay one seed
   --jobs J    threads (default: one for each processor)
-  --all       go on after a finding, and list all of them at the end";
+  --all       go on after a finding, and list all of them at the end
+  --trace     show all events;  --packets  and all packets";
 pub(crate) const EXIT_USAGE: u8 = 64;
 /// More threads than any machine has processors.
 const JOBS_MAX: u64 = 1024;
@@ -17,6 +18,7 @@ pub(crate) struct Options {
     pub(crate) all: bool,
     pub(crate) replay: Option<u64>,
     pub(crate) trace: bool,
+    pub(crate) packets: bool,
 }
 
 impl Options {
@@ -29,6 +31,7 @@ impl Options {
             all: false,
             replay: None,
             trace: false,
+            packets: false,
         };
         let mut args = args.peekable();
         while let Some(arg) = args.next() {
@@ -43,6 +46,7 @@ impl Options {
                 "--jobs" => options.jobs = number("--jobs")?.clamp(1, JOBS_MAX),
                 "--all" => options.all = true,
                 "--trace" => options.trace = true,
+                "--packets" => options.packets = true,
                 text => {
                     let seed = text.parse();
                     options.replay = Some(seed.map_err(|_| format!("`{text}` is not a seed"))?);

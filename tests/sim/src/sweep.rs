@@ -17,10 +17,11 @@ const PROGRESS: Duration = Duration::from_secs(5);
 const NAMED: usize = 8;
 
 /// Plays a seed; a panic is a finding like others.
-pub(crate) fn play(seed: u64, trace: bool) -> Outcome {
+pub(crate) fn play(seed: u64, (trace, packets): (bool, bool)) -> Outcome {
     let run = AssertUnwindSafe(|| {
         let mut world = World::new(seed);
         world.trace = trace;
+        world.packets_too = packets;
         world.run()
     });
     catch_unwind(run).unwrap_or_else(|_| Outcome {
@@ -91,7 +92,7 @@ impl Sweep<'_> {
                 return;
             }
             let seed = self.options.from.saturating_add(number);
-            let outcome = play(seed, false);
+            let outcome = play(seed, (false, false));
             self.packets.fetch_add(outcome.packets, Ordering::Relaxed);
             self.operations
                 .fetch_add(outcome.operations, Ordering::Relaxed);
