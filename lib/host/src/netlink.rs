@@ -27,6 +27,8 @@ const NEW_LINK: u16 = 16;
 const DEL_LINK: u16 = 17;
 const NEW_ADDRESS: u16 = 20;
 const DEL_ADDRESS: u16 = 21;
+/// The loopback carries whole frames.
+const ETHERNETS: [LinkLayerType; 2] = [LinkLayerType::Ether, LinkLayerType::Loopback];
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
 /// The kernel writes no more in one piece.
@@ -184,7 +186,7 @@ fn interface(body: &[u8]) -> Option<Interface> {
         match LinkAttribute::parse_with_param(&attribute, AddressFamily::Unspec) {
             Ok(LinkAttribute::IfName(name)) => interface.name = name,
             Ok(LinkAttribute::Mtu(mtu)) => interface.mtu = mtu,
-            Ok(LinkAttribute::Address(mac)) if header.link_layer_type == LinkLayerType::Ether => {
+            Ok(LinkAttribute::Address(mac)) if ETHERNETS.contains(&header.link_layer_type) => {
                 interface.mac = mac.try_into().ok();
             }
             _ => {}
@@ -244,7 +246,7 @@ mod tests {
         assert!(lo.loopback);
         assert!(lo.up);
         assert_eq!(lo.index, 1);
-        assert_eq!(lo.mac, None);
+        assert_eq!(lo.mac, Some([0; 6]));
         let v4 = IpAddr::from([127, 0, 0, 1]);
         assert!(lo.addresses.iter().any(|a| a.ip == v4 && a.prefix == 8));
     }

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use abi::system::{LinkKind, NodeLink, Notice};
-use network::{Cable, Network, in_own_network};
+use network::{Cable, Network, alone, in_own_network};
 use slashnet_host::{Builder, Host};
 use support::pair::{invite, join, name, nd};
 use support::{Program, until};
@@ -174,6 +174,23 @@ fn nodes_meet_over_link_local_ipv6_whatever_their_scopes() {
         "nodes_meet_over_link_local_ipv6_whatever_their_scopes",
         || {
             meet_and_return(["fe80::1%near0", "fe80::2%far0"], LinkKind::Udp);
+        },
+    );
+}
+
+#[test]
+fn a_node_without_the_right_for_frames_says_which_right_it_is() {
+    // Nobody of a namespace has no rights there.
+    alone(
+        "a_node_without_the_right_for_frames_says_which_right_it_is",
+        &["--user", "--net"],
+        || {
+            let directory = tempfile::tempdir().unwrap();
+            let builder = Builder::new("lab1").directory(directory.path().join("lab1"));
+            let refused = builder.link("ethernet:lo").start().unwrap_err().to_string();
+            for part in ["link ethernet:lo", "CAP_NET_RAW", "setcap"] {
+                assert!(refused.contains(part), "{refused}");
+            }
         },
     );
 }
