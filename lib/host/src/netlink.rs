@@ -233,9 +233,51 @@ fn attributes(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
 }
 
 #[cfg(test)]
+#[allow(
+    dead_code,
+    reason = "made for the tests of the drivers, which use all of it"
+)]
+#[path = "../../drivers/tests/network/mod.rs"]
+mod network;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::net::IpAddr;
+    use std::process::{Command, Stdio};
+
+    /// Makes so many pairs of interfaces at once.
+    fn make_interfaces(pairs: usize) {
+        let lines = (0..pairs).map(|n| format!("link add near{n} type veth peer name far{n}\n"));
+        let batch = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(batch.path(), lines.collect::<String>()).unwrap();
+        let mut command = Command::new("ip");
+        command.arg("-batch").arg(batch.path()).stdin(Stdio::null());
+        assert!(command.status().unwrap().success());
+    }
+
+    #[test]
+    fn news_that_are_lost_are_noticed_and_a_long_list_is_taken_whole() {
+        let name = "netlink::tests::news_that_are_lost_are_noticed_and_a_long_list_is_taken_whole";
+        network::in_own_network(name, || {
+            let (mut netlink, mut interfaces) = Netlink::open().unwrap();
+            make_interfaces(400);
+            let lost = netlink.read(&mut interfaces).unwrap_err();
+            assert_eq!(lost.raw_os_error(), Some(libc::ENOBUFS));
+            let (mut netlink, mut interfaces) = Netlink::open().unwrap();
+            assert_eq!(interfaces.iter().count(), 801, "the loopback, too");
+            assert!(
+                interfaces
+                    .by_name("far399")
+                    .is_some_and(|far| !far.up && far.mac.is_some())
+            );
+            let delete = ["link", "delete", "near7"];
+            assert!(Command::new("ip").args(delete).status().unwrap().success());
+            netlink.read(&mut interfaces).unwrap();
+            assert_eq!(interfaces.iter().count(), 799);
+            assert!(interfaces.by_name("far7").is_none());
+        });
+    }
 
     #[test]
     fn the_loopback_is_listed_with_what_the_kernel_shows_elsewhere() {

@@ -4,11 +4,13 @@ mod machine;
 
 use std::fs;
 use std::io;
+use std::net::UdpSocket;
 use std::time::Instant;
 
 use machine::{PATIENCE, Up, command, own_address, run, text};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use serde_json::Value;
 
 /// The number after `pid=` in a line of the log.
 fn pid_in(line: &str) -> i32 {
@@ -206,10 +208,12 @@ fn a_config_file_says_what_options_would_say() {
 fn a_part_that_cannot_start_ends_the_whole_with_its_reason() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path().join("node");
+    let holder = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let taken = holder.local_addr().expect("bound").to_string();
     let cases = [
         (["--serial", "/nonexistent=/dev/ser1"], "/nonexistent: "),
         (["--export", "/nonexistent=/srv"], "/nonexistent: "),
-        (["--link", "nosuchlink0"], "nosuchlink0"),
+        (["--link", &taken], "another program uses it"),
     ];
     for (arguments, reason) in cases {
         let mut up = Up::start(&dir, &[&["--name", "alone"], arguments.as_slice()].concat());
@@ -218,6 +222,31 @@ fn a_part_that_cannot_start_ends_the_whole_with_its_reason() {
         assert_eq!(up.process.wait().expect("it ends").code(), Some(1));
         assert!(!dir.join("node.sock").exists());
     }
+}
+
+#[test]
+fn a_link_that_is_not_there_is_waited_for() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path().join("node");
+    let link = ["--link", "nosuchlink0,mtu=9000", "--detect", "fast"];
+    let up = Up::start(
+        &dir,
+        &[["--name", "alone", "--one-port"].as_slice(), &link].concat(),
+    );
+    let said = up.wait_for("WARN");
+    assert!(said.contains("nosuchlink0 is not used yet"), "{said}");
+    up.wait_for("is up, not mounted");
+    let links = run(&dir, &["links", "--json"]);
+    let rows: Value = serde_json::from_slice(&links.stdout).expect("JSON");
+    let row = |at: usize, key: &str| rows[at][key].clone();
+    assert_eq!(
+        (row(0, "state"), row(1, "state")),
+        ("up".into(), "down".into())
+    );
+    assert_eq!(
+        (row(1, "name"), row(1, "address")),
+        ("nosuchlink0".into(), Value::Null)
+    );
 }
 
 #[test]
