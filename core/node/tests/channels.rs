@@ -144,7 +144,8 @@ fn flipped_truncated_and_replayed_packets_change_nothing() {
     lab.ask(client, &resolve(lab2, b"/"));
     // Until nobody probes any more.
     lab.run(ms(70_000));
-    let tape: Vec<Datagram> = seen.borrow().clone();
+    let mut tape: Vec<Datagram> = seen.borrow().clone();
+    tape.truncate(200);
     assert!(tape.len() >= 6, "a handshake and some packets");
     let before = lab.sent();
     for datagram in &tape {

@@ -28,17 +28,22 @@ impl Toy {
     }
 }
 
-/// FNV-1a, stretched to any length.
+/// Two runs of FNV-1a, stretched to any length.
 fn digest<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let (mut one, mut two) = (0xcbf2_9ce4_8422_2325_u64, 0x9e37_79b9_7f4a_7c15_u64);
+    let mut take = |byte: u8| {
+        one = (one ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        two = (two.rotate_left(5) ^ u64::from(byte)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    };
+    for part in parts {
+        for byte in part.iter().copied().chain([0xff, part.len() as u8]) {
+            take(byte);
+        }
+    }
     let mut out = [0; N];
     for (at, byte) in out.iter_mut().enumerate() {
-        let mut hash = 0xcbf2_9ce4_8422_2325 ^ (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        for part in parts {
-            for b in part.iter().copied().chain([0xff, part.len() as u8]) {
-                hash = (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
-        *byte = (hash >> 32) as u8 ^ (hash >> 56) as u8;
+        one = (one ^ two.rotate_left(at as u32)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        *byte = (one >> 32) as u8 ^ (one >> 56) as u8;
     }
     out
 }

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod cables;
 pub mod crypto;
 pub mod programs;
 pub mod talk;
@@ -57,7 +58,11 @@ struct Place {
     name: &'static str,
     node: Option<Node>,
     deadline: Option<Instant>,
-    links: Vec<LinkAddress>,
+    links: Vec<LinkConfig>,
+    detect: Detect,
+    one_port: bool,
+    /// It does not run until then.
+    stalled: Instant,
     trust: Vec<TrustRecord>,
     boot: u64,
     inbox: BTreeMap<ProgramKey, Vec<(u32, FromNode, Attached)>>,
@@ -94,6 +99,16 @@ pub fn address(number: usize, link: usize) -> LinkAddress {
     LinkAddress::ipv4([10, 0, link as u8, number as u8 + 1], 41_000)
 }
 
+/// A link as node `number` has it unless told otherwise.
+pub fn link_config(number: usize, link: usize) -> LinkConfig {
+    LinkConfig::new(
+        format!("en{link}"),
+        LinkKind::Udp,
+        address(number, link),
+        1472,
+    )
+}
+
 impl Lab {
     /// Nodes lab1, lab2, ... with two links each, which trust each other.
     pub fn new(count: usize) -> Self {
@@ -115,7 +130,10 @@ impl Lab {
             name: names[at],
             node: None,
             deadline: None,
-            links: vec![address(at, 0), address(at, 1)],
+            links: (0..2).map(|link| link_config(at, link)).collect(),
+            detect: Detect::Default,
+            one_port: false,
+            stalled: Instant::from_nanos(0),
             trust: vec![],
             boot: 100 + at as u64,
             inbox: BTreeMap::new(),
@@ -151,17 +169,14 @@ impl Lab {
     pub fn start(&mut self, at: usize) {
         self.runs += 1;
         let place = &mut self.nodes[at];
-        let links = place.links.iter().zip(0..).map(|(&address, index)| {
-            LinkConfig::new(format!("en{index}"), LinkKind::Udp, address, 1472)
-        });
         let config = Config {
             name: name(place.name),
             owner: Uid(1000),
             incarnation: Incarnation(self.runs),
             boot: place.boot,
-            links: links.collect(),
-            detect: Detect::Default,
-            one_port: false,
+            links: place.links.clone(),
+            detect: place.detect,
+            one_port: place.one_port,
             trust: place.trust.clone(),
             seed: self.runs * 7919,
         };
@@ -169,6 +184,29 @@ impl Lab {
         let crypto = Box::new(Toy::new(at as u8, self.runs, calendar));
         place.node = Some(Node::new(self.now, config, crypto));
         self.drain(at);
+    }
+
+    /// What a node is to be like when it is started next.
+    pub fn configure(&mut self, at: usize, detect: Detect, one_port: bool, links: Vec<LinkConfig>) {
+        let place = &mut self.nodes[at];
+        (place.detect, place.one_port, place.links) = (detect, one_port, links);
+    }
+
+    /// A node's links.
+    pub fn links(&self, at: usize) -> &[LinkConfig] {
+        &self.nodes[at].links
+    }
+
+    /// The host of a node notices that a link has changed.
+    pub fn change_link(&mut self, at: usize, link: usize, change: impl FnOnce(&mut LinkConfig)) {
+        change(&mut self.nodes[at].links[link]);
+        let links = self.nodes[at].links.clone();
+        self.input(at, Input::Links(links));
+    }
+
+    /// A node's process does not run for a while; what arrives waits for it.
+    pub fn stall(&mut self, at: usize, time: Duration) {
+        self.nodes[at].stalled = self.now.checked_add(time).unwrap();
     }
 
     /// As SIGKILL of a daemon: programs lose their connections, nobody is told.
@@ -249,9 +287,10 @@ impl Lab {
                     bytes,
                     segment,
                 } => {
-                    let from = place.links[usize::from(link)];
+                    let sender = &place.links[usize::from(link)];
+                    let (from, mtu) = (sender.address, usize::from(sender.mtu));
                     for packet in bytes.chunks(segment) {
-                        assert!(packet.len() <= 1472, "larger than the link carries");
+                        assert!(packet.len() <= mtu, "larger than the link carries");
                         self.sent += 1;
                         self.sent_by_kind[usize::from(packet[0] & 31)] += 1;
                         let datagram = Datagram {
@@ -318,7 +357,7 @@ impl Lab {
             .nodes
             .iter()
             .enumerate()
-            .filter_map(|(at, place)| Some((place.deadline?, at)));
+            .filter_map(|(at, place)| Some((place.deadline?.max(place.stalled), at)));
         let timer = deadlines.min();
         let next = packet
             .map(|(at, _)| at)
@@ -335,7 +374,15 @@ impl Lab {
                 let link = self.nodes[at]
                     .links
                     .iter()
-                    .position(|own| *own == datagram.to);
+                    .position(|own| own.address == datagram.to && own.up);
+                if link.is_some() && self.nodes[at].stalled > self.now {
+                    let arrives = self.nodes[at].stalled;
+                    self.wire.push(Datagram {
+                        arrives,
+                        ..datagram.clone()
+                    });
+                    continue;
+                }
                 if let Some(link) = link {
                     let (from, bytes) = (datagram.from, datagram.bytes.clone());
                     self.input(
@@ -406,7 +453,8 @@ impl Lab {
     }
 }
 
-fn record(other: usize) -> TrustRecord {
+/// What every node knows of node `other`.
+pub fn record(other: usize) -> TrustRecord {
     TrustRecord {
         name: name(["lab1", "lab2", "lab3", "lab4"][other]),
         // Numbers differ from node to node, as they do in life.

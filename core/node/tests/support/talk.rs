@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Datagram, Lab, Program, name};
 use abi::system::{
-    Accept, Attach, Lookup, Notice, Offer, OpenSession, Reply, Request, Resolve, SocketOnLink,
-    Ticket,
+    Accept, Attach, LinkRow, Lookup, Notice, Offer, OpenSession, Query, QueryKind, Reply, Request,
+    Resolve, Rows, SocketOnLink, Ticket,
 };
 use abi::{AttachFlags, ChannelId, FileType, Handle, LinkAddress, Nd, Pid};
 
@@ -94,5 +94,21 @@ pub fn bad_wire(seed: u64, loss_percent: u64) -> impl FnMut(&Datagram) -> Vec<Du
             }
         }
         arrivals
+    }
+}
+
+/// What `slashnet links` prints.
+pub fn link_rows(lab: &mut Lab, program: Program) -> Vec<LinkRow> {
+    let query = Request::Query(Query {
+        what: QueryKind::Links,
+        nd: Nd::LOCAL,
+        from: 0,
+    });
+    match lab.ask(program, &query) {
+        Reply::Table(table) => match table.rows {
+            Rows::Links(rows) => rows,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
     }
 }
