@@ -1,6 +1,7 @@
 //! How much may be in flight on a lane and how fast it may go: a model of the lane's rate and
 //! round-trip time, learnt from acknowledgements (the ideas of BBR; no window that halves).
 
+mod asking;
 #[cfg(test)]
 mod bottleneck;
 mod delivery;
@@ -11,6 +12,7 @@ mod tests;
 
 use abi::time::{Duration, Instant};
 
+use self::asking::{Asking, UP_GAIN};
 use self::delivery::{Delivery, Surplus};
 pub(crate) use self::delivery::{Mark, RateSample};
 use self::filter::MaxFilter;
@@ -28,7 +30,7 @@ const STARTUP_GROWTH: f64 = 1.25;
 const STARTUP_ROUNDS: u8 = 3;
 const STARTUP_LOSSY_ROUNDS: u8 = 2;
 /// Pacing in the rounds of the cycle: one asks for more, one drains what that has queued.
-const CYCLE: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+const CYCLE: [f64; 8] = [UP_GAIN, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
 const CYCLE_UP: u8 = 0;
 const CYCLE_DOWN: u8 = 1;
 const CYCLE_CRUISE: u8 = 2;
@@ -81,6 +83,7 @@ pub(crate) struct Controller {
     held_back: bool,
     round: Round,
     phase_rounds: u8,
+    asking: Asking,
     start: Start,
     surplus: Surplus,
     /// Bound in flight that losses have shown.
@@ -139,6 +142,7 @@ impl Controller {
             held_back: false,
             round: Round::default(),
             phase_rounds: 0,
+            asking: Asking::default(),
             start: Start::default(),
             surplus: Surplus::new(now),
             bound: None,
@@ -299,9 +303,13 @@ impl Controller {
         let total = self.delivery.total - round.delivered + round.lost;
         let lossy = round.lost >= LOSS_PACKETS * self.packet
             && round.lost as f64 > LOSS_SHARE * total as f64;
+        let share = round.lost as f64 / total.max(1) as f64;
+        let asks = self.phase == Phase::Cycle(CYCLE_UP);
+        self.asking.on_round(share, asks);
         if self.phase == Phase::Startup {
             self.check_start(round.limited, lossy);
-        } else if lossy {
+        }
+        if lossy {
             self.tighten(round.in_flight);
         } else {
             self.loosen();
@@ -347,8 +355,8 @@ impl Controller {
     }
 
     fn loosen(&mut self) {
-        if self.phase == Phase::Cycle(CYCLE_UP)
-            && let Some(bound) = self.bound
+        if let Some(bound) = self.bound
+            && matches!(self.phase, Phase::Cycle(CYCLE_UP) | Phase::Startup)
         {
             let wider = bound + bound / 4;
             self.bound = (wider < self.window_max).then_some(wider);
@@ -367,7 +375,7 @@ impl Controller {
 
     /// Bytes in flight with which no queue is left.
     fn drained(&self) -> u64 {
-        self.lane_holds() + self.host_share()
+        self.lane_holds() + self.host_share() / 2
     }
 
     fn step(&mut self, now: Instant, sample: &RateSample) {
@@ -422,6 +430,7 @@ impl Controller {
         let gain = match self.phase {
             Phase::Startup => STARTUP_GAIN,
             Phase::Drain => 1.0 / STARTUP_GAIN,
+            Phase::Cycle(CYCLE_UP) => self.asking.gain,
             Phase::Cycle(at) => CYCLE[usize::from(at)],
             Phase::Bare { .. } => 1.0,
         };
