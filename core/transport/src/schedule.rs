@@ -56,10 +56,50 @@ pub fn share(lanes: &[Outlook], own: usize, bytes: f64, packet: f64) -> f64 {
             count += 1;
         }
     }
-    let arrival = lane.start + packet / lane.rate;
-    if arrival > waterfill(&others[..count], bytes) {
+    // The last packet is not water: it goes whole, so somebody must take it.
+    let last = packet.min(bytes);
+    let whole = others[..count]
+        .iter()
+        .map(|other| other.start + last / other.rate)
+        .fold(f64::INFINITY, f64::min);
+    let arrival = lane.start + last / lane.rate;
+    if arrival > waterfill(&others[..count], bytes).max(whole) {
         return 0.0;
     }
     let end = waterfill(lanes, bytes);
     ((end - lane.start) * lane.rate).max(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_lane_takes_a_message_however_short_it_is() {
+        let lane = |start, rate| Outlook { start, rate };
+        let cases = [
+            [lane(50_000.0, 0.1); 4],
+            [
+                lane(50_000.0, 0.1),
+                lane(50_001.0, 0.1),
+                lane(0.0, 1e-6),
+                lane(1e9, 10.0),
+            ],
+            [
+                lane(0.0, 0.1),
+                lane(0.0, 0.2),
+                lane(0.0, 0.3),
+                lane(1e6, 0.4),
+            ],
+        ];
+        for lanes in cases {
+            for count in 1..=4 {
+                for bytes in [1.0, 114.0, 1_500.0, 3_000.0, 1e6] {
+                    let lanes = &lanes[..count];
+                    let taken = (0..count).any(|own| share(lanes, own, bytes, 1_500.0) > 0.0);
+                    assert!(taken, "{bytes} bytes over {lanes:?}");
+                }
+            }
+        }
+    }
 }
