@@ -204,6 +204,13 @@ impl Lab {
         self.input(at, Input::Links(links));
     }
 
+    /// The host of a node finds another link.
+    pub fn add_link(&mut self, at: usize, link: LinkConfig) {
+        self.nodes[at].links.push(link);
+        let links = self.nodes[at].links.clone();
+        self.input(at, Input::Links(links));
+    }
+
     /// A node's process does not run for a while; what arrives waits for it.
     pub fn stall(&mut self, at: usize, time: Duration) {
         self.nodes[at].stalled = self.now.checked_add(time).unwrap();

@@ -8,6 +8,7 @@ use abi::system::{
     Resolve, Rows, SocketOnLink, Ticket,
 };
 use abi::{AttachFlags, ChannelId, FileType, Handle, LinkAddress, Nd, Pid};
+use slashnet_node::LinkConfig;
 
 pub const LAB1: usize = 0;
 pub const LAB2: usize = 1;
@@ -56,21 +57,58 @@ pub fn open(nd: Nd, pid: Pid, node: usize) -> Request {
 }
 
 pub fn accept(node: usize) -> Request {
+    accept_at(sockets(node))
+}
+
+fn accept_at(sockets: Vec<SocketOnLink>) -> Request {
     Request::Accept(Accept {
-        sockets: sockets(node),
+        sockets,
         slots: 64,
         unscheduled: 1024,
     })
 }
 
+pub fn socket(link: u8, host: [u8; 4], port: u16) -> SocketOnLink {
+    SocketOnLink {
+        link,
+        address: LinkAddress::ipv4(host, port),
+    }
+}
+
+/// A socket of a program on each of these links.
+pub fn sockets_on(links: &[LinkConfig]) -> Vec<SocketOnLink> {
+    let own = links.iter().zip(0_u8..);
+    own.map(|(link, index)| SocketOnLink {
+        link: index,
+        address: link.address.with_port(5000 + u16::from(index)),
+    })
+    .collect()
+}
+
 /// A session from a client on lab1 to a server on lab2.
 pub fn introduce(lab: &mut Lab, client: Program, server: Program, pid: Pid) -> (Ticket, Offer) {
+    introduce_at(lab, (client, sockets(LAB1)), (server, sockets(LAB2)), pid)
+}
+
+/// The same with these sockets.
+pub fn introduce_at(
+    lab: &mut Lab,
+    (client, ours): (Program, Vec<SocketOnLink>),
+    (server, theirs): (Program, Vec<SocketOnLink>),
+    pid: Pid,
+) -> (Ticket, Offer) {
     let nd = nd(lab, client, "lab2");
-    lab.send(client, 900, &open(nd, pid, LAB1), None);
+    let open = Request::OpenSession(OpenSession {
+        nd,
+        pid,
+        identity: None,
+        sockets: ours,
+    });
+    lab.send(client, 900, &open, None);
     let (serial, Notice::Offer(offer)) = lab.notice(server) else {
         panic!()
     };
-    lab.send(server, serial, &accept(LAB2), None);
+    lab.send(server, serial, &accept_at(theirs), None);
     match lab.answer(client, 900) {
         Reply::Ticket(ticket) => (ticket, offer),
         other => panic!("{other:?}"),
