@@ -24,6 +24,9 @@ pub const ONE_WAY_MAX: u64 = 1024;
 pub const CREDIT_FREE: u32 = 1024;
 /// Reason of the cancellation that a deadline causes.
 pub const REASON_DEADLINE: u8 = 0xff;
+/// Reason of the cancellation of an operation that has ended at the client, because the only lane
+/// that it could use was down: its bytes are gone, so pulls of them fail.
+pub const REASON_LOST: u8 = 0xfe;
 /// How long a receiver may hold an acknowledgement back, waiting for a reply to carry it.
 pub const ACK_HOLD: Duration = Duration::from_micros(500);
 /// Most bytes of single-packet replies, per session, that wait for their slot's reuse; beyond it

@@ -49,6 +49,8 @@ pub(crate) struct Incoming {
     has_head: bool,
     stored: bool,
     unblocked: bool,
+    /// The client has no bytes of the request any more, nor room for the reply.
+    pub(crate) lost: bool,
     meta: Meta,
     pub(crate) len: u64,
     pub(crate) reply_max: u64,
@@ -283,6 +285,7 @@ impl Session {
         incoming.has_head = false;
         incoming.stored = false;
         incoming.unblocked = false;
+        incoming.lost = false;
         incoming.unscheduled = unscheduled;
         incoming.charge = charge;
         incoming.received.clear();

@@ -1,6 +1,6 @@
 //! The lanes of a session: which may be used, and how they fail and come back.
 
-use abi::time::Instant;
+use abi::time::{Duration, Instant};
 
 use crate::event::Event;
 use crate::lane::Lane;
@@ -15,6 +15,8 @@ const HINT_AFTER: u32 = 2;
 pub(crate) const DOWN_AFTER: u32 = 6;
 /// Questions without an answer after which a suspect lane is down.
 const PINGS_MAX: u32 = 5;
+/// Time without content after which lanes that do not answer are not asked any more.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 impl Session {
     /// The route of a policy, or `None` if it demands a lane that the session does not have.
@@ -175,6 +177,11 @@ impl Session {
         if lane.ping_at.is_none_or(|at| at > now) {
             return;
         }
+        if self.busy_at + IDLE_AFTER < now {
+            lane.ping_at = None;
+            self.dormant = true;
+            return;
+        }
         let unanswered = lane.plan_probe(now, &self.config);
         if lane.state == LaneState::Suspect {
             if unanswered > PINGS_MAX {
@@ -188,6 +195,19 @@ impl Session {
                 self.fail_bound(index, events);
             }
             self.give_up(index, usize::MAX);
+        }
+    }
+
+    /// There is something to send again: lanes that do not answer are asked again.
+    pub(crate) fn wake_up(&mut self, now: Instant) {
+        self.dormant = false;
+        self.busy_at = now;
+        for lane in &mut self.lanes {
+            let asks = lane.state == LaneState::Suspect
+                || lane.state == LaneState::Down && lane.why == LaneReason::Unanswered;
+            if asks && lane.ping_at.is_none() {
+                lane.plan_probe(now, &self.config);
+            }
         }
     }
 
@@ -249,6 +269,9 @@ impl Session {
     ) {
         let alone = self.lanes.len() == 1;
         let lane = &mut self.lanes[index];
+        if lane.reported_down {
+            return;
+        }
         match lane.state {
             LaneState::Active => {}
             LaneState::Down if lane.reliable || alone => {
@@ -262,9 +285,7 @@ impl Session {
 
     /// The link's socket was made anew: the peer must learn where packets come from now.
     pub(crate) fn lane_rebound(&mut self, now: Instant, index: usize, events: &mut Events) {
-        if !self.lanes[index].reported_down {
-            self.lane_up(now, index, LaneReason::Link, events);
-        }
+        self.lane_up(now, index, LaneReason::Link, events);
         self.lanes[index].ping_now = true;
     }
 

@@ -334,7 +334,7 @@ impl Session {
     }
 
     pub(crate) fn request_lost(&mut self, op: WireOp, offset: u64, len: u32) {
-        let Some(call) = self.calls.get(op) else {
+        let Some(call) = self.calls.get(op).filter(|call| !call.abandoned) else {
             return;
         };
         call.flow.lost(offset, u64::from(len));

@@ -189,6 +189,7 @@ impl Session {
         shell: &mut Shell<'_>,
     ) -> Result<Urgency, Violation> {
         self.habit = index;
+        self.busy_at = shell.now;
         let reply = data.flags & REPLY != 0;
         if reply != (self.role == Role::Client) {
             return Err(Violation);

@@ -72,6 +72,10 @@ pub(crate) struct Session {
     pub(crate) arrived: Route,
     /// The batch being made takes all that its lane should carry.
     pub(crate) starved: bool,
+    /// When content was last sent or received.
+    pub(crate) busy_at: Instant,
+    /// Lanes that do not answer are not asked until there is something to send.
+    pub(crate) dormant: bool,
     /// The lane on which content came last: short messages follow it if all else is equal.
     pub(crate) habit: usize,
     /// The peer has sent something.
@@ -120,6 +124,8 @@ impl Session {
             op_dead: params.op_dead,
             arrived: Route::Any,
             starved: false,
+            busy_at: now,
+            dormant: false,
             habit: 0,
             met: false,
             carried: 0,

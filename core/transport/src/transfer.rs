@@ -120,7 +120,7 @@ impl Session {
         events: &mut Events,
     ) -> Result<TransferKey, Gone> {
         let incoming = self.served.executing_op(op)?;
-        let (limit, route) = (incoming.len, incoming.route);
+        let (limit, route, lost) = (incoming.len, incoming.route, incoming.lost);
         let (start, len) = cut(start, len, limit);
         let way = Way::Pull(RangeSet::new());
         let id = self.start_transfer(
@@ -133,7 +133,9 @@ impl Session {
             },
             events,
         )?;
-        if len > 0 {
+        if lost {
+            self.fail_transfers_of(op, events);
+        } else if len > 0 {
             self.queue.control(route, Control::Pull(id));
         }
         Ok(self.transfer_key(id))
@@ -148,7 +150,7 @@ impl Session {
         events: &mut Events,
     ) -> Result<TransferKey, Gone> {
         let incoming = self.served.executing_op(op)?;
-        let (limit, route) = (incoming.reply_max, incoming.route);
+        let (limit, route, lost) = (incoming.reply_max, incoming.route, incoming.lost);
         let (start, len) = cut(start, len, limit);
         let mut flow = Outflow::default();
         flow.start(len);
@@ -162,7 +164,11 @@ impl Session {
             },
             events,
         )?;
-        self.queue_push(id, false);
+        if lost {
+            self.fail_transfers_of(op, events);
+        } else {
+            self.queue_push(id, false);
+        }
         Ok(self.transfer_key(id))
     }
 

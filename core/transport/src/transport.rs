@@ -388,6 +388,9 @@ impl Transport {
             self.free.push(index);
             return;
         }
+        if session.dormant && !session.queue.is_empty() {
+            session.wake_up(now);
+        }
         // Nothing can leave, so nothing else would notice that the peer stays away.
         if session.active == 0 && session.is_open() && session.has_open_operations() {
             session.expect_answer(now);

@@ -94,6 +94,7 @@ impl Session {
             };
             if draft.len > before {
                 draft.bound = Some(bound);
+                self.busy_at = now;
                 self.carried += (draft.len - before) as u64;
             }
             self.queue.streams[at].lines[class].advance(left);

@@ -3,6 +3,7 @@
 use abi::time::Instant;
 
 use super::{Age, Phase};
+use crate::config::REASON_LOST;
 use crate::event::Event;
 use crate::frame::{OpState, WireOp};
 use crate::queue::Control;
@@ -57,12 +58,18 @@ impl Session {
                 let incoming = &mut self.served.slots[usize::from(op.slot)];
                 match incoming.phase {
                     Phase::Receiving => self.withdraw(op, events),
-                    Phase::Executing if !incoming.unblocked => {
-                        incoming.unblocked = true;
-                        events.push_back(Event::Unblock {
-                            incoming: key,
-                            reason,
-                        });
+                    Phase::Executing => {
+                        let told = core::mem::replace(&mut incoming.unblocked, true);
+                        if !told {
+                            events.push_back(Event::Unblock {
+                                incoming: key,
+                                reason,
+                            });
+                        }
+                        if reason == REASON_LOST {
+                            incoming.lost = true;
+                            self.fail_transfers_of(op, events);
+                        }
                     }
                     Phase::Done => self.state_op(op, OpState::Gone),
                     _ => self.repeat_answer(now, op),

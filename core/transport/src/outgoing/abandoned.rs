@@ -1,5 +1,6 @@
 //! Operations whose only lane is down: the program hears of it, the slot waits for the server.
 
+use crate::config::REASON_LOST;
 use crate::event::{Cause, Delivery, Failure};
 use crate::frame::WireOp;
 use crate::lanes::DOWN_AFTER;
@@ -59,8 +60,8 @@ impl Session {
             return;
         }
         let route = call.route;
-        let asked = call.cancel.is_some();
-        call.cancel.get_or_insert(Cancel { reason: 0, cause });
+        let reason = REASON_LOST;
+        call.cancel = Some(Cancel { reason, cause });
         call.deadline = None;
         call.flow.abort();
         let queued = core::mem::take(&mut call.flow.queued);
@@ -73,8 +74,6 @@ impl Session {
             self.queue.remove(Item::Request(op));
         }
         self.drop_servings(op);
-        if !asked {
-            self.queue.control(route, Control::Cancel(op));
-        }
+        self.queue.control(route, Control::Cancel(op));
     }
 }
