@@ -66,15 +66,25 @@ impl SessionLane {
 }
 
 impl SessionLane {
+    /// Takes the node's word; answers what to report.
+    fn see(&mut self, row: Option<&LaneRow>) -> Option<LaneReport> {
+        let Some(row) = row else {
+            self.may_have_moved |= self.row.is_some();
+            return self.unwatched();
+        };
+        let last = self.row.replace(*row);
+        if row.state == RowState::Init {
+            // The node knows nothing: the session finds out by itself.
+            let was_down = last.is_some_and(|last| last.state == RowState::Down);
+            return was_down.then_some(TRY);
+        }
+        (last != Some(*row)).then(|| report(row))
+    }
+
     /// Nobody watches the lane any more: what to report if it was said to be down, so that its session tries it.
     fn unwatched(&mut self) -> Option<LaneReport> {
         let row = self.row.take()?;
-        (row.state != RowState::Up).then_some(LaneReport {
-            up: true,
-            rtt: None,
-            rate: None,
-            mtu: None,
-        })
+        (row.state == RowState::Down).then_some(TRY)
     }
 }
 
@@ -123,27 +133,21 @@ impl State {
             .into_iter()
             .map(|row| ((row.link, host(&row.peer)), row))
             .collect();
-        let (mut reports, mut unwatched) = (Vec::new(), Vec::new());
+        let (mut reports, mut gone) = (Vec::new(), Vec::new());
         for session in self.sessions.iter_mut() {
             for lane in &mut session.lanes {
-                let Some(row) = rows.get(&(lane.node_link, host(&lane.peer))) else {
-                    if lane.row.is_some() {
-                        lane.may_have_moved = true;
-                        unwatched.push((session.key, lane.link));
-                    }
-                    let report = lane.unwatched();
-                    reports.extend(report.map(|report| (session.key, lane.id, report)));
-                    continue;
-                };
-                if lane.row.replace(*row) != Some(*row) {
-                    reports.push((session.key, lane.id, report(row)));
+                let was_watched = lane.row.is_some();
+                let report = lane.see(rows.get(&(lane.node_link, host(&lane.peer))));
+                reports.extend(report.map(|report| (session.key, lane.id, report)));
+                if was_watched && lane.row.is_none() {
+                    gone.push((session.key, lane.link));
                 }
             }
         }
         for (session, lane, report) in reports {
             self.transport.report_lane(now, session, lane, report);
         }
-        for (session, link) in unwatched {
+        for (session, link) in gone {
             self.find_peers(session);
             self.focus_links(&[link]);
         }
@@ -334,6 +338,13 @@ fn host(address: &LinkAddress) -> LinkAddress {
     }
 }
 
+/// For a lane of which nothing is known.
+const TRY: LaneReport = LaneReport {
+    up: true,
+    rtt: None,
+    rate: None,
+    mtu: None,
+};
 /// A generation that no node page has: it starts above.
 const NEVER: u64 = 0;
 /// Shortest time between two reports of traffic.

@@ -156,7 +156,7 @@ fn a_link_that_vanishes_and_returns_carries_again() {
 
 #[test]
 fn a_lane_that_a_dead_node_called_down_is_tried_again() {
-    let mut nodes = TwoNodes::start();
+    let nodes = TwoNodes::start();
     let a = nodes.attach(EXCLUSIVE_A);
     nodes.ask(&a).unwrap();
     nodes.report([LaneState::Down, LaneState::Up]);

@@ -171,7 +171,7 @@ impl TwoNodes {
     }
 
     /// Both nodes die as by SIGKILL.
-    pub(crate) fn kill_daemons(&mut self) {
+    pub(crate) fn kill_daemons(&self) {
         for side in [&self.client, &self.server] {
             std::fs::remove_file(side.directory.path().join(system::SOCKET_NAME)).unwrap();
             side.daemon.hang_up();
