@@ -25,6 +25,7 @@ mod directory;
 mod file;
 mod names;
 mod namespace;
+mod nodes;
 mod request;
 mod resolver;
 #[cfg(any(test, feature = "testing"))]
@@ -41,4 +42,5 @@ pub use directory::{Directory, DirectoryEntry};
 pub use file::{File, TRANSFER_MAX};
 pub use ipc::{Identity, Interrupt, SendOptions};
 pub use namespace::Namespace;
+pub use nodes::NdFlags;
 pub use trace::{Answered, Asked, TraceStep};

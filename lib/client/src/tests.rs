@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use abi::{Errno, OpenFlags};
+use abi::{Errno, Nd, OpenFlags};
 
 use crate::testing::{LAB2, Node, World};
-use crate::{Answered, Namespace};
+use crate::{Answered, Namespace, NdFlags};
 
 fn file(data: &[u8]) -> Node {
     Node::File(data.to_vec())
@@ -212,7 +212,7 @@ fn symlinks_of_servers_and_managers_are_followed_and_read() {
     assert!(abi::flags::mode::is_symlink(
         namespace.lstat("/net/lab2/srv/rel").unwrap().mode
     ));
-    world.link(abi::Nd::LOCAL, "/remote", "/net/lab2/srv");
+    world.link(Nd::LOCAL, "/remote", "/net/lab2/srv");
     assert_eq!(contents(&namespace, "/remote/a").unwrap(), b"alpha");
     assert_eq!(namespace.readlink("/remote").unwrap(), b"/net/lab2/srv");
     assert_eq!(namespace.readlink("/net/lab2/srv/a"), Err(Errno::EINVAL));
@@ -222,8 +222,8 @@ fn symlinks_of_servers_and_managers_are_followed_and_read() {
 #[test]
 fn links_in_a_circle_end() {
     let world = World::new();
-    world.link(abi::Nd::LOCAL, "/a", "/b");
-    world.link(abi::Nd::LOCAL, "/b", "/a");
+    world.link(Nd::LOCAL, "/a", "/b");
+    world.link(Nd::LOCAL, "/b", "/a");
     assert_eq!(namespace(&world).stat("/a/x"), Err(Errno::ELOOP));
 }
 
@@ -297,4 +297,130 @@ fn a_trace_has_the_four_steps_of_an_open() {
         failed.last().unwrap().answer,
         Answered::Failed(Errno::ENOENT)
     );
+}
+
+// qnx: N4
+#[test]
+fn a_name_with_a_policy_or_a_path_gives_a_node_descriptor_and_the_rest() {
+    let (_world, namespace) = lab2();
+    let exclusive = Nd::new(LAB2.node(), 1);
+    let rows: &[(&str, abi::Result<(Nd, &str)>)] = &[
+        ("lab2", Ok((LAB2, ""))),
+        ("lab1", Ok((Nd::LOCAL, ""))),
+        ("lab1~exclusive:en0", Ok((Nd::LOCAL, ""))),
+        ("lab2~loadbalance", Ok((LAB2, ""))),
+        ("lab2~exclusive:en0", Ok((exclusive, ""))),
+        ("lab2/dev/x", Ok((LAB2, "/dev/x"))),
+        (
+            "/net/lab2~preferred:en1/dev/x",
+            Ok((Nd::new(LAB2.node(), 2), "/dev/x")),
+        ),
+        ("/net//lab2~exclusive:en0/", Ok((exclusive, "/"))),
+        ("/net/lab2", Ok((LAB2, ""))),
+        ("lab3", Err(Errno::ENOENT)),
+        ("lab2~exclusive:en9", Err(Errno::ENOENT)),
+        ("lab2~exclusive", Err(Errno::EINVAL)),
+        ("/network/lab2", Err(Errno::ENOENT)),
+        ("/dev/ser1", Err(Errno::ENOENT)),
+        ("", Err(Errno::ENOENT)),
+    ];
+    for (name, expected) in rows {
+        let expected = expected.map(|(nd, rest)| (nd, rest.as_bytes()));
+        assert_eq!(namespace.nd_of(name), expected, "{name}");
+    }
+}
+
+// qnx: N5, N6, N7, N8, N9
+#[test]
+fn a_node_descriptor_has_the_name_that_the_flags_ask_for() {
+    let (_world, namespace) = lab2();
+    let exclusive = Nd::new(LAB2.node(), 1);
+    let all = NdFlags::DIR_SHOW | NdFlags::NAME_SHOW | NdFlags::QOS_SHOW;
+    let rows = [
+        (LAB2, NdFlags::empty(), Ok("lab2")),
+        (exclusive, NdFlags::empty(), Ok("lab2~exclusive:en0")),
+        (exclusive, NdFlags::LOCAL_STR, Ok("lab2~exclusive:en0")),
+        (exclusive, NdFlags::QOS_HIDE, Ok("lab2")),
+        (LAB2, NdFlags::QOS_SHOW, Ok("lab2~loadbalance")),
+        (exclusive, NdFlags::NAME_HIDE, Ok("exclusive:en0")),
+        (
+            exclusive,
+            NdFlags::NAME_HIDE | NdFlags::SEP_FORCE,
+            Ok("~exclusive:en0"),
+        ),
+        (LAB2, NdFlags::DIR_SHOW, Ok("/net/lab2/")),
+        (exclusive, NdFlags::DIR_SHOW, Ok("/net/lab2~exclusive:en0/")),
+        (LAB2, all, Ok("/net/lab2~loadbalance/")),
+        (Nd::LOCAL, NdFlags::empty(), Ok("")),
+        (Nd::LOCAL, NdFlags::NAME_SHOW, Ok("lab1")),
+        (Nd::LOCAL, NdFlags::DIR_SHOW, Ok("/net/lab1/")),
+        (
+            Nd::LOCAL,
+            NdFlags::DIR_HIDE
+                | NdFlags::NAME_HIDE
+                | NdFlags::DOMAIN_HIDE
+                | NdFlags::QOS_SHOW
+                | NdFlags::SEP_FORCE,
+            Ok("~loadbalance"),
+        ),
+        (
+            LAB2,
+            NdFlags::QOS_SHOW | NdFlags::QOS_HIDE,
+            Err(Errno::EINVAL),
+        ),
+        (Nd(9), NdFlags::empty(), Err(Errno::ENOENT)),
+        (
+            Nd::new(LAB2.node(), 77),
+            NdFlags::empty(),
+            Err(Errno::EBADF),
+        ),
+    ];
+    for (nd, flags, expected) in rows {
+        let expected = expected.map(|name| name.as_bytes().to_vec());
+        assert_eq!(
+            namespace.name_of_nd(nd, flags),
+            expected,
+            "{nd:?} {flags:?}"
+        );
+    }
+}
+
+// qnx: N7
+#[test]
+fn what_a_descriptor_is_called_gives_it_back() {
+    let (_world, namespace) = lab2();
+    for qos in 0..3 {
+        let nd = Nd::new(LAB2.node(), qos);
+        for flags in [NdFlags::empty(), NdFlags::DIR_SHOW] {
+            let name = namespace.name_of_nd(nd, flags).unwrap();
+            assert_eq!(namespace.nd_of(&name).unwrap().0, nd);
+        }
+    }
+}
+
+// qnx: Q2
+#[test]
+fn a_policy_is_taken_wherever_a_path_is() {
+    let (world, namespace) = lab2();
+    let exclusive = Nd::new(LAB2.node(), 1);
+    let file = namespace.open("/net/lab2~exclusive:en0/srv/a", OpenFlags::READ);
+    assert_eq!(file.unwrap().node(), exclusive);
+    let stat = namespace.stat("/net/lab2~exclusive:en0/srv/a").unwrap();
+    assert_eq!(stat.node, exclusive);
+    let listed = ["a", "b", "d", "rel"];
+    assert_eq!(names(&namespace, "/net/lab2~exclusive:en0/srv"), listed);
+    world.link(Nd::LOCAL, "/short", "/net/lab2~preferred:en1/srv");
+    let file = namespace.open("/short/d/e", OpenFlags::READ).unwrap();
+    assert_eq!(file.node(), Nd::new(LAB2.node(), 2));
+    let nowhere = namespace.open("/net/lab2~exclusive:en9/srv/a", OpenFlags::READ);
+    assert_eq!(nowhere.unwrap_err(), Errno::ENOENT);
+}
+
+// qnx: I8
+#[test]
+fn one_server_is_one_server_whatever_the_policies_of_the_paths() {
+    let (_world, namespace) = lab2();
+    let from = "/net/lab2~exclusive:en0/srv/a";
+    namespace.rename(from, "/net/lab2/srv/z").unwrap();
+    assert_eq!(contents(&namespace, "/net/lab2/srv/z").unwrap(), b"alpha");
 }

@@ -74,7 +74,7 @@ pub use abi::{
     Incarnation, Nd, NodeName, OpenFlags, Pid, Pulse, Result, SenderId, Uid,
 };
 pub use client::{
-    Directory, DirectoryEntry, File, Identity, Interrupt, Namespace, SendOptions, SetTime, Stat,
+    Directory, DirectoryEntry, File, Identity, Interrupt, Namespace, NdFlags, SendOptions, SetTime, Stat,
     Statvfs, TimeSpec,
 };
 pub use ipc::{

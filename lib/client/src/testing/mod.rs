@@ -13,12 +13,15 @@ use std::sync::{Arc, Mutex};
 
 use abi::flags::mode;
 use abi::system::{
-    Description, Entry as TreeEntry, Identity, Listing, NETWORK_MANAGER, Redirect,
-    Reply as NodeReply, Request as NodeRequest, Resolve, Resolved, Symlink,
+    Description, Entry as TreeEntry, Identity, Listing, NETWORK_MANAGER, NodeRow, NodeState,
+    Policy, QueryKind, Redirect, Reply as NodeReply, Request as NodeRequest, Resolve, Resolved,
+    Rows, Symlink, Table,
 };
-use abi::{AttachFlags, ChannelId, Errno, FileType, Handle, Nd, Pid, Result};
+use abi::{
+    AttachFlags, ChannelId, Errno, FileType, Handle, Incarnation, Nd, NodeName, Pid, Result,
+};
 use paths::prefix_tree::EntryKind;
-use paths::{Asker, PrefixTree, Registrar, Resolution, Server, resolve};
+use paths::{Asker, NodeComponent, PrefixTree, Registrar, Resolution, Server, resolve};
 
 use crate::Namespace;
 use crate::carrier::{Carrier, Line};
@@ -29,6 +32,9 @@ pub use file_server::{FileServer, Node};
 
 /// The second node, as the first one knows it.
 pub const LAB2: Nd = Nd(2);
+
+/// The link policies of its node descriptors, by their numbers.
+pub const POLICIES: [&str; 3] = ["loadbalance", "exclusive:en0", "preferred:en1"];
 
 /// Two nodes, their names and their servers.
 pub struct World {
@@ -147,24 +153,10 @@ impl World {
         match request {
             NodeRequest::Resolve(ask) => {
                 self.note(ask.nd, "resolve");
-                resolved(trees.get(&ask.nd).ok_or(Errno::EHOSTDOWN)?, ask)
+                resolved(trees.get(&node(ask.nd)).ok_or(Errno::EHOSTDOWN)?, ask)
             }
-            NodeRequest::Network(ask) => {
-                let path = std::str::from_utf8(&ask.path).unwrap();
-                let (name, rest) = path.split_once('/').unwrap_or((path, ""));
-                let nd = if name == "lab2" {
-                    LAB2
-                } else {
-                    return Err(Errno::ENOENT);
-                };
-                let path = rest.as_bytes().to_vec();
-                let (pid, channel) = (Pid::PROCESS_MANAGER, ChannelId::PROCESS_MANAGER);
-                Ok(NodeReply::Redirect(Redirect {
-                    nd,
-                    pid,
-                    channel,
-                    path,
-                }))
+            NodeRequest::Network(_) | NodeRequest::Policy(_) | NodeRequest::Query(_) => {
+                answer_of_network_manager(request)
             }
             NodeRequest::List(ask) if ask.path == b"/net" => {
                 let name = b"lab2".to_vec();
@@ -181,7 +173,7 @@ impl World {
             }
             NodeRequest::List(ask) => {
                 self.note(ask.nd, "list");
-                let entries = trees[&ask.nd].list(&ask.path, &ask.after, 100)?;
+                let entries = trees[&node(ask.nd)].list(&ask.path, &ask.after, 100)?;
                 let entries = entries.into_iter().map(|entry| TreeEntry {
                     name: entry.name,
                     inode: 5,
@@ -194,7 +186,7 @@ impl World {
             }
             NodeRequest::Stat(ask) => {
                 self.note(ask.nd, "stat");
-                let (mode, target) = match trees[&ask.nd].describe(&ask.path)? {
+                let (mode, target) = match trees[&node(ask.nd)].describe(&ask.path)? {
                     EntryKind::Symlink(target) => (mode::S_IFLNK | 0o777, target),
                     _ => (mode::S_IFDIR | 0o555, Vec::new()),
                 };
@@ -208,6 +200,62 @@ impl World {
             _ => Err(Errno::ENOSYS),
         }
     }
+}
+
+fn answer_of_network_manager(request: &NodeRequest) -> Result<NodeReply> {
+    match request {
+        NodeRequest::Network(ask) => {
+            let (node, rest) = NodeComponent::split(&ask.path)?;
+            let number = match node.name.as_str() {
+                "lab1" => 0,
+                "lab2" => LAB2.node(),
+                _ => return Err(Errno::ENOENT),
+            };
+            let policy = node.policy.to_string();
+            let qos = POLICIES.iter().position(|known| *known == policy);
+            let qos = qos.ok_or(Errno::ENOENT)? as u16;
+            let nd = Nd::new(number, if number == 0 { 0 } else { qos });
+            let (pid, channel) = (Pid::PROCESS_MANAGER, ChannelId::PROCESS_MANAGER);
+            Ok(NodeReply::Redirect(Redirect {
+                nd,
+                pid,
+                channel,
+                path: rest.to_vec(),
+            }))
+        }
+        NodeRequest::Policy(nd) => {
+            let text = POLICIES.get(usize::from(nd.qos())).ok_or(Errno::EBADF)?;
+            Ok(NodeReply::Policy(Policy {
+                text: text.as_bytes().to_vec(),
+            }))
+        }
+        NodeRequest::Query(query) if query.what == QueryKind::Nodes => {
+            let rows = [(Nd::LOCAL, "lab1"), (LAB2, "lab2")].map(node_row);
+            Ok(NodeReply::Table(Table {
+                rows: Rows::Nodes(rows.to_vec()),
+                next: None,
+            }))
+        }
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn node_row((nd, name): (Nd, &str)) -> NodeRow {
+    NodeRow {
+        nd,
+        name: NodeName::parse(name).unwrap(),
+        state: NodeState::Up,
+        incarnation: Incarnation(1),
+        addresses: Vec::new(),
+        round_trip: None,
+        sessions: 0,
+        fingerprint: [0; 8],
+    }
+}
+
+/// A node descriptor without its link policy: one node, whatever the way to it.
+const fn node(nd: Nd) -> Nd {
+    Nd::new(nd.node(), 0)
 }
 
 fn resolved(tree: &PrefixTree, ask: &Resolve) -> Result<NodeReply> {
@@ -253,7 +301,7 @@ impl Carrier for Arc<World> {
         _: Option<&Identity>,
     ) -> Result<Arc<dyn Line>> {
         let servers = self.servers.lock().unwrap();
-        let server = servers.get(&(nd, pid, channel)).ok_or(Errno::ESRCH)?;
+        let server = servers.get(&(node(nd), pid, channel)).ok_or(Errno::ESRCH)?;
         let (world, server) = (Self::clone(self), Arc::clone(server));
         Ok(Arc::new(FakeLine::new(world, nd, server)))
     }
