@@ -1,7 +1,7 @@
 //! What goes wrong with single lanes: words of monitors, flapping networks, new addresses.
 
 use abi::time::Duration;
-use transport::{LaneReport, LinkIndex};
+use transport::{LaneReport, LinkIndex, Protection};
 
 use crate::world::{Action, Checked, World};
 
@@ -59,7 +59,10 @@ impl World {
             let process = first + self.random.below(count as u64) as usize;
             let link = self.random.below(u64::from(self.plan.networks)) as u32;
             let at = self.now + Duration::from_nanos(self.random.below(span));
-            self.at(at, Action::Lane(LaneFault::Roam { process, link }));
+            // Without a cipher it is the address that vouches for the peer.
+            if self.networks.protection(link) == Protection::Sealed {
+                self.at(at, Action::Lane(LaneFault::Roam { process, link }));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use abi::time::{Duration, Instant};
+use transport::Protection;
 
 use crate::plan::Faults;
 use crate::random::Random;
@@ -52,6 +53,17 @@ impl Networks {
             wires: BTreeMap::new(),
             captured: Vec::new(),
             ring: BTreeMap::new(),
+        }
+    }
+
+    /// How packets of a link are protected.
+    #[must_use]
+    pub fn protection(&self, link: u32) -> Protection {
+        let ground = self.grounds.get(link as usize);
+        match ground {
+            Some(ground) => ground.protection,
+            None if link >= PERFECT => Protection::Plain,
+            None => Protection::Sealed,
         }
     }
 
@@ -148,10 +160,12 @@ impl Networks {
         let Some(arrives) = wire.pass(now, packet.bytes.len(), random) else {
             return arrivals;
         };
+        // Nothing looks for errors on a plain lane, so there must be none.
+        let plain = self.protection(link) == Protection::Plain;
         let copies = if random.chance(faults.double) { 2 } else { 1 };
         for _ in 0..copies {
             let mut copy = packet.clone();
-            if random.chance(faults.corrupt) {
+            if !plain && random.chance(faults.corrupt) {
                 corrupt(&mut copy.bytes, random);
             }
             arrivals.push((arrives, copy));

@@ -1,19 +1,35 @@
 //! What carries packets, time and events between the networks, the transports and the programs.
 
+use std::sync::PoisonError;
+
 use abi::LinkAddress;
 use abi::time::{Duration, Instant};
-use transport::{Cause, Event, LinkIndex, SessionKey};
+use transport::{Cause, Event, LinkIndex, Protection, SessionKey};
 
 use crate::checkers;
 use crate::lanes::{PERFECT, Packet};
 use crate::process::Process;
 use crate::programs::{Later, Wishes};
 use crate::strip::{Note, name_of};
+use crate::tap::Tapped;
 use crate::world::{ASK_AFTER, Action, Checked, Program, World};
 
 /// Where a process is after it has moved so often.
 pub(crate) fn address(process: usize, moved: u8) -> LinkAddress {
     LinkAddress::from_raw(&[process as u8, moved]).unwrap_or_default()
+}
+
+/// A packet of a lane without cipher.
+fn in_the_clear(bytes: &[u8], protection: Protection) -> Option<Tapped> {
+    let check = match protection {
+        Protection::Sealed => return None,
+        Protection::Checksum => 4,
+        Protection::Plain => 0,
+    };
+    let (header, body) = bytes.split_first_chunk()?;
+    let text = body.get(..body.len().checked_sub(check)?)?.to_vec();
+    let header = *header;
+    Some(Tapped { header, text })
 }
 
 impl World {
@@ -154,6 +170,10 @@ impl World {
             let own = self.addresses.get(&(link.0, n));
             for bytes in space[..transmit.len].chunks(transmit.segment) {
                 *sent += 1;
+                if let Some(packet) = in_the_clear(bytes, self.networks.protection(link.0)) {
+                    let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+                    log.tapped.get_or_insert_default().push(packet);
+                }
                 let packet = Packet {
                     link: link.0,
                     from: n,

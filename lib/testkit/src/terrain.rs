@@ -94,7 +94,11 @@ impl Ground {
             there,
             back,
             mtu,
-            protection: Protection::Sealed,
+            protection: match r.below(8) {
+                0 => Protection::Checksum,
+                1 => Protection::Plain,
+                _ => Protection::Sealed,
+            },
         }
     }
 }
