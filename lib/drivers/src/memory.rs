@@ -11,7 +11,7 @@ mod hostile;
 mod mapping;
 mod ring;
 #[cfg(test)]
-mod wake_model;
+mod ring_model;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use rustix::event::epoll::{self, EventFlags};
 
 use crate::{DriverError, PacketDriver, Properties, ReceiveBatch};
 pub(crate) use mapping::ring;
-use mapping::{Direction, Mapping, Word};
+use mapping::{Direction, Mapping, Memory, Word};
 use ring::{Consumer, Producer};
 
 /// One end of a pair of rings.

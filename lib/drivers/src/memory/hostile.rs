@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::mapping::{Direction, Mapping, Word};
+use super::mapping::{Direction, Mapping, Memory, Word};
 use super::{MemoryDriver, MemoryParts};
 use crate::{DriverError, PacketDriver, ReceiveBatch};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -140,9 +140,7 @@ fn scribble(mapping: &Mapping, random: &mut Random) {
             .store(random.word(), Ordering::Relaxed);
     } else {
         let position = random.next() % (RING as u64 / 64) * 64;
-        mapping
-            .record(direction, position)
-            .store(random.word(), Ordering::Relaxed);
+        mapping.set_record(direction, position, random.word());
         // A tail that passes the checks lets the garbage in the records be looked at.
         let tail = random.next() % (RING as u64 / 64 + 1) * 64;
         mapping

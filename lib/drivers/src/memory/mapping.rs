@@ -4,7 +4,7 @@
 use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -45,6 +45,34 @@ pub(super) enum Word {
     Asleep = 2,
     /// 1 while the producer waits for room and wants the doorbell.
     Wanted = 3,
+}
+
+/// Who makes sure by a fence that it and the other side do not both overlook what the other has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Has set a flag, and looks for what there is before it sleeps.
+    Waits,
+    /// Has published something, and looks at the flag.
+    Notifies,
+}
+
+/// What the rings need of memory that both sides reach: single words, and bytes at a position of a ring. The models of
+/// threads bring memory of their own.
+pub(super) trait Memory {
+    fn ring_bytes(&self) -> usize;
+    fn load(&self, direction: Direction, word: Word, ordering: Ordering) -> u64;
+    fn store(&self, direction: Direction, word: Word, value: u64, ordering: Ordering);
+    /// Puts 0 in, and gives what was there.
+    fn take(&self, direction: Direction, word: Word) -> u64;
+    /// The record header at `position`.
+    fn record(&self, direction: Direction, position: u64) -> u64;
+    fn set_record(&self, direction: Direction, position: u64, header: u64);
+    /// Copies `bytes` into a ring from `position` on, around its end where needed.
+    fn write(&self, direction: Direction, position: u64, bytes: &[u8]);
+    /// Copies bytes out of a ring from `position` on, around its end where needed.
+    fn read(&self, direction: Direction, position: u64, into: &mut [u8]);
+    /// All that was stored before is seen by whoever loads after its own fence.
+    fn fence(&self, side: Side);
 }
 
 /// Memory that another process may write at any time.
@@ -137,10 +165,6 @@ impl Mapping {
         Ok(mapping)
     }
 
-    pub(super) fn ring_bytes(&self) -> usize {
-        self.ring_bytes
-    }
-
     pub(super) fn word(&self, direction: Direction, word: Word) -> &AtomicU64 {
         self.header(WORDS_AT + (direction.index() * 4 + word as usize) * WORD_STRIDE)
     }
@@ -156,7 +180,7 @@ impl Mapping {
     }
 
     /// The record header at `position` of a ring.
-    pub(super) fn record(&self, direction: Direction, position: u64) -> &AtomicU64 {
+    pub(super) fn record_word(&self, direction: Direction, position: u64) -> &AtomicU64 {
         let offset = self.offset(position);
         assert!(offset.is_multiple_of(8), "records are aligned");
         // SAFETY: `offset` is below `ring_bytes`, a multiple of 8, so the word is inside this ring.
@@ -165,34 +189,6 @@ impl Mapping {
                 .add(offset)
                 .cast::<AtomicU64>()
                 .as_ref()
-        }
-    }
-
-    /// Copies `bytes` into a ring from `position` on, around its end where needed.
-    pub(super) fn write(&self, direction: Direction, position: u64, bytes: &[u8]) {
-        assert!(bytes.len() <= self.ring_bytes, "more than the ring holds");
-        let offset = self.offset(position);
-        let first = bytes.len().min(self.ring_bytes - offset);
-        let ring = self.ring(direction).as_ptr();
-        // SAFETY: `offset + first` is at most `ring_bytes` and the rest at most `offset`, so both copies stay
-        // inside the ring; `bytes` is private memory and cannot overlap it.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), ring.add(offset), first);
-            std::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), ring, bytes.len() - first);
-        }
-    }
-
-    /// Copies bytes out of a ring from `position` on, around its end where needed.
-    pub(super) fn read(&self, direction: Direction, position: u64, into: &mut [u8]) {
-        assert!(into.len() <= self.ring_bytes, "more than the ring holds");
-        let offset = self.offset(position);
-        let first = into.len().min(self.ring_bytes - offset);
-        let ring = self.ring(direction).as_ptr();
-        // SAFETY: bounds as in `write`. The peer may change the bytes meanwhile; the copy then holds some
-        // mixture, which the caller treats like any other bytes from outside.
-        unsafe {
-            std::ptr::copy_nonoverlapping(ring.add(offset), into.as_mut_ptr(), first);
-            std::ptr::copy_nonoverlapping(ring, into.as_mut_ptr().add(first), into.len() - first);
         }
     }
 
@@ -209,6 +205,70 @@ impl Mapping {
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits matter")]
         let low = position as usize;
         low & (self.ring_bytes - 1)
+    }
+}
+
+impl Memory for Mapping {
+    fn ring_bytes(&self) -> usize {
+        self.ring_bytes
+    }
+
+    #[inline]
+    fn load(&self, direction: Direction, word: Word, ordering: Ordering) -> u64 {
+        self.word(direction, word).load(ordering)
+    }
+
+    #[inline]
+    fn store(&self, direction: Direction, word: Word, value: u64, ordering: Ordering) {
+        self.word(direction, word).store(value, ordering);
+    }
+
+    #[inline]
+    fn take(&self, direction: Direction, word: Word) -> u64 {
+        self.word(direction, word).swap(0, Ordering::AcqRel)
+    }
+
+    #[inline]
+    fn record(&self, direction: Direction, position: u64) -> u64 {
+        self.record_word(direction, position)
+            .load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn set_record(&self, direction: Direction, position: u64, header: u64) {
+        self.record_word(direction, position)
+            .store(header, Ordering::Relaxed);
+    }
+
+    fn write(&self, direction: Direction, position: u64, bytes: &[u8]) {
+        assert!(bytes.len() <= self.ring_bytes, "more than the ring holds");
+        let offset = self.offset(position);
+        let first = bytes.len().min(self.ring_bytes - offset);
+        let ring = self.ring(direction).as_ptr();
+        // SAFETY: `offset + first` is at most `ring_bytes` and the rest at most `offset`, so both copies stay
+        // inside the ring; `bytes` is private memory and cannot overlap it.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), ring.add(offset), first);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), ring, bytes.len() - first);
+        }
+    }
+
+    fn read(&self, direction: Direction, position: u64, into: &mut [u8]) {
+        assert!(into.len() <= self.ring_bytes, "more than the ring holds");
+        let offset = self.offset(position);
+        let first = into.len().min(self.ring_bytes - offset);
+        let ring = self.ring(direction).as_ptr();
+        // SAFETY: bounds as in `write`. The peer may change the bytes meanwhile; the copy then holds some
+        // mixture, which the caller treats like any other bytes from outside.
+        unsafe {
+            std::ptr::copy_nonoverlapping(ring.add(offset), into.as_mut_ptr(), first);
+            std::ptr::copy_nonoverlapping(ring, into.as_mut_ptr().add(first), into.len() - first);
+        }
+    }
+
+    #[inline]
+    fn fence(&self, _side: Side) {
+        fence(Ordering::SeqCst);
     }
 }
 

@@ -6,15 +6,15 @@
 //! own position and nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
-use super::mapping::{Direction, Mapping, Word};
+use super::mapping::{Direction, Mapping, Memory, Side, Word};
 use crate::DriverError;
 
 /// The side that puts packets in.
 #[derive(Debug)]
-pub(super) struct Producer {
-    mapping: Arc<Mapping>,
+pub(super) struct Producer<M = Mapping> {
+    memory: Arc<M>,
     direction: Direction,
     tail: u64,
     published: u64,
@@ -27,10 +27,10 @@ pub(super) struct Producer {
     broken: bool,
 }
 
-impl Producer {
-    pub(super) fn new(mapping: Arc<Mapping>, direction: Direction) -> Self {
+impl<M: Memory> Producer<M> {
+    pub(super) fn new(memory: Arc<M>, direction: Direction) -> Self {
         Self {
-            mapping,
+            memory,
             direction,
             tail: 0,
             published: 0,
@@ -49,7 +49,7 @@ impl Producer {
         bytes: usize,
         segment: usize,
     ) -> Result<(), DriverError> {
-        let size = self.mapping.ring_bytes() as u64;
+        let size = self.memory.ring_bytes() as u64;
         let offset = self.tail & (size - 1);
         if offset < WARM_BYTES {
             return Ok(());
@@ -62,9 +62,7 @@ impl Producer {
         }
         self.refresh()?;
         if self.head == self.tail {
-            self.mapping
-                .record(self.direction, self.tail)
-                .store(TO_START, Ordering::Relaxed);
+            self.memory.set_record(self.direction, self.tail, TO_START);
             self.tail += size - offset;
         }
         Ok(())
@@ -90,15 +88,13 @@ impl Producer {
     /// Copies a part of the next packet in, for which there must be room.
     pub(super) fn copy(&self, offset: usize, bytes: &[u8]) {
         let position = self.tail + HEADER + offset as u64;
-        self.mapping.write(self.direction, position, bytes);
+        self.memory.write(self.direction, position, bytes);
     }
 
     /// Ends a packet of `len` bytes that was copied in.
     pub(super) fn push_filled(&mut self, len: usize) {
         let header = len as u64 | u64::from(current_cpu()) << 32;
-        self.mapping
-            .record(self.direction, self.tail)
-            .store(header, Ordering::Relaxed);
+        self.memory.set_record(self.direction, self.tail, header);
         self.tail += record_bytes(len);
     }
 
@@ -106,15 +102,14 @@ impl Producer {
     pub(super) fn publish(&mut self) {
         self.published = self.tail;
         self.unannounced = true;
-        self.mapping
-            .word(self.direction, Word::Tail)
-            .store(self.tail, Ordering::Release);
+        self.memory
+            .store(self.direction, Word::Tail, self.tail, Ordering::Release);
     }
 
     /// True if the consumer sleeps and must be woken for what was published since the last call.
     pub(super) fn must_wake(&mut self) -> bool {
         std::mem::take(&mut self.unannounced)
-            && take_flag(&self.mapping, self.direction, Word::Asleep)
+            && take_flag(&*self.memory, self.direction, Word::Asleep)
     }
 
     /// True if the packet that did not fit would fit now.
@@ -137,16 +132,16 @@ impl Producer {
 
     fn ask_for_room(&mut self, needed: u64) -> Result<bool, DriverError> {
         self.needed = needed;
-        let wanted = self.mapping.word(self.direction, Word::Wanted);
-        wanted.store(1, Ordering::Relaxed);
+        self.memory
+            .store(self.direction, Word::Wanted, 1, Ordering::Relaxed);
         // Either this side sees the room, or the consumer sees the flag after it has made the room.
-        fence(Ordering::SeqCst);
+        self.memory.fence(Side::Waits);
         self.refresh()?;
         Ok(self.free() >= needed)
     }
 
     fn free(&self) -> u64 {
-        self.mapping.ring_bytes() as u64 - (self.tail - self.head)
+        self.memory.ring_bytes() as u64 - (self.tail - self.head)
     }
 
     fn refresh(&mut self) -> Result<(), DriverError> {
@@ -154,9 +149,8 @@ impl Producer {
             return Err(DriverError::PROTOCOL);
         }
         let head = self
-            .mapping
-            .word(self.direction, Word::Head)
-            .load(Ordering::Acquire);
+            .memory
+            .load(self.direction, Word::Head, Ordering::Acquire);
         if head < self.head || head > self.published || !head.is_multiple_of(LINE) {
             self.broken = true;
             return Err(DriverError::PROTOCOL);
@@ -168,8 +162,8 @@ impl Producer {
 
 /// The side that takes packets out.
 #[derive(Debug)]
-pub(super) struct Consumer {
-    mapping: Arc<Mapping>,
+pub(super) struct Consumer<M = Mapping> {
+    memory: Arc<M>,
     direction: Direction,
     head: u64,
     /// The producer's position when it was last looked at.
@@ -178,10 +172,10 @@ pub(super) struct Consumer {
     broken: bool,
 }
 
-impl Consumer {
-    pub(super) fn new(mapping: Arc<Mapping>, direction: Direction) -> Self {
+impl<M: Memory> Consumer<M> {
+    pub(super) fn new(memory: Arc<M>, direction: Direction) -> Self {
         Self {
-            mapping,
+            memory,
             direction,
             head: 0,
             tail: 0,
@@ -200,7 +194,7 @@ impl Consumer {
         }
         let mut header = self.header();
         if header == TO_START {
-            let size = self.mapping.ring_bytes() as u64;
+            let size = self.memory.ring_bytes() as u64;
             self.head += size - (self.head & (size - 1));
             if self.head >= self.tail {
                 return self.refuse();
@@ -208,7 +202,7 @@ impl Consumer {
             header = self.header();
         }
         let len = header & u64::from(u32::MAX);
-        let largest = max_frame(self.mapping.ring_bytes()) as u64;
+        let largest = max_frame(self.memory.ring_bytes()) as u64;
         if len > largest || record_bytes_u64(len) > self.tail - self.head {
             return self.refuse();
         }
@@ -218,14 +212,14 @@ impl Consumer {
 
     /// Copies the next packet out and steps over it. `into` has the length that `next_len` gave.
     pub(super) fn pop(&mut self, into: &mut [u8]) {
-        self.mapping.read(self.direction, self.head + HEADER, into);
+        self.memory.read(self.direction, self.head + HEADER, into);
         self.head += record_bytes(into.len());
     }
 
     /// Copies a part of the next packet out. The part lies within the length that `next_len` gave.
     pub(super) fn copy(&self, offset: usize, into: &mut [u8]) {
         let position = self.head + HEADER + offset as u64;
-        self.mapping.read(self.direction, position, into);
+        self.memory.read(self.direction, position, into);
     }
 
     /// Steps over the next packet of `len` bytes.
@@ -235,26 +229,26 @@ impl Consumer {
 
     /// Gives the room of everything popped back. True if the producer waits for it and must be woken.
     pub(super) fn publish(&self) -> bool {
-        self.mapping
-            .word(self.direction, Word::Head)
-            .store(self.head, Ordering::Release);
+        self.memory
+            .store(self.direction, Word::Head, self.head, Ordering::Release);
         // Waking the producer for each freed record would cost a switch for each; half a ring is worth one.
         let used = self.tail - self.head;
-        if used > self.mapping.ring_bytes() as u64 / 2 {
+        if used > self.memory.ring_bytes() as u64 / 2 {
             return false;
         }
-        take_flag(&self.mapping, self.direction, Word::Wanted)
+        take_flag(&*self.memory, self.direction, Word::Wanted)
     }
 
     /// Asks for the doorbell. True if there is something already; then nothing was asked.
     pub(super) fn arm(&self) -> bool {
-        let asleep = self.mapping.word(self.direction, Word::Asleep);
-        asleep.store(1, Ordering::Relaxed);
+        self.memory
+            .store(self.direction, Word::Asleep, 1, Ordering::Relaxed);
         // Either this side sees the packet, or the producer sees the flag after it has published the packet.
-        fence(Ordering::SeqCst);
+        self.memory.fence(Side::Waits);
         let something = self.waiting();
         if something {
-            asleep.store(0, Ordering::Relaxed);
+            self.memory
+                .store(self.direction, Word::Asleep, 0, Ordering::Relaxed);
         }
         something
     }
@@ -263,9 +257,8 @@ impl Consumer {
     pub(super) fn waiting(&self) -> bool {
         self.head
             != self
-                .mapping
-                .word(self.direction, Word::Tail)
-                .load(Ordering::Acquire)
+                .memory
+                .load(self.direction, Word::Tail, Ordering::Acquire)
     }
 
     pub(super) fn position(&self) -> u64 {
@@ -277,9 +270,7 @@ impl Consumer {
     }
 
     fn header(&self) -> u64 {
-        self.mapping
-            .record(self.direction, self.head)
-            .load(Ordering::Relaxed)
+        self.memory.record(self.direction, self.head)
     }
 
     fn refresh(&mut self) -> Result<(), DriverError> {
@@ -287,10 +278,9 @@ impl Consumer {
             return Err(DriverError::PROTOCOL);
         }
         let tail = self
-            .mapping
-            .word(self.direction, Word::Tail)
-            .load(Ordering::Acquire);
-        let size = self.mapping.ring_bytes() as u64;
+            .memory
+            .load(self.direction, Word::Tail, Ordering::Acquire);
+        let size = self.memory.ring_bytes() as u64;
         if tail < self.tail || tail - self.head > size || !tail.is_multiple_of(LINE) {
             return self.refuse();
         }
@@ -313,11 +303,10 @@ pub(super) fn max_frame(ring_bytes: usize) -> usize {
 }
 
 /// After the caller has published its own position: did the other side ask to be woken?
-fn take_flag(mapping: &Mapping, direction: Direction, word: Word) -> bool {
-    fence(Ordering::SeqCst);
-    let flag = mapping.word(direction, word);
+fn take_flag(memory: &impl Memory, direction: Direction, word: Word) -> bool {
+    memory.fence(Side::Notifies);
     // The plain look keeps the line shared while nobody sleeps.
-    flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::AcqRel) != 0
+    memory.load(direction, word, Ordering::Relaxed) != 0 && memory.take(direction, word) != 0
 }
 
 fn record_bytes(len: usize) -> u64 {
