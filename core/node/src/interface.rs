@@ -60,6 +60,8 @@ pub struct LinkConfig {
     pub trusted: bool,
     /// Bytes per second, as the interface says.
     pub speed: Option<u64>,
+    /// For people: why it is not there; empty if it is.
+    pub why: String,
 }
 
 impl LinkConfig {
@@ -77,6 +79,7 @@ impl LinkConfig {
             protection: Protection::Sealed,
             trusted: false,
             speed: None,
+            why: String::new(),
         }
     }
 }

@@ -33,8 +33,6 @@ struct Slot {
     open: Option<Open>,
     /// Where the last socket was.
     before: Option<SocketPlace>,
-    /// Why there is none, as it was said last.
-    why: String,
 }
 
 struct Open {
@@ -90,8 +88,12 @@ impl Links {
             if let Err(error) = slot.update(port, interfaces) {
                 return Err(slot.explained(port, &error));
             }
-            if !slot.why.is_empty() {
-                tracing::warn!("link {} is not used yet: {}", slot.spec, slot.why);
+            if !slot.config.why.is_empty() {
+                let (why, names) = (&slot.config.why, interfaces.names());
+                tracing::warn!(
+                    "link {} is not used yet: {why} (there are {names})",
+                    slot.spec
+                );
             }
             links.slots.push(slot);
         }
@@ -144,19 +146,19 @@ impl Links {
             self.add_new(interfaces);
         }
         for (number, slot) in (base..).zip(&mut self.slots) {
-            let before = (slot.config.clone(), slot.why.clone());
+            let before = slot.config.clone();
             if let Err(error) = slot.update(self.port, interfaces) {
-                slot.why = slot.explained(self.port, &error).to_string();
+                slot.config.why = slot.explained(self.port, &error).to_string();
                 update.again = true;
             }
-            if slot.config.epoch != before.0.epoch
+            if slot.config.epoch != before.epoch
                 && let Err(error) = slot.watch(epoll, number)
             {
                 slot.close(format!("it cannot be waited for: {error}"));
                 update.again = true;
             }
-            slot.tell(&before.0, &before.1);
-            update.changed |= slot.config != before.0;
+            slot.tell(&before);
+            update.changed |= slot.config != before;
         }
         if update.changed {
             self.warn(interfaces);
@@ -208,7 +210,6 @@ impl Slot {
             config,
             open: None,
             before: None,
-            why: String::new(),
         }
     }
 
@@ -245,7 +246,7 @@ impl Slot {
                 Err(error) => return Err(error),
             }
         }
-        self.why.clear();
+        self.config.why.clear();
         self.config.up = found.up;
         self.config.mtu = found.mtu;
         self.config.speed = found.speed;
@@ -274,7 +275,7 @@ impl Slot {
     fn close(&mut self, why: String) {
         self.open = None;
         self.config.up = false;
-        self.why = why;
+        self.config.why = why;
     }
 
     fn watch(&self, epoll: BorrowedFd<'_>, number: u64) -> rustix::io::Result<()> {
@@ -302,12 +303,12 @@ impl Slot {
     }
 
     /// Says in the log what has become of the link.
-    fn tell(&self, before: &LinkConfig, why: &str) {
+    fn tell(&self, before: &LinkConfig) {
         let (spec, address) = (&self.spec, self.config.address);
         if self.config.epoch != before.epoch {
             tracing::info!("link {spec} is used now, at {address}");
-        } else if self.why != why && !self.why.is_empty() {
-            tracing::warn!("link {spec} is not used: {}", self.why);
+        } else if self.config.why != before.why && !self.config.why.is_empty() {
+            tracing::warn!("link {spec} is not used: {}", self.config.why);
         } else if self.config.up != before.up {
             let carrier = if self.config.up { "a" } else { "no" };
             tracing::info!("link {spec} has {carrier} carrier now");
@@ -319,7 +320,6 @@ impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slot")
             .field("config", &self.config)
-            .field("why", &self.why)
             .finish_non_exhaustive()
     }
 }
@@ -393,8 +393,16 @@ mod tests {
         for config in links.configs() {
             assert!(!config.up && config.address.is_none(), "{config:?}");
         }
-        assert!(links.slots[0].why.contains("there are lo"), "{links:?}");
-        assert!(links.slots[1].why.contains("no interface of this machine"));
+        assert!(
+            links.slots[0].config.why.contains("there are lo"),
+            "{links:?}"
+        );
+        assert!(
+            links.slots[1]
+                .config
+                .why
+                .contains("no interface of this machine")
+        );
     }
 
     #[test]

@@ -75,7 +75,11 @@ fn own_row(now: Instant, index: u8, link: &LinkConfig, count: &LinkCount) -> Lin
         kind: link.kind,
         state,
         since: now.saturating_since(count.since),
-        why: why.words().as_bytes().to_vec(),
+        why: if link.why.is_empty() {
+            why.words().into()
+        } else {
+            link.why.clone().into_bytes()
+        },
         rtt: None,
         loss: 0,
         rate: link.speed.unwrap_or(0),
