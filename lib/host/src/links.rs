@@ -394,7 +394,7 @@ mod tests {
             assert!(!config.up && config.address.is_none(), "{config:?}");
         }
         assert!(
-            links.slots[0].config.why.contains("there are lo"),
+            links.slots[0].config.why.contains("no such interface"),
             "{links:?}"
         );
         assert!(
