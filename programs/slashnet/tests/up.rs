@@ -39,7 +39,7 @@ fn one_command_makes_a_node_with_its_managers_and_a_signal_ends_it_all() {
     assert!(text(&run(&dir, &["nodes"])).contains("this node"));
     assert!(text(&run(&dir, &["prefixes"])).contains("/srv"));
     let prefixes = text(&run(&dir, &["prefixes", "--json"]));
-    let prefixes: serde_json::Value = serde_json::from_str(&prefixes).expect("JSON");
+    let prefixes: Value = serde_json::from_str(&prefixes).expect("JSON");
     let paths: Vec<_> = prefixes
         .as_array()
         .expect("rows")

@@ -1,6 +1,6 @@
 //! Network namespaces for tests, which end with the test: no rights are needed but that to make a user namespace.
 
-#![expect(clippy::unwrap_used, reason = "tests report by panicking")]
+#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;
