@@ -55,7 +55,7 @@ impl Judge {
         let (to, lane) = (packet.session(), packet.lane());
         for sight in sights {
             match sight {
-                Sight::Operation { op, id } => {
+                Sight::Operation { op, id, .. } => {
                     if self.down.contains(&(to, lane)) {
                         let text = format!("to {to:#x}: {op:?} on lane {lane}, which is down");
                         return Err(wrong(text));

@@ -6,6 +6,8 @@ pub enum Sight {
     /// Something of an operation: slot, sequence number, and the first bytes of the program's meta
     /// if the frame has the head of a request.
     Operation {
+        /// The frame's name on the page.
+        what: &'static str,
         /// Slot and sequence number.
         op: (u16, u32),
         /// The number that the client's program gave the operation.
@@ -25,8 +27,8 @@ pub enum Sight {
 impl std::fmt::Display for Sight {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Operation { op, id } => {
-                write!(f, "{}.{}", op.0, op.1)?;
+            Self::Operation { what, op, id } => {
+                write!(f, "{what} {}.{}", op.0, op.1)?;
                 id.map_or(Ok(()), |id| write!(f, " (begins operation {id})"))
             }
             Self::Ack { lane, packets } => {
@@ -126,7 +128,7 @@ impl<'a> Bytes<'a> {
 
     fn frame(&mut self) -> Option<Sight> {
         let kind = self.number(1)?;
-        let own = |op, id| Some(Sight::Operation { op, id });
+        let own = |what, op| Some(Sight::Operation { what, op, id: None });
         match kind {
             0 => {
                 self.0 = &[];
@@ -140,13 +142,19 @@ impl<'a> Bytes<'a> {
                 self.take(if kind == 3 { 12 } else { 28 })?;
                 let len = self.number(2)?;
                 self.take(len as usize)?;
-                own(op, None)
+                own(["pulled", "pushed"][kind as usize - 3], op)
             }
             5 => self.ack(),
             6..=7 | 9..=10 => {
                 let op = self.op()?;
-                self.take([1, 0, 0, 20, 5][kind as usize - 6])?;
-                own(op, None)
+                let (what, len) = match kind {
+                    6 => ("opstat", 1),
+                    7 => ("query", 0),
+                    9 => ("pull", 20),
+                    _ => ("cancel", 5),
+                };
+                self.take(len)?;
+                own(what, op)
             }
             8 => self.other("credit", 10),
             11 => self.other("ping", 12),
@@ -181,7 +189,8 @@ impl<'a> Bytes<'a> {
             id = meta.first_chunk().map(|id| u64::from_le_bytes(*id));
         }
         self.take(len as usize)?;
-        Some(Sight::Operation { op, id })
+        let what = ["request", "reply"][usize::from(flags & REPLY)];
+        Some(Sight::Operation { what, op, id })
     }
 
     fn ack(&mut self) -> Option<Sight> {
