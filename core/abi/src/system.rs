@@ -11,6 +11,7 @@ pub mod page;
 pub mod peer;
 pub mod reply;
 pub mod request;
+pub mod row_words;
 pub mod session;
 pub mod table;
 

@@ -150,6 +150,8 @@ record! {
         pub node: Whose,
         /// What to ask for there.
         pub path: Vec<u8>,
+        /// The link policy that was written behind the node's name, or nothing. It means links of the asker.
+        pub policy: Vec<u8>,
     }
 
     /// Candidates of a path.

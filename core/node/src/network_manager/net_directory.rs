@@ -30,17 +30,36 @@ impl NetworkManager {
             )
         })?;
         let nd = self.nd_of_name(&node.name, own)?;
-        if node.policy == LinkPolicy::LoadBalance || nd.is_local() {
+        self.with_policy(nd, &node.policy)
+    }
+
+    /// A node with another link policy. Nothing matters less than how to reach oneself.
+    fn with_policy(&self, nd: Nd, wanted: &LinkPolicy) -> Result<Nd, (Errno, String)> {
+        if nd.is_local() {
             return Ok(nd);
         }
-        let index = self
-            .policies
-            .iter()
-            .position(|policy| *policy == node.policy);
+        let index = self.policies.iter().position(|policy| policy == wanted);
         let index = index.and_then(|index| u16::try_from(index).ok());
-        let index =
-            index.ok_or_else(|| (Errno::ENOENT, format!("no link here fits {}", node.policy)))?;
+        let index = index.ok_or_else(|| (Errno::ENOENT, format!("no link here fits {wanted}")))?;
         Ok(Nd::new(nd.node(), index))
+    }
+
+    /// A node that another one names, with the link policy in a path that led there: none keeps that of the way.
+    pub(crate) fn translate_path(
+        &self,
+        whose: Whose,
+        answering: Nd,
+        policy: &[u8],
+    ) -> Result<Nd, (Errno, String)> {
+        let nd = self.translate(whose, answering).ok_or_else(|| {
+            let text = "the way leads to a node that this one does not know";
+            (Errno::ENOENT, String::from(text))
+        })?;
+        if policy.is_empty() {
+            return Ok(nd);
+        }
+        let policy = LinkPolicy::parse(policy).map_err(|errno| (errno, String::new()))?;
+        self.with_policy(nd, &policy)
     }
 
     pub(crate) fn nd_of_name(

@@ -172,18 +172,18 @@ impl Node {
             PeerReply::Symlink(symlink) => Reply::Symlink(symlink),
             PeerReply::Listing(listing) => Reply::Listing(listing),
             PeerReply::Described(description) => Reply::Described(description),
-            PeerReply::Redirect(redirect) => match self.network.translate(redirect.node, nd) {
-                Some(nd) => Reply::Redirect(Redirect {
-                    nd,
-                    pid: Pid::PROCESS_MANAGER,
-                    channel: ChannelId::PROCESS_MANAGER,
-                    path: redirect.path,
-                }),
-                None => {
-                    let text = "the way leads to a node that this one does not know";
-                    return self.refuse(program, serial, Errno::ENOENT, text);
+            PeerReply::Redirect(redirect) => {
+                let network = &self.network;
+                match network.translate_path(redirect.node, nd, &redirect.policy) {
+                    Ok(nd) => Reply::Redirect(Redirect {
+                        nd,
+                        pid: Pid::PROCESS_MANAGER,
+                        channel: ChannelId::PROCESS_MANAGER,
+                        path: redirect.path,
+                    }),
+                    Err((errno, text)) => return self.refuse(program, serial, errno, &text),
                 }
-            },
+            }
             PeerReply::Prefixes(prefixes) => {
                 let rows = prefixes.rows.into_iter().filter_map(|entry| {
                     let nd = self.network.translate(entry.node, nd)?;

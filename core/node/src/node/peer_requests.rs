@@ -9,6 +9,7 @@ use abi::system::peer::{
 };
 use abi::system::{Reply, Rows};
 use abi::{Errno, Instant};
+use paths::NodeComponent;
 use transport::IncomingKey;
 
 use super::Node;
@@ -114,18 +115,23 @@ impl Node {
         })
     }
 
+    /// A link policy in the path is the asker's business: its links are meant, not ours.
     fn peer_network(&self, peer: u16, path: &[u8]) -> Result<PeerReply, Errno> {
-        match self.network_path(path) {
-            Ok(Reply::Redirect(redirect)) => {
-                let node = self.whose(peer, redirect.nd).ok_or(Errno::ENOENT)?;
-                Ok(PeerReply::Redirect(PeerRedirect {
-                    node,
-                    path: redirect.path,
-                }))
-            }
-            Ok(_) => Err(Errno::EPROTO),
-            Err((errno, _)) => Err(errno),
-        }
+        let start = path
+            .iter()
+            .position(|&byte| byte != b'/')
+            .ok_or(Errno::EISDIR)?;
+        let (component, rest) = NodeComponent::split(&path[start..])?;
+        let first = path[start..].split(|&byte| byte == b'/').next();
+        let policy = first.and_then(|first| first.splitn(2, |&byte| byte == b'~').nth(1));
+        let nd = self.network.nd_of_name(&component.name, &self.config.name);
+        let nd = nd.map_err(|(errno, _)| errno)?;
+        let slashes = rest.iter().take_while(|&&byte| byte == b'/').count();
+        Ok(PeerReply::Redirect(PeerRedirect {
+            node: self.whose(peer, nd).ok_or(Errno::ENOENT)?,
+            path: rest[slashes..].to_vec(),
+            policy: policy.unwrap_or_default().to_vec(),
+        }))
     }
 
     fn peer_prefixes(&self, peer: u16, from: u32) -> Result<PeerReply, Errno> {

@@ -79,6 +79,31 @@ struct Place {
     programs: u64,
 }
 
+impl Place {
+    /// What a host writes down.
+    fn note(&mut self, output: Output) {
+        match output {
+            Output::LaneRow { index, row } => {
+                match row {
+                    Some(row) => self.rows.insert(index, row),
+                    None => self.rows.remove(&index),
+                };
+            }
+            Output::LinksChanged => self.links_changed += 1,
+            Output::RelayOpen { program, .. } => self.relays.push(program),
+            Output::RelayRoute {
+                session, targets, ..
+            } => {
+                self.routes.remove(&session);
+                if !targets.is_empty() {
+                    self.routes.insert(session, targets);
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// A program on one of the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -312,24 +337,6 @@ impl Lab {
                 Output::Disconnect(program) => place.closed.push(program),
                 Output::Discard(descriptors) => place.discarded.push(descriptors),
                 Output::NamesChanged => place.names_changed += 1,
-                Output::LaneRow { index, row } => {
-                    match row {
-                        Some(row) => place.rows.insert(index, row),
-                        None => place.rows.remove(&index),
-                    };
-                }
-                Output::LinksChanged => place.links_changed += 1,
-                Output::RelayOpen { program, .. } => place.relays.push(program),
-                Output::RelayRoute {
-                    session, targets, ..
-                } if targets.is_empty() => {
-                    place.routes.remove(&session);
-                }
-                Output::RelayRoute {
-                    session, targets, ..
-                } => {
-                    place.routes.insert(session, targets);
-                }
                 Output::SaveTrust(records) => place.trust = records,
                 Output::Log(..) => {}
                 Output::Stopped => {
@@ -337,6 +344,7 @@ impl Lab {
                     place.deadline = None;
                     return;
                 }
+                other => place.note(other),
             }
         }
         panic!("{} never comes to rest", self.nodes[at].name);

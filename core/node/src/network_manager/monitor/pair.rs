@@ -311,12 +311,11 @@ impl Pair {
     /// Whether both links have a carrier; else why not.
     pub(crate) fn set_carrier(&mut self, now: Instant, without: Option<LaneWhy>) {
         match without {
-            Some(why) => {
-                if self.carrier || self.why != why {
-                    self.carrier = false;
-                    self.fail(now, why);
-                }
+            Some(why) if self.carrier || self.why != why => {
+                self.carrier = false;
+                self.fail(now, why);
             }
+            Some(_) => {}
             None if !self.carrier => {
                 self.carrier = true;
                 (self.why, self.down_at, self.next) = (LaneWhy::NoAnswer, now, now);
