@@ -88,6 +88,16 @@ impl Program {
     }
 }
 
+/// Cargo as a person at the terminal starts it: what `cargo xtask` tells this process of its own package would have
+/// crates whose build scripts look at it, and all above them, be built anew in turn.
 pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Program {
-    Program::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(arguments)
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let own = std::env::vars_os().filter_map(|(name, _)| {
+        let name = name.into_string().ok()?;
+        (name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")).then_some(name)
+    });
+    own.fold(Program::new(cargo), |program, name| {
+        program.without_env(&name)
+    })
+    .args(arguments)
 }

@@ -237,7 +237,7 @@ fn keep(name: &str) -> Outcome {
     let _ = std::fs::remove_dir_all(&merged);
     std::fs::create_dir_all(&merged).map_err(|error| format!("{}: {error}", merged.display()))?;
     Program::new(binary(name))
-        .args(["-merge=1", "-max_len=1024"])
+        .args(["-merge=1", "-use_counters=0", "-max_len=1024"])
         .args([&merged, &corpus(name), &found(name)])
         .output()?;
     let committed = corpus(name);

@@ -12,9 +12,11 @@ use std::time::Duration;
 /// Of both cables, in Mbit/s.
 const RATE: u32 = 200;
 /// How long a cable stays cut: longer than any detection.
-const CUT: Duration = Duration::from_millis(600);
-/// Between the return of a cable and the next cut.
-const WHOLE: Duration = Duration::from_millis(900);
+const CUT: Duration = Duration::from_millis(450);
+/// Between two cuts, so that each cable is whole for two seconds: one that fails sooner is taken for flapping, and
+/// bulk has its cables cut in turn.
+const WHOLE: Duration = Duration::from_millis(2100);
+const WHOLE_IN_TURN: Duration = Duration::from_millis(900);
 /// After the return of a cable, what it still does to the load counts as done by the cut.
 const AFTER: Duration = Duration::from_millis(500);
 const MEDIAN_MAX: Duration = Duration::from_millis(20);
@@ -69,7 +71,7 @@ struct Cut {
 fn cut_repeatedly(bed: &Bed, kind: Kind, bulk: bool, count: u32) -> Outcome<Vec<Cut>> {
     (0..count)
         .map(|number| {
-            sleep(WHOLE);
+            sleep(if bulk { WHOLE_IN_TURN } else { WHOLE });
             let cable = if bulk {
                 u8::from(number % 2 == 1)
             } else {

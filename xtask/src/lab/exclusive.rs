@@ -170,6 +170,8 @@ fn prefers(bed: &Bed, report: &mut Report) -> Outcome {
     report.title("~preferred:eth1 while eth1 is cut: goes on over eth0, and back");
     let bytes =
         |cable: u8| -> Outcome<u64> { Ok(bed.client().counters(&format!("eth{cable}"))?.bytes()) };
+    // A link is preferred when it has been up for a while.
+    sleep(PREFERRED_AGAIN);
     let running = bed.call("~preferred:eth1", Load::BULK)?;
     sleep(Duration::from_millis(300));
     let before = [bytes(0)?, bytes(1)?];
