@@ -220,9 +220,13 @@ impl State {
 
     /// Tells the node what has moved since it was told last, once a second at most.
     pub(crate) fn report_traffic(&mut self, now: Instant) {
-        if self.traffic_at().is_none_or(|at| at > now) {
-            return;
+        if self.traffic_at().is_some_and(|at| at <= now) {
+            self.report_all_traffic(now);
         }
+    }
+
+    /// As [`report_traffic`](Self::report_traffic), at once: there may be no later.
+    pub(crate) fn report_all_traffic(&mut self, now: Instant) {
         self.links.moved = false;
         self.lane_book.reported_at = now;
         let mut rows = std::mem::take(&mut self.lane_book.ended);

@@ -67,6 +67,7 @@ impl State {
         socket.epoch = link.epoch;
         socket.host = link.address.with_port(0);
         socket.address = address;
+        socket.is_relayed = self.node.is_relayed(link);
         self.focus_links(&[socket.link]);
         Ok(())
     }
@@ -77,7 +78,10 @@ impl State {
         self.node.end_relay();
         for socket in &mut self.node.sockets.sockets {
             let link = links.iter().find(|link| link.index == socket.node_link);
-            if let Some(link) = link
+            if socket.is_relayed {
+                // To be made anew when there are rings again.
+                socket.host = LinkAddress::NONE;
+            } else if let Some(link) = link
                 && link.address.with_port(0) == socket.host
             {
                 socket.epoch = link.epoch;

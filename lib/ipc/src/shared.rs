@@ -127,6 +127,7 @@ impl Shared {
         let mut state = self.lock();
         let now = crate::clock::now();
         state.closed = true;
+        state.report_all_traffic(now);
         for session in state.sessions.keys() {
             state.transport.close(now, session, 0);
         }

@@ -28,6 +28,8 @@ pub(crate) struct Socket {
     pub(crate) address: LinkAddress,
     pub(crate) link: LinkIndex,
     pub(crate) is_up: bool,
+    /// It is a share of the relay.
+    pub(crate) is_relayed: bool,
 }
 
 impl Sockets {
@@ -58,6 +60,7 @@ impl State {
             address,
             link,
             is_up: true,
+            is_relayed: self.node.is_relayed(&node_link),
         });
         Ok((link, address))
     }

@@ -5,6 +5,7 @@
 
 pub mod actor;
 pub mod attacker;
+pub mod cuts;
 pub mod relay;
 
 use std::time::{Duration, Instant};

@@ -61,7 +61,8 @@ fn node(options: &[&str]) {
     let mut builder = Builder::new(option("--name"))
         .directory(directory)
         .state(directory.join("state"))
-        .port(option("--port").parse().unwrap());
+        .port(option("--port").parse().unwrap())
+        .one_port(options.contains(&"--one-port"));
     for pair in options.chunks_exact(2).filter(|pair| pair[0] == "--link") {
         builder = builder.link(pair[1]);
     }
