@@ -192,15 +192,16 @@ impl Session {
             .filter(|stream| only(self.usable(now, stream.route)).is_none());
         let bytes = shared.map(|stream| ahead(stream, class)).sum::<u64>() + HEAD;
         let mut choices = [Outlook::default(); LANES_MAX];
-        let (mut count, mut own) = (0, 0);
+        let (mut count, mut own, mut packet) = (0, 0, bytes);
         for index in lanes(mask) {
+            // One measure for all lanes, so that the best of them always counts as such.
+            packet = packet.min(self.lanes[index].size.packet() as u64);
             if index == lane {
                 own = count;
             }
             choices[count] = view.outlooks[index];
             count += 1;
         }
-        let packet = bytes.min(self.lanes[lane].size.packet() as u64);
         let share = schedule::share(&choices[..count], own, bytes as f64, packet as f64) as u64;
         if share > 0 || class < Class::Bulk as usize {
             return share;
