@@ -170,10 +170,12 @@ impl World {
                     .transport
                     .report_lane(now, key, lane, report);
                 self.judge.told(to, lane, report.up);
+                self.seen.insert("word of a monitor");
             }
             LaneFault::Roam { link, .. } => {
                 let moved = self.addresses.entry((link, process)).or_default();
                 *moved = moved.wrapping_add(1);
+                self.seen.insert("new address");
                 self.note(format!("{process} moves on network {link}"));
                 self.processes[process]
                     .transport

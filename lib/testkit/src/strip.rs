@@ -56,7 +56,11 @@ pub(crate) const fn name_of(event: &Event) -> &'static str {
             state: LaneState::Active,
             ..
         } => "lane back",
-        Event::LaneChanged { .. } => "suspicion",
+        Event::LaneChanged {
+            state: LaneState::Suspect,
+            ..
+        } => "suspicion",
+        Event::LaneChanged { .. } => "lane down",
     }
 }
 

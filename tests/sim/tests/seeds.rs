@@ -17,7 +17,7 @@ fn play(seeds: Range<u64>) -> BTreeSet<&'static str> {
         } = World::new(seed).run();
         assert!(
             finding.is_none(),
-            "seed {seed}: {finding:?}\n{}\nreplay: cargo run -p slashnet-sim -- {seed}",
+            "seed {seed}: {finding:?}\n{}\nreplay: cargo xtask sim {seed}",
             strip.join("\n")
         );
         all.extend(seen);
@@ -31,6 +31,9 @@ fn check(seeds: Range<u64>) {
         "end by silence",
         "end by the peer",
         "failed transfer",
+        "lane back",
+        "lane down",
+        "new address",
         "not done",
         "one-way request",
         "refusal",
@@ -42,6 +45,7 @@ fn check(seeds: Range<u64>) {
         "unblock",
         "unknown",
         "withdrawal",
+        "word of a monitor",
     ];
     let seen = play(seeds);
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);
