@@ -80,6 +80,42 @@ bitflags! {
 }
 
 bitflags! {
+    /// Which parts of a node's name are wanted (N6).
+    #[doc(alias = "ND2S_DIR_SHOW")]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct NodeTextFlags: u32 {
+        /// The directory of nodes, so that the text is a path.
+        const SHOW_DIRECTORY = 0x1;
+        /// Without it.
+        const HIDE_DIRECTORY = 0x2;
+        /// The link policy.
+        #[doc(alias = "ND2S_QOS_SHOW")]
+        const SHOW_POLICY = 0x4;
+        /// Without it.
+        #[doc(alias = "ND2S_QOS_HIDE")]
+        const HIDE_POLICY = 0x8;
+        /// The name.
+        #[doc(alias = "ND2S_NAME_SHOW")]
+        const SHOW_NAME = 0x10;
+        /// Without it.
+        #[doc(alias = "ND2S_NAME_HIDE")]
+        const HIDE_NAME = 0x20;
+        /// The domain, of which names have none.
+        #[doc(alias = "ND2S_DOMAIN_SHOW")]
+        const SHOW_DOMAIN = 0x40;
+        /// Without it.
+        #[doc(alias = "ND2S_DOMAIN_HIDE")]
+        const HIDE_DOMAIN = 0x80;
+        /// The short form within the own domain, which is what names are.
+        #[doc(alias = "ND2S_LOCAL_STR")]
+        const SHORT = 0x1000;
+        /// The tilde of a policy also without a name before it.
+        #[doc(alias = "ND2S_SEP_FORCE")]
+        const SEPARATOR = 0x2000;
+    }
+}
+
+bitflags! {
     /// How a server attaches a prefix (P10 to P20).
     #[doc(alias = "_RESMGR_FLAG_BEFORE")]
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
