@@ -13,6 +13,7 @@ mod daemon;
 mod demo;
 mod directory;
 mod failure;
+mod log_lines;
 mod logging;
 mod machine;
 mod notation;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() => Err(Failure::refused(&error.render().to_string())),
         Err(help) => output::write(help.render().to_string().as_bytes()),
     };
+    logging::finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

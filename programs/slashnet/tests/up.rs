@@ -3,12 +3,14 @@
 mod machine;
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::UdpSocket;
+use std::process::Stdio;
 use std::time::Instant;
 
 use machine::{PATIENCE, Up, command, own_address, run, text};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 
@@ -271,4 +273,34 @@ fn a_log_that_cannot_be_written_ends_nothing_and_hinders_no_orderly_end() {
     kill_process(Pid::from_child(&up), Signal::HUP).expect("it runs");
     assert_eq!(up.wait().expect("it ends").code(), Some(0));
     assert!(!dir.join("node.sock").exists());
+}
+
+#[test]
+fn a_terminal_that_was_stopped_does_not_stop_the_node() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path().join("node");
+    let (_reader, stopped) = full_pipe();
+    let mut node = command(&dir)
+        .args(["node", "--name", "alone", "--link"])
+        .arg(own_address())
+        .stdout(Stdio::piped())
+        .stderr(stopped)
+        .spawn()
+        .expect("the program runs");
+    let mut ready = [0; 5];
+    let out = node.stdout.as_mut().expect("a pipe");
+    out.read_exact(&mut ready).expect("it is ready");
+    assert!(run(&dir, &["nodes"]).status.success());
+    kill_process(Pid::from_child(&node), Signal::TERM).expect("it runs");
+    assert_eq!(node.wait().expect("it ends").code(), Some(0));
+}
+
+/// A pipe that takes nothing more, and nobody reads: as a terminal that Ctrl-S has stopped.
+fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    let mode = fcntl_getfl(&writer).expect("a pipe");
+    fcntl_setfl(&writer, mode | OFlags::NONBLOCK).expect("a pipe");
+    while writer.write(&[b'x'; 512]).is_ok() {}
+    fcntl_setfl(&writer, mode).expect("a pipe");
+    (reader, writer)
 }
