@@ -36,11 +36,11 @@ mod tests;
 mod trace;
 
 pub use abi::devctl::Devctl;
+pub use abi::flags::NodeTextFlags;
 pub use abi::io::{SetTime, Stat, Statvfs, TimeSpec};
 pub use abi::{Errno, OpenFlags, Result};
 pub use directory::{Directory, DirectoryEntry};
 pub use file::{File, TRANSFER_MAX};
 pub use ipc::{Identity, Interrupt, SendOptions};
 pub use namespace::Namespace;
-pub use nodes::NdFlags;
 pub use trace::{Answered, Asked, TraceStep};

@@ -1,56 +1,11 @@
 //! Node descriptors and the names of nodes (N4 to N11).
 
+use abi::flags::NodeTextFlags;
 use abi::system::{NETWORK_PREFIX, Network, Policy, RemoteNd, Reply, Request};
 use abi::{Errno, Nd, Result};
-use bitflags::bitflags;
+use paths::{LinkPolicy, NodeText};
 
 use crate::Namespace;
-
-bitflags! {
-    /// Which parts of a node's name [`Namespace::name_of_nd`] gives (N6). Of each part either `SHOW` or `HIDE` may be
-    /// asked for; with neither it is there if it is not what everybody would assume (N8). Nodes here have no domains,
-    /// so those two flags change nothing.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct NdFlags: u32 {
-        /// As a path to the root of the node, which ends in a slash (N9).
-        #[doc(alias = "ND2S_DIR_SHOW")]
-        const DIR_SHOW = 0x1;
-        /// Not as a path.
-        #[doc(alias = "ND2S_DIR_HIDE")]
-        const DIR_HIDE = 0x2;
-        /// With the link policy, also if it is the default.
-        #[doc(alias = "ND2S_QOS_SHOW")]
-        const QOS_SHOW = 0x4;
-        /// Without the link policy.
-        #[doc(alias = "ND2S_QOS_HIDE")]
-        const QOS_HIDE = 0x8;
-        /// With the name, also of the own node.
-        #[doc(alias = "ND2S_NAME_SHOW")]
-        const NAME_SHOW = 0x10;
-        /// Without the name.
-        #[doc(alias = "ND2S_NAME_HIDE")]
-        const NAME_HIDE = 0x20;
-        /// With the domain.
-        #[doc(alias = "ND2S_DOMAIN_SHOW")]
-        const DOMAIN_SHOW = 0x40;
-        /// Without the domain.
-        #[doc(alias = "ND2S_DOMAIN_HIDE")]
-        const DOMAIN_HIDE = 0x80;
-        /// The shortest form that this node understands.
-        #[doc(alias = "ND2S_LOCAL_STR")]
-        const LOCAL_STR = 0x1000;
-        /// The `~` before a policy also where no name stands before it.
-        #[doc(alias = "ND2S_SEP_FORCE")]
-        const SEP_FORCE = 0x2000;
-    }
-}
-
-impl NdFlags {
-    /// Whether a part is shown; `assumed` says whether everybody would assume it.
-    fn shows(self, show: Self, hide: Self, assumed: bool) -> bool {
-        self.contains(show) || (!self.contains(hide) && !assumed)
-    }
-}
 
 impl Namespace {
     /// The node descriptor of a node's name, perhaps with a link policy (`lab2~preferred:eth1`), or of a path
@@ -94,44 +49,15 @@ impl Namespace {
     /// # Errors
     /// `EINVAL` a part both to be shown and hidden, `ENOENT` no such node, `EBADF` no such policy.
     #[doc(alias = "netmgr_ndtostr")]
-    pub fn name_of_nd(&self, nd: Nd, flags: NdFlags) -> Result<Vec<u8>> {
-        let parts = [
-            NdFlags::DIR_SHOW | NdFlags::DIR_HIDE,
-            NdFlags::QOS_SHOW | NdFlags::QOS_HIDE,
-            NdFlags::NAME_SHOW | NdFlags::NAME_HIDE,
-            NdFlags::DOMAIN_SHOW | NdFlags::DOMAIN_HIDE,
-        ];
-        if parts.iter().any(|part| flags.contains(*part)) {
-            return Err(Errno::EINVAL);
-        }
-        let as_path = flags.contains(NdFlags::DIR_SHOW);
-        let with_name = flags.shows(
-            NdFlags::NAME_SHOW,
-            NdFlags::NAME_HIDE,
-            nd.is_local() && !as_path,
-        );
-        let with_policy = flags.shows(NdFlags::QOS_SHOW, NdFlags::QOS_HIDE, nd.qos() == 0);
-        let mut text = Vec::new();
-        if as_path {
-            text.extend_from_slice(NETWORK_PREFIX.as_bytes());
-            text.push(b'/');
-        }
-        if with_name {
-            let nodes = self.nodes()?;
-            let node = nodes.iter().find(|node| node.nd.same_node(nd));
-            let name = node.ok_or(Errno::ENOENT)?.name;
-            text.extend_from_slice(name.as_str().as_bytes());
-        }
-        if with_policy {
-            if with_name || flags.contains(NdFlags::SEP_FORCE) {
-                text.push(b'~');
-            }
-            text.extend_from_slice(&self.policy_of_nd(nd)?);
-        }
-        if as_path {
-            text.push(b'/');
-        }
-        Ok(text)
+    pub fn name_of_nd(&self, nd: Nd, flags: NodeTextFlags) -> Result<Vec<u8>> {
+        let nodes = self.nodes()?;
+        let node = nodes.iter().find(|node| node.nd.same_node(nd));
+        let text = NodeText {
+            name: node.ok_or(Errno::ENOENT)?.name,
+            local: nd.is_local(),
+            policy: self.policy_of_nd(nd)?,
+        };
+        text.text(flags)
     }
 
     /// What another node calls a node that this one calls `nd` (N11). The policy is not translated.
@@ -150,10 +76,12 @@ impl Namespace {
         }
     }
 
-    /// The link policy of a node descriptor, as it stands after the `~` of a path.
-    fn policy_of_nd(&self, nd: Nd) -> Result<Vec<u8>> {
+    fn policy_of_nd(&self, nd: Nd) -> Result<LinkPolicy> {
+        if nd.qos() == 0 {
+            return Ok(LinkPolicy::LoadBalance);
+        }
         match self.ask(&Request::Policy(nd))? {
-            Reply::Policy(Policy { text }) => Ok(text),
+            Reply::Policy(Policy { text }) => LinkPolicy::parse(&text),
             _ => Err(Errno::EBADMSG),
         }
     }

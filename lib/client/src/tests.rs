@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::{Errno, Nd, OpenFlags};
 
 use crate::testing::{LAB2, Node, World};
-use crate::{Answered, Namespace, NdFlags};
+use crate::{Answered, Namespace, NodeTextFlags};
 
 fn file(data: &[u8]) -> Node {
     Node::File(data.to_vec())
@@ -335,43 +335,47 @@ fn a_name_with_a_policy_or_a_path_gives_a_node_descriptor_and_the_rest() {
 fn a_node_descriptor_has_the_name_that_the_flags_ask_for() {
     let (_world, namespace) = lab2();
     let exclusive = Nd::new(LAB2.node(), 1);
-    let all = NdFlags::DIR_SHOW | NdFlags::NAME_SHOW | NdFlags::QOS_SHOW;
+    let all = NodeTextFlags::SHOW_DIRECTORY | NodeTextFlags::SHOW_NAME | NodeTextFlags::SHOW_POLICY;
     let rows = [
-        (LAB2, NdFlags::empty(), Ok("lab2")),
-        (exclusive, NdFlags::empty(), Ok("lab2~exclusive:en0")),
-        (exclusive, NdFlags::LOCAL_STR, Ok("lab2~exclusive:en0")),
-        (exclusive, NdFlags::QOS_HIDE, Ok("lab2")),
-        (LAB2, NdFlags::QOS_SHOW, Ok("lab2~loadbalance")),
-        (exclusive, NdFlags::NAME_HIDE, Ok("exclusive:en0")),
+        (LAB2, NodeTextFlags::empty(), Ok("lab2")),
+        (exclusive, NodeTextFlags::empty(), Ok("lab2~exclusive:en0")),
+        (exclusive, NodeTextFlags::SHORT, Ok("lab2~exclusive:en0")),
+        (exclusive, NodeTextFlags::HIDE_POLICY, Ok("lab2")),
+        (LAB2, NodeTextFlags::SHOW_POLICY, Ok("lab2~loadbalance")),
+        (exclusive, NodeTextFlags::HIDE_NAME, Ok("exclusive:en0")),
         (
             exclusive,
-            NdFlags::NAME_HIDE | NdFlags::SEP_FORCE,
+            NodeTextFlags::HIDE_NAME | NodeTextFlags::SEPARATOR,
             Ok("~exclusive:en0"),
         ),
-        (LAB2, NdFlags::DIR_SHOW, Ok("/net/lab2/")),
-        (exclusive, NdFlags::DIR_SHOW, Ok("/net/lab2~exclusive:en0/")),
+        (LAB2, NodeTextFlags::SHOW_DIRECTORY, Ok("/net/lab2/")),
+        (
+            exclusive,
+            NodeTextFlags::SHOW_DIRECTORY,
+            Ok("/net/lab2~exclusive:en0/"),
+        ),
         (LAB2, all, Ok("/net/lab2~loadbalance/")),
-        (Nd::LOCAL, NdFlags::empty(), Ok("")),
-        (Nd::LOCAL, NdFlags::NAME_SHOW, Ok("lab1")),
-        (Nd::LOCAL, NdFlags::DIR_SHOW, Ok("/net/lab1/")),
+        (Nd::LOCAL, NodeTextFlags::empty(), Ok("")),
+        (Nd::LOCAL, NodeTextFlags::SHOW_NAME, Ok("lab1")),
+        (Nd::LOCAL, NodeTextFlags::SHOW_DIRECTORY, Ok("/")),
         (
             Nd::LOCAL,
-            NdFlags::DIR_HIDE
-                | NdFlags::NAME_HIDE
-                | NdFlags::DOMAIN_HIDE
-                | NdFlags::QOS_SHOW
-                | NdFlags::SEP_FORCE,
+            NodeTextFlags::HIDE_DIRECTORY
+                | NodeTextFlags::HIDE_NAME
+                | NodeTextFlags::HIDE_DOMAIN
+                | NodeTextFlags::SHOW_POLICY
+                | NodeTextFlags::SEPARATOR,
             Ok("~loadbalance"),
         ),
         (
             LAB2,
-            NdFlags::QOS_SHOW | NdFlags::QOS_HIDE,
+            NodeTextFlags::SHOW_POLICY | NodeTextFlags::HIDE_POLICY,
             Err(Errno::EINVAL),
         ),
-        (Nd(9), NdFlags::empty(), Err(Errno::ENOENT)),
+        (Nd(9), NodeTextFlags::empty(), Err(Errno::ENOENT)),
         (
             Nd::new(LAB2.node(), 77),
-            NdFlags::empty(),
+            NodeTextFlags::empty(),
             Err(Errno::EBADF),
         ),
     ];
@@ -391,7 +395,7 @@ fn what_a_descriptor_is_called_gives_it_back() {
     let (_world, namespace) = lab2();
     for qos in 0..3 {
         let nd = Nd::new(LAB2.node(), qos);
-        for flags in [NdFlags::empty(), NdFlags::DIR_SHOW] {
+        for flags in [NodeTextFlags::empty(), NodeTextFlags::SHOW_DIRECTORY] {
             let name = namespace.name_of_nd(nd, flags).unwrap();
             assert_eq!(namespace.nd_of(&name).unwrap().0, nd);
         }

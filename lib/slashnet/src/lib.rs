@@ -74,8 +74,8 @@ pub use abi::{
     Incarnation, Nd, NodeName, OpenFlags, Pid, Pulse, Result, SenderId, Uid,
 };
 pub use client::{
-    Directory, DirectoryEntry, File, Identity, Interrupt, Namespace, NdFlags, SendOptions, SetTime, Stat,
-    Statvfs, TimeSpec,
+    Directory, DirectoryEntry, File, Identity, Interrupt, Namespace, NodeTextFlags, SendOptions,
+    SetTime, Stat, Statvfs, TimeSpec,
 };
 pub use ipc::{
     Cause, Channel, Connection, Delivery, Endpoint, Failure, Message, MessageId, MessageInfo,
