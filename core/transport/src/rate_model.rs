@@ -44,6 +44,8 @@ const HOST_TIME: Duration = Duration::from_micros(250);
 /// Share of a round that is lost when the lane is too full, and least packets to tell.
 const LOSS_SHARE: f64 = 0.02;
 const LOSS_PACKETS: u64 = 3;
+/// Share whose loss in one round ends the start.
+const FLOOD_SHARE: f64 = 0.25;
 /// What is kept of the bound in flight after such a round.
 const LOSS_KEEP: f64 = 0.85;
 /// Age at which the least round-trip time is measured anew, and for how long.
@@ -301,20 +303,20 @@ impl Controller {
             ..Round::default()
         };
         let total = self.delivery.total - round.delivered + round.lost;
-        let lossy = round.lost >= LOSS_PACKETS * self.packet
-            && round.lost as f64 > LOSS_SHARE * total as f64;
-        let share = round.lost as f64 / total.max(1) as f64;
-        let asks = self.phase == Phase::Cycle(CYCLE_UP);
-        self.asking.on_round(share, asks);
-        if self.phase == Phase::Startup {
-            self.check_start(round.limited, lossy);
+        let lost = round.lost as f64 / total.max(1) as f64;
+        let lossy = round.lost >= LOSS_PACKETS * self.packet && lost > LOSS_SHARE;
+        let phase = self.phase;
+        let asks = phase == Phase::Cycle(CYCLE_UP);
+        self.asking.on_round(lost, asks);
+        if phase == Phase::Startup {
+            self.check_start(round.limited, if lossy { lost } else { 0.0 });
         }
         if lossy {
             self.tighten(round.in_flight);
         } else {
             self.loosen();
         }
-        if let Phase::Cycle(at) = self.phase {
+        if let Phase::Cycle(at) = phase {
             self.phase_rounds = self.phase_rounds.saturating_add(1);
             if at != CYCLE_DOWN {
                 self.phase = Phase::Cycle((at + 1) % CYCLE.len() as u8);
@@ -326,7 +328,7 @@ impl Controller {
     }
 
     /// The start ends when the rate no longer grows.
-    fn check_start(&mut self, limited: bool, lossy: bool) {
+    fn check_start(&mut self, limited: bool, lost: f64) {
         let rate = self.rates.most();
         if limited {
             return;
@@ -339,11 +341,16 @@ impl Controller {
             return;
         }
         self.start.flat_rounds += 1;
-        self.start.lossy_rounds += u8::from(lossy);
+        self.start.lossy_rounds += u8::from(lost > LOSS_SHARE) + u8::from(lost > FLOOD_SHARE);
         if self.start.flat_rounds >= STARTUP_ROUNDS
             || self.start.lossy_rounds >= STARTUP_LOSSY_ROUNDS
         {
-            self.phase = Phase::Drain;
+            // Where packets are lost the queue is short, and soon empty.
+            self.phase = if lost > LOSS_SHARE {
+                Phase::Cycle(CYCLE_DOWN)
+            } else {
+                Phase::Drain
+            };
         }
     }
 
