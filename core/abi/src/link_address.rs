@@ -156,11 +156,11 @@ impl Default for LinkAddress {
 }
 
 #[cfg(feature = "std")]
-impl From<std::net::SocketAddr> for LinkAddress {
-    fn from(address: std::net::SocketAddr) -> Self {
+impl From<SocketAddr> for LinkAddress {
+    fn from(address: SocketAddr) -> Self {
         match address {
-            std::net::SocketAddr::V4(a) => Self::ipv4(a.ip().octets(), a.port()),
-            std::net::SocketAddr::V6(a) => Self::ipv6(a.ip().octets(), a.port(), a.scope_id()),
+            SocketAddr::V4(a) => Self::ipv4(a.ip().octets(), a.port()),
+            SocketAddr::V6(a) => Self::ipv6(a.ip().octets(), a.port(), a.scope_id()),
         }
     }
 }
@@ -169,8 +169,8 @@ impl From<std::net::SocketAddr> for LinkAddress {
 impl LinkAddress {
     /// The socket address, if this is an Internet address.
     #[must_use]
-    pub fn socket_address(&self) -> Option<std::net::SocketAddr> {
-        use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
+    pub fn socket_address(&self) -> Option<SocketAddr> {
+        use std::net::{Ipv4Addr, SocketAddrV6};
         Some(match self.internet()? {
             Internet::V4(a, port) => SocketAddr::from((Ipv4Addr::from(a), port)),
             Internet::V6(a, port, scope) => SocketAddrV6::new(a.into(), port, 0, scope).into(),

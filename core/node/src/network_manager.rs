@@ -132,6 +132,8 @@ pub(crate) struct NetworkManager {
     packets: VecDeque<(u8, LinkAddress, Vec<u8>)>,
     random: u64,
     last_own: u64,
+    /// Messages about our links so far.
+    links_told: u64,
     space: Vec<u8>,
 }
 
@@ -163,6 +165,7 @@ impl NetworkManager {
             packets: VecDeque::new(),
             random: mix(config.seed ^ 2),
             last_own: 0,
+            links_told: 0,
             space: Vec::new(),
         };
         manager.index_policies();

@@ -124,6 +124,45 @@ fn an_address_that_changes_is_followed_over_the_other_link() {
 }
 
 #[test]
+fn messages_about_links_that_overtake_each_other_leave_the_newest() {
+    for seed in 0..20 {
+        let mut world = two_cables();
+        let mut random = seed * 7 + 1_u64;
+        let cables = world.cables.fate();
+        let cables = std::cell::RefCell::new(cables);
+        world.lab.wire(move |datagram| {
+            random = random.rotate_left(9).wrapping_mul(0xbf58_476d_1ce4_e5b9) + 1;
+            let late = Duration::from_micros(random >> 52);
+            let fate = (cables.borrow_mut())(datagram);
+            fate.into_iter().map(|delay| delay + late).collect()
+        });
+        let at =
+            |host: u8, link: u8| LinkAddress::ipv4([10, 0, link, host], 41_000 + u16::from(host));
+        for host in [7, 8, 9, 1] {
+            for link in 0..2 {
+                world.lab.change_link(LAB1, link, |changed| {
+                    changed.address = at(host, link as u8);
+                    changed.epoch += 1;
+                });
+                world.lab.run(Duration::from_micros(200));
+            }
+        }
+        world.lab.run(ms(3000));
+        for link in 0..2 {
+            let row = world.row(LAB2, link).unwrap();
+            assert_eq!(
+                (row.peer, row.state),
+                (at(1, link), LaneState::Up),
+                "seed {seed}"
+            );
+        }
+        let mut known = world.lab.trust(LAB2)[0].addresses.clone();
+        known.sort_unstable();
+        assert_eq!(known, [at(1, 0), at(1, 1)], "and nothing of where it was");
+    }
+}
+
+#[test]
 fn a_node_whose_only_address_changes_is_found_again() {
     let mut world = world([vec![link_config(0, 0)], vec![link_config(1, 0)]], true);
     world.lab.run(ms(1000));

@@ -238,6 +238,8 @@ record! {
     /// Where and how a node can be reached.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct PeerLinks {
+        /// Grows with every message of one run of the daemon: an older one that comes later is void.
+        pub serial: u64,
         /// How fast it wants failures to be found; the faster one of both nodes is done.
         pub detect: Detect,
         /// All its links.

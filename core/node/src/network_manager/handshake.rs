@@ -351,6 +351,7 @@ impl NetworkManager {
             since: now,
             link: agreed.link,
             address: agreed.address,
+            listed: None,
             incarnation: agreed.theirs.incarnation,
             boot: agreed.theirs.boot,
             confirmed: false,
@@ -404,6 +405,9 @@ impl NetworkManager {
         }
         let before = peer.known.replace(now_known);
         let another_run = before.is_none_or(|before| before.0 != now_known.0);
+        if another_run {
+            peer.links_heard = 0;
+        }
         let rebooted = before.is_some_and(|before| before.1 != now_known.1);
         let was_up = core::mem::replace(&mut peer.standing, Standing::Up) == Standing::Up;
         (peer.retry, peer.pause, peer.heard) = (None, RECONNECT_MIN, Some(now));

@@ -48,7 +48,9 @@ impl NetworkManager {
             protection: weakest(link),
             speed: link.speed.unwrap_or(0),
         });
+        self.links_told += 1;
         let told = PeerLinks {
+            serial: self.links_told,
             detect: self.detect,
             links: links.filter(|link| !link.address.is_none()).collect(),
         };
@@ -71,14 +73,30 @@ impl NetworkManager {
         let Some(peer) = self.peers.get_mut(&number) else {
             return;
         };
+        if told.serial <= peer.links_heard {
+            return;
+        }
+        peer.links_heard = told.serial;
+        // Where it was is of no use, but where it can be reached now may not be what it calls its address.
+        let mut in_use = Vec::new();
+        for channel in peer.channels.iter_mut().filter(|c| c.confirmed) {
+            let listed = told
+                .links
+                .iter()
+                .any(|link| link.address == channel.address);
+            if !*channel.listed.get_or_insert(listed) {
+                in_use.push(channel.address);
+            }
+        }
+        let before = peer.record.addresses.clone();
         let addresses = &mut peer.record.addresses;
-        let before = addresses.len();
+        addresses.retain(|known| in_use.contains(known));
         for link in told.links.iter().filter(|link| !link.address.is_none()) {
             if addresses.len() < ADDRESSES_MAX && !addresses.contains(&link.address) {
                 addresses.push(link.address);
             }
         }
-        if addresses.len() != before {
+        if *addresses != before {
             self.events.push_back(NetworkEvent::Moved);
         }
         self.monitor.peer_links(now, number, told);

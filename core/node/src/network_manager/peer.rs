@@ -32,6 +32,8 @@ pub(crate) struct Channel {
     pub(crate) since: Instant,
     pub(crate) link: u8,
     pub(crate) address: LinkAddress,
+    /// Whether that was one of its addresses by its own word, if it has told them since.
+    pub(crate) listed: Option<bool>,
     pub(crate) incarnation: Incarnation,
     pub(crate) boot: u64,
     /// The other end is known to have the keys too, so this channel may be used.
@@ -98,6 +100,8 @@ pub(crate) struct Peer {
     pub(crate) pause: Duration,
     pub(crate) next_ping: Option<Instant>,
     pub(crate) round_trip: Option<Duration>,
+    /// The newest message about its links, in this run of its daemon.
+    pub(crate) links_heard: u64,
 }
 
 impl Peer {
@@ -115,6 +119,7 @@ impl Peer {
             pause: RECONNECT_MIN,
             next_ping: None,
             round_trip: None,
+            links_heard: 0,
         }
     }
 
