@@ -90,10 +90,12 @@ impl Session {
     /// Acknowledgements go on their own lane while it works, else on the one that does.
     pub(crate) fn draft_acks(&mut self, now: Instant, index: usize, draft: &mut Draft<'_>) {
         for owed in 0..self.lanes.len() {
-            if !self.lanes[owed].debt.is_owed() {
+            let strays = owed != index;
+            let debt = &self.lanes[owed].debt;
+            let along = !strays && debt.is_welcome() && self.queue.sends_long();
+            if !debt.is_owed() && !along {
                 continue;
             }
-            let strays = owed != index;
             let goes = if strays {
                 self.lanes[index].state == LaneState::Active && self.acks_elsewhere(owed)
             } else {

@@ -15,6 +15,9 @@ const HINT_AFTER: u32 = 2;
 pub(crate) const DOWN_AFTER: u32 = 6;
 /// Questions without an answer after which a suspect lane is down.
 const PINGS_MAX: u32 = 5;
+/// The same after this time of being suspect.
+const PINGS_MIN: u32 = 2;
+const SUSPECT_MAX: Duration = Duration::from_millis(100);
 /// Time without content after which lanes that do not answer are not asked any more.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
@@ -112,7 +115,7 @@ impl Session {
         let lane = &mut self.lanes[index];
         lane.pto_count = lane.pto_count.saturating_add(1);
         lane.flight.restart_probe_timer(now);
-        if others {
+        if others && (lane.flight.demands_ack() || lane.pto_count > 1) {
             // What is bound to the lane goes with its first question.
             lane.tell_peer = true;
             self.suspect(now, index, LaneReason::Unanswered, events);
@@ -184,7 +187,8 @@ impl Session {
         }
         let unanswered = lane.plan_probe(now, &self.config);
         if lane.state == LaneState::Suspect {
-            if unanswered > PINGS_MAX {
+            let long = lane.since + SUSPECT_MAX < now && unanswered > PINGS_MIN;
+            if unanswered > PINGS_MAX || long {
                 self.lanes[index].probes = 0;
                 self.set_state(
                     now,

@@ -196,6 +196,16 @@ impl SendQueue {
         lines().any(|line| !line.is_empty()) && lines().map(Line::bytes).sum::<u64>() <= SMALL
     }
 
+    /// Whether the batch which is being made has something long.
+    pub(crate) fn sends_long(&self) -> bool {
+        let bulk = self
+            .streams
+            .iter()
+            .map(|stream| &stream.lines[Class::Bulk as usize]);
+        bulk.into_iter()
+            .any(|line| !line.is_empty() && line.allowed > 0)
+    }
+
     /// Whether nothing is to be sent.
     pub(crate) fn is_empty(&self) -> bool {
         self.streams.iter().all(Stream::is_empty)

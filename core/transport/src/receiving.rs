@@ -63,7 +63,7 @@ impl Session {
             };
             urgency = urgency.max(wanted);
         }
-        if header.flags & FLAG_ACK_NOW != 0 && urgency != Urgency::Never {
+        if header.flags & FLAG_ACK_NOW != 0 && urgency > Urgency::Lazy {
             urgency = Urgency::Now;
         }
         self.lanes[index].owe(shell.now, urgency, gap);
@@ -202,7 +202,7 @@ impl Session {
         // After the last fragment this side usually has something to say soon: the reply to the request, or
         // the next request. A sender whose window is full asks for an answer by itself.
         Ok(if data.flags & QUIET != 0 {
-            Urgency::Never
+            Urgency::Lazy
         } else if data.flags & LAST != 0 {
             Urgency::Hold
         } else {
@@ -236,10 +236,11 @@ impl Session {
             .map(|sent| lane.rtt.sample(now.saturating_since(sent), held));
         if outcome.late > 0 {
             lane.control.on_late(u64::from(outcome.late));
-            if lane.pto_count > 0 {
+            // Else the answer to it was lost, and this is the answer to its copy.
+            if lane.pto_count > 0 && lane.flight.precedes_probe(now, &lane.rtt) {
                 lane.note_late(now);
-                lane.pto_count = 0;
             }
+            lane.pto_count = 0;
         }
         if let Some((sent, mark)) = outcome.newest {
             lane.note_acked(now);

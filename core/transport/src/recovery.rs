@@ -130,6 +130,8 @@ pub(crate) enum Watch {
     Eliciting,
     /// The peer acknowledges it only along with others.
     Quiet,
+    /// It was quiet and is in flight like others, but the peer need not say that it has come.
+    Guarded,
     /// Nothing in it must arrive, or it has.
     None,
 }
@@ -178,10 +180,14 @@ pub(crate) struct InFlight {
     bytes: u64,
     eliciting: u32,
     quiet: u32,
+    guarded: u32,
     largest_acked: Option<u64>,
     last_eliciting: Instant,
     reorder: u64,
-    late: VecDeque<u64>,
+    /// Numbers of packets given up, and whether because later ones had overtaken them.
+    late: VecDeque<(u64, bool)>,
+    /// When the last probe timeout was dealt with.
+    probed_at: Instant,
     loss_time: Option<Instant>,
 }
 
@@ -195,10 +201,12 @@ impl InFlight {
             bytes: 0,
             eliciting: 0,
             quiet: 0,
+            guarded: 0,
             largest_acked: None,
             last_eliciting: now,
             reorder: REORDER_MIN,
             late: VecDeque::new(),
+            probed_at: now,
             loss_time: None,
         }
     }
@@ -212,9 +220,21 @@ impl InFlight {
         self.eliciting > 0
     }
 
+    /// Whether the peer must have acknowledged something, had it arrived.
+    pub(crate) const fn demands_ack(&self) -> bool {
+        self.eliciting > self.guarded
+    }
+
     /// A probe timeout has been dealt with; the next counts from here.
     pub(crate) const fn restart_probe_timer(&mut self, now: Instant) {
         self.last_eliciting = now;
+        self.probed_at = now;
+    }
+
+    /// Whether what comes at `now` was under way before the last probe timeout: no answer to what
+    /// was sent again could be here already.
+    pub(crate) fn precedes_probe(&self, now: Instant, rtt: &Rtt) -> bool {
+        now < self.probed_at + rtt.least
     }
 
     pub(crate) const fn last_eliciting(&self) -> Instant {
@@ -235,7 +255,7 @@ impl InFlight {
         frames: &[SentFrame],
     ) {
         match watch {
-            Watch::Eliciting => {
+            Watch::Eliciting | Watch::Guarded => {
                 self.bytes += bytes as u64;
                 self.eliciting += 1;
                 self.last_eliciting = now;
@@ -272,9 +292,10 @@ impl InFlight {
         let packet = *self.packets.get(index)?;
         match packet.watch {
             Watch::None => return None,
-            Watch::Eliciting => {
+            Watch::Eliciting | Watch::Guarded => {
                 self.bytes -= u64::from(packet.bytes);
                 self.eliciting -= 1;
+                self.guarded -= u32::from(packet.watch == Watch::Guarded);
             }
             Watch::Quiet => self.quiet -= 1,
         }
@@ -321,7 +342,7 @@ impl InFlight {
             let Some(packet) = self.settle(index, arrived) else {
                 continue;
             };
-            if packet.watch == Watch::Eliciting {
+            if packet.watch != Watch::Quiet {
                 outcome.bytes += u64::from(packet.bytes);
                 outcome.biggest = outcome.biggest.max(u64::from(packet.bytes));
             }
@@ -339,10 +360,14 @@ impl InFlight {
         if self.late.is_empty() {
             return;
         }
-        let before = self.late.len();
-        self.late.retain(|&pn| !acks(ack, pn));
-        if self.late.len() < before {
-            outcome.late = (before - self.late.len()) as u32;
+        let mut reordered = false;
+        self.late.retain(|&(pn, overtaken)| {
+            let late = acks(ack, pn);
+            outcome.late += u32::from(late);
+            reordered |= late && overtaken;
+            !late
+        });
+        if reordered {
             self.reorder = (self.reorder + 1).min(REORDER_MAX);
         }
     }
@@ -372,7 +397,7 @@ impl InFlight {
                     break;
                 }
                 self.settle(index, lost);
-                self.remember_late(pn);
+                self.remember_late(pn, true);
                 loss.packets += 1;
                 loss.bytes += u64::from(packet.bytes);
                 loss.biggest = loss.biggest.max(packet.bytes);
@@ -383,11 +408,11 @@ impl InFlight {
         loss
     }
 
-    fn remember_late(&mut self, pn: u64) {
+    fn remember_late(&mut self, pn: u64, overtaken: bool) {
         if self.late.len() == LATE_MAX {
             self.late.pop_front();
         }
-        self.late.push_back(pn);
+        self.late.push_back((pn, overtaken));
     }
 
     /// Gives up at most `count` of the oldest watched packets.
@@ -396,7 +421,7 @@ impl InFlight {
         let mut index = 0;
         while left > 0 && index < self.packets.len() {
             if self.settle(index, lost).is_some() {
-                self.remember_late(self.first_pn + index as u64);
+                self.remember_late(self.first_pn + index as u64, false);
                 left -= 1;
             }
             index += 1;
@@ -426,7 +451,8 @@ impl InFlight {
         }
         for packet in &mut self.packets {
             if packet.watch == Watch::Quiet {
-                packet.watch = Watch::Eliciting;
+                packet.watch = Watch::Guarded;
+                self.guarded += 1;
                 self.quiet -= 1;
                 self.eliciting += 1;
                 self.bytes += u64::from(packet.bytes);

@@ -15,6 +15,7 @@ const ACK_EVERY: u32 = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct AckDebt {
     packets: u32,
+    lazy: bool,
     deadline: Option<Instant>,
     now: bool,
     largest_at: Instant,
@@ -28,6 +29,7 @@ impl AckDebt {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
             packets: 0,
+            lazy: false,
             deadline: None,
             now: false,
             largest_at: now,
@@ -60,6 +62,11 @@ impl AckDebt {
     pub(crate) const fn is_owed(&self) -> bool {
         self.packets > 0
     }
+
+    /// Whether one should go along with something long.
+    pub(crate) const fn is_welcome(&self) -> bool {
+        self.lazy
+    }
 }
 
 /// How soon the peer should hear that a packet has arrived.
@@ -67,6 +74,8 @@ impl AckDebt {
 pub(crate) enum Urgency {
     /// Nothing in the packet asks for it.
     Never,
+    /// It is welcome along with something long.
+    Lazy,
     /// An answer may carry it.
     Hold,
     /// Along with some more.
@@ -82,6 +91,11 @@ impl Lane {
             return;
         }
         let debt = &mut self.debt;
+        if urgency == Urgency::Lazy {
+            debt.lazy = true;
+            debt.now |= gap && debt.packets > 0;
+            return;
+        }
         debt.packets += 1;
         debt.total += 1;
         let every = if debt.total < EAGER_PACKETS {
@@ -134,6 +148,7 @@ impl Lane {
         }
         let held = now.saturating_since(self.debt.largest_at).as_micros() / 8;
         self.debt.packets = 0;
+        self.debt.lazy = false;
         self.debt.deadline = None;
         self.debt.now = false;
         self.debt.since_sent = 0;
