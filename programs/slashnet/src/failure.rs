@@ -19,8 +19,10 @@ pub(crate) struct Failure {
 impl Failure {
     /// The thing named `what` could not be had or done because of `why`. Exit status 1.
     pub(crate) fn new(what: impl Display, why: impl Explain) -> Self {
+        let (what, why) = (what.to_string(), why.explain());
+        let hint = link_policy_hint(&what, &why);
         Self {
-            text: format!("{what}: {}", why.explain()),
+            text: format!("{what}: {why}{hint}"),
             status: 1,
         }
     }
@@ -72,6 +74,24 @@ impl Failure {
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// What may be wrong with the link policy in a path, if there is one.
+fn link_policy_hint(path: &str, why: &str) -> &'static str {
+    let below_net = path.strip_prefix("/net/").unwrap_or_default();
+    if !below_net.split('/').any(|node| node.contains('~')) {
+        return "";
+    }
+    let is = |errno: Errno| errno.text() == why;
+    if is(Errno::EINVAL) {
+        " (behind '~' stands loadbalance, preferred:LINK, exclusive:LINK or exclusive-wait:LINK)"
+    } else if is(Errno::ENOENT) {
+        " (or no link of that name: 'slashnet links' shows them)"
+    } else if is(Errno::ENETDOWN) {
+        " ('slashnet links' shows why)"
+    } else {
+        ""
     }
 }
 
@@ -171,6 +191,22 @@ mod tests {
             io::Error::other("I/O went wrong").explain(),
             "I/O went wrong"
         );
+    }
+
+    #[test]
+    fn a_path_with_a_link_policy_is_refused_with_a_hint() {
+        let said = |path: &str, errno: Errno| Failure::new(path, errno).to_string();
+        let down = said("/net/lab2~exclusive:eth1/srv", Errno::ENETDOWN);
+        assert!(
+            down.ends_with("network is down ('slashnet links' shows why)"),
+            "{down}"
+        );
+        assert!(said("/net/lab2~exclusive:x/srv", Errno::ENOENT).contains("no link of that name"));
+        assert!(said("/net/lab2~fast", Errno::EINVAL).contains("preferred:LINK"));
+        for plain in ["/net/lab2/srv", "/home/a~b"] {
+            assert!(said(plain, Errno::ENOENT).ends_with("no such file or directory"));
+        }
+        assert!(said("/net/lab2~exclusive:x/srv", Errno::EACCES).ends_with("denied"));
     }
 
     #[test]
