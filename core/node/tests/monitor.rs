@@ -189,6 +189,33 @@ fn a_daemon_that_does_not_run_brings_down_nothing() {
 }
 
 #[test]
+fn a_busy_machine_finds_a_cut_in_bounded_time_and_nothing_else() {
+    for seed in 0..4_u64 {
+        let mut world = world(Detect::Default);
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        // Both daemons get the processor late, again and again.
+        let mut busy = |world: &mut World| {
+            random = random.rotate_left(17).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let late = ms(random >> 59);
+            world.lab.stall((random >> 50 & 1) as usize, late);
+            world.lab.run(late.max(ms(7)));
+        };
+        for _ in 0..5000 {
+            busy(&mut world);
+            assert_eq!(world.downs(), 0, "seed {seed}");
+        }
+        world.cables.set(1, Cable::Cut);
+        let cut = world.lab.now;
+        while world.downs() < 2 {
+            busy(&mut world);
+            let waited = world.lab.now.saturating_since(cut);
+            assert!(waited < ms(400), "seed {seed}: {waited:?}");
+        }
+        assert_eq!(world.state(LAB1, 0), LaneState::Up);
+    }
+}
+
+#[test]
 fn a_daemon_that_dies_says_nothing_about_lanes() {
     let mut world = world(Detect::Default);
     world.lab.kill(LAB2);

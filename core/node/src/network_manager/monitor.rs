@@ -35,8 +35,6 @@ use watch::{Ends, Watch, Watched};
 
 /// Later than this we were not running, or not looking.
 const STALL: Duration = Duration::from_millis(10);
-/// Longest stall that is made up for.
-const STALL_MAX: Duration = Duration::from_secs(1);
 /// After a stall, packets that waited for us say nothing about round trips.
 const AFTER_STALL: Duration = Duration::from_millis(5);
 
@@ -281,8 +279,9 @@ impl Monitor {
         }
         self.disturbed = now.checked_add(AFTER_STALL).unwrap_or(now);
         for watch in self.watches.values_mut() {
+            let pace = watch.pace(self.detect);
             for watched in watch.pairs.values_mut() {
-                watched.pair.excuse(late.min(STALL_MAX));
+                watched.pair.excuse(now, pace, late);
             }
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct Pair {
     /// Until then the peer may not have noticed that the way works.
     grace: Instant,
     carrier: bool,
+    /// By how much the deadline was moved since the last answer because we were late.
+    excused: Duration,
 }
 
 /// How a way came into [`LaneState::Init`].
@@ -87,6 +89,7 @@ impl Pair {
             damping: Damping::default(),
             grace: now,
             carrier: true,
+            excused: Duration::ZERO,
         }
     }
 
@@ -264,6 +267,7 @@ impl Pair {
     }
 
     fn arm(&mut self, now: Instant, pace: Pace) {
+        self.excused = Duration::ZERO;
         let patience = pace.detect.max(pace.interval * 2 + self.rtt.slack());
         self.deadline = later(now, patience);
     }
@@ -362,10 +366,16 @@ impl Pair {
         }
     }
 
-    /// We were not running for so long: the peer is not to blame.
-    pub(crate) fn excuse(&mut self, stalled: Duration) {
-        self.deadline = later(self.deadline, stalled);
-        self.grace = later(self.grace, stalled);
+    /// We were not running for so long: the peer is not to blame for what we did not ask. It gets the time for one more
+    /// question. Where we are late again and again, that has an end.
+    pub(crate) fn excuse(&mut self, now: Instant, pace: Pace, stalled: Duration) {
+        let question = pace.interval + self.rtt.smoothed_or_zero() * 2 + self.rtt.slack();
+        let fair = later(now, question).min(later(self.deadline, stalled));
+        let wanted = fair.saturating_since(self.deadline);
+        let given = wanted.min((pace.detect * 2).saturating_sub(self.excused));
+        self.excused += given;
+        self.deadline = later(self.deadline, given);
+        self.grace = later(self.grace, given);
     }
 }
 
