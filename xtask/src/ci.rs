@@ -1,6 +1,6 @@
 //! The landing gate. Every stage is a plain command that anybody can run alone; none is skipped.
 
-use crate::command::{Program, cargo, root};
+use crate::command::{Program, build, cargo, root};
 use crate::{Outcome, big_endian, fuzz, lab, packages, sanitizer, tidy};
 use std::time::Instant;
 
@@ -141,7 +141,7 @@ fn test() -> Outcome {
 /// The main job of the README: as whoever this is and, where that is root, as an ordinary user too. Nothing in
 /// it may be skipped.
 fn demo() -> Outcome {
-    cargo(["build", "--release", "--bin", "slashnet"]).run()?;
+    build(&["slashnet"])?;
     let binary = root().join("target/release/slashnet");
     complete(Program::new(&binary).args(["demo"]))?;
     if !rustix::process::geteuid().is_root() {

@@ -101,3 +101,12 @@ pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Program {
     })
     .args(arguments)
 }
+
+/// Builds programs of ours as users get them. All of them are asked for in one way, so that cargo chooses the same
+/// features each time and has nothing to build twice.
+pub(crate) fn build(programs: &[&str]) -> Outcome {
+    cargo(["build", "--release", "--quiet"])
+        .args(["-p", "slashnet-programs", "-p", "slashnet-bench"])
+        .args(programs.iter().flat_map(|program| ["--bin", program]))
+        .run()
+}

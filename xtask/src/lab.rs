@@ -12,15 +12,17 @@ mod exclusive;
 mod guard;
 mod host;
 mod loss;
+mod plot;
 mod record;
 mod report;
 mod stories;
 mod story;
 mod sum;
+mod svg;
 mod wire;
 
 use crate::Outcome;
-use crate::command::{Program, cargo};
+use crate::command::{Program, build};
 use crate::packages;
 use host::{Host, Lab};
 use std::ffi::OsString;
@@ -95,9 +97,7 @@ pub(crate) enum Verb {
 }
 
 pub(crate) fn run(verb: &Verb) -> Outcome {
-    if !rustix::process::geteuid().is_root() {
-        return Err("the lab makes namespaces and needs root".into());
-    }
+    root_only()?;
     match verb {
         Verb::Up { hosts, cables } => {
             let lab = Lab::make(*hosts, *cables)?;
@@ -124,32 +124,60 @@ pub(crate) fn run(verb: &Verb) -> Outcome {
     }
 }
 
+/// The measurements in their long form, one after the other whatever they find.
+pub(crate) fn measure() -> Outcome {
+    root_only()?;
+    built()?;
+    let outcomes = [
+        sum::run(3, MEASURED),
+        cuts::run(20),
+        exclusive::run(),
+        loss::run(3, MEASURED),
+    ];
+    let missed: Vec<String> = outcomes.into_iter().filter_map(Outcome::err).collect();
+    if missed.is_empty() {
+        Ok(())
+    } else {
+        Err(missed.join("\n"))
+    }
+}
+
+/// Draws docs/figures/cut.svg.
+pub(crate) fn plot() -> Outcome {
+    root_only()?;
+    built().and_then(|()| plot::run())
+}
+
+fn root_only() -> Outcome {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err("the lab makes namespaces and needs root".into())
+    }
+}
+
 /// How long a throughput is measured.
 const MEASURED: Duration = Duration::from_millis(2500);
 
 /// Builds what runs on the hosts.
 fn built() -> Outcome {
     packages::install()?;
-    cargo(["build", "--release", "--quiet", "--bin", "slashnet"]).run()?;
-    cargo([
-        "build",
-        "--release",
-        "--quiet",
-        "-p",
-        "slashnet-bench",
-        "--bin",
-        "load",
-    ])
-    .run()
+    build(&["slashnet", "load"])
 }
 
-/// Builds the program and plays the story of two machines on a lab of its own.
+/// How long a throughput is measured in the landing gate.
+const MEASURED_BRIEFLY: Duration = Duration::from_millis(1200);
+
+/// Builds the programs and plays everything in its short form, each on a lab of its own.
 pub(crate) fn test() -> Outcome {
-    if !rustix::process::geteuid().is_root() {
-        return Err("the lab makes namespaces and needs root".into());
-    }
+    root_only()?;
     built()?;
-    story::play()
+    story::play()?;
+    stories::run(None)?;
+    cuts::run(2)?;
+    sum::run(1, MEASURED_BRIEFLY)?;
+    exclusive::run()?;
+    loss::run(1, MEASURED_BRIEFLY)
 }
 
 fn ip(arguments: &[&str]) -> Outcome {

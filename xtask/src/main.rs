@@ -52,10 +52,14 @@ enum Verb {
     },
     /// Ratios of medians against a reference in the same run
     Bench {
-        /// Options for the bench
+        /// Options for the bench; `--peers` builds the others to compare with first
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// docs/figures/cut.svg: throughput over time while cables are cut and put back (needs root)
+    Plot,
+    /// Every figure of docs/performance.md in one run, to the terminal (needs root, takes twelve minutes)
+    Figures,
     /// Man pages of all verbs into docs/man
     Man,
 }
@@ -71,6 +75,8 @@ fn main() -> ExitCode {
         Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Sim { arguments } => run_release("slashnet-sim", "slashnet-sim", &arguments),
         Verb::Bench { arguments } => bench(&arguments),
+        Verb::Plot => lab::plot(),
+        Verb::Figures => figures(),
         Verb::Man => man(),
     };
     match outcome {
@@ -100,10 +106,32 @@ fn run_release(package: &str, binary: &str, arguments: &[String]) -> Outcome {
     .run()
 }
 
-/// The bench measures the `slashnet` binary too, so that is built first.
+/// The bench measures the `slashnet` binary too, so that is built first; what it is compared with only on request.
 fn bench(arguments: &[String]) -> Outcome {
-    command::cargo(["build", "--release", "--quiet", "--bin", "slashnet"]).run()?;
-    run_release("slashnet-bench", "bench", arguments)
+    command::build(&["slashnet", "bench"])?;
+    let (peers, others): (Vec<String>, Vec<String>) = arguments
+        .iter()
+        .cloned()
+        .partition(|argument| argument == "--peers");
+    if !peers.is_empty() {
+        let manifest = command::root().join("tests/peers/Cargo.toml");
+        command::cargo(["build", "--release", "--locked", "--manifest-path"])
+            .args([manifest])
+            .run()?;
+    }
+    let program = command::root().join("target/release/bench");
+    command::Program::new(program).args(others).run()
+}
+
+/// What the documents say is measured with this, on a machine that does nothing else.
+fn figures() -> Outcome {
+    let outcomes = [
+        lab::measure(),
+        lab::plot(),
+        bench(&["--peers", "--rounds", "3", "--milliseconds", "120"].map(str::to_owned)),
+    ];
+    // A missed bound of one part does not keep the others from being measured.
+    outcomes.into_iter().collect::<Outcome<Vec<()>>>().map(drop)
 }
 
 fn man() -> Outcome {

@@ -167,7 +167,7 @@ fn shape(namespaces: &Namespaces) -> Outcome<()> {
     for pid in namespaces.pids() {
         for device in DEVICES {
             let words = ["tc", "qdisc", "replace", "dev", device, "root", "tbf"];
-            let rate = ["rate", "1gbit", "burst", "64k", "limit", "1m"];
+            let rate = ["rate", "1gbit", "burst", "128k", "limit", "1m"];
             run(pid, &[&words[..], &rate].concat())?;
         }
         let limits = ["subflows", "2", "add_addr_accepted", "2"];
