@@ -395,6 +395,9 @@ impl NetworkManager {
             self.close_session(now, channel.answering);
         }
         for tag in peer.questions.into_keys() {
+            if self.own.remove(&tag).is_some() {
+                continue;
+            }
             self.events.push_back(NetworkEvent::Answered {
                 peer: number,
                 tag,

@@ -100,7 +100,7 @@ impl NetworkManager {
             return Err(Errno::EAGAIN);
         }
         let secret = self.nonce();
-        let addresses = self.links.iter().map(|link| link.address).collect();
+        let addresses = self.own_addresses();
         let invitation = Invitation {
             key: self.me,
             secret,
@@ -189,7 +189,7 @@ impl NetworkManager {
             version: VERSION,
             timestamp: self.crypto.wall_clock(),
             name: self.name,
-            addresses: self.links.iter().map(|link| link.address).collect(),
+            addresses: self.own_addresses(),
             refusal,
         }
     }

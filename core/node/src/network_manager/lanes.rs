@@ -84,8 +84,10 @@ impl Known<'_> {
         match way.map(|way| (way.row.state, way.ever_up, way.row.why)) {
             Some((LaneState::Up, ..)) => Some(Prospect::Works),
             Some((LaneState::Down, true, _)) => Some(Prospect::MayReturn),
-            // Nobody has ever answered there.
-            Some((LaneState::Down, false, LaneWhy::NoAnswer)) => None,
+            // Nobody has answered there so far. In one network somebody may, as soon as a cable is plugged in.
+            Some((LaneState::Down, false, LaneWhy::NoAnswer)) => {
+                is_same_network(link, &socket.address).then_some(Prospect::MayReturn)
+            }
             Some((LaneState::Down, false, _)) => near(link, shared).then_some(Prospect::MayReturn),
             None | Some((LaneState::Init, ..)) if shaken => Some(Prospect::Works),
             None | Some((LaneState::Init, ..)) => near(link, shared).then_some(Prospect::Unknown),
@@ -205,6 +207,13 @@ fn same_network(a: &LinkAddress, b: &LinkAddress) -> Option<u32> {
     shared_bits(a, b).map(|shared| shared.min(usual))
 }
 
+fn is_same_network(a: &LinkAddress, b: &LinkAddress) -> bool {
+    let (Some(own), Some(shared)) = (same_network(a, a), same_network(a, b)) else {
+        return false;
+    };
+    a.internet().is_some() && own == shared
+}
+
 fn leading(a: &[u8], b: &[u8]) -> u32 {
     let mut bits = 0;
     for (a, b) in a.iter().zip(b) {
@@ -319,6 +328,7 @@ mod tests {
     #[test]
     fn a_link_with_nobody_behind_it_has_no_lane_and_one_without_carrier_has() {
         let links = links(&[v4(10, 0, 0, 1), v4(10, 0, 1, 1)]);
+        let elsewhere = introduce(&[v4(10, 0, 0, 3), v4(10, 0, 2, 3)]);
         let client = introduce(&[v4(10, 0, 0, 3), v4(10, 0, 1, 3)]);
         let up = way(0, 0, LaneState::Up, true, LaneWhy::Nothing);
         let nobody = way(1, 1, LaneState::Down, false, LaneWhy::NoAnswer);
@@ -328,9 +338,11 @@ mod tests {
             way(1, 0, LaneState::Down, false, LaneWhy::NoAnswer),
         ];
         assert_eq!(
-            ends(&plan(&links, &client, &knowing(&known, None))),
+            ends(&plan(&links, &elsewhere, &knowing(&known, None))),
             [(0, 0)]
         );
+        let plugged_in_later = ends(&plan(&links, &client, &knowing(&known, None)));
+        assert_eq!(plugged_in_later, [(0, 0), (1, 1)]);
         let pulled = way(1, 1, LaneState::Down, false, LaneWhy::PeerCarrier);
         let plans = plan(&links, &client, &knowing(&[up, pulled], None));
         assert_eq!(ends(&plans), [(0, 0), (1, 1)]);

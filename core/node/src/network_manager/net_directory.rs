@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use abi::system::peer::Whose;
 use abi::system::{NodeRow, NodeState};
-use abi::{Errno, Incarnation, Nd, NodeName};
+use abi::{Errno, Incarnation, LinkAddress, Nd, NodeName};
 use paths::{LinkPolicy, NodeComponent};
 
 use super::NetworkManager;
@@ -105,6 +105,14 @@ impl NetworkManager {
         Ok(policy.to_string().into_bytes())
     }
 
+    /// Where this node can be reached: links that carry packets first.
+    pub(super) fn own_addresses(&self) -> Vec<LinkAddress> {
+        let there = |up: bool| self.links.iter().filter(move |link| link.up == up);
+        let links = there(true).chain(there(false));
+        let addresses = links.map(|link| link.address);
+        addresses.filter(|address| !address.is_none()).collect()
+    }
+
     pub(crate) fn number_of_name(&self, name: &NodeName) -> Option<u16> {
         self.by_name.get(name).copied()
     }
@@ -155,7 +163,7 @@ impl NetworkManager {
             name: config.name,
             state: NodeState::Local,
             incarnation: config.incarnation,
-            addresses: self.links.iter().map(|link| link.address).collect(),
+            addresses: self.own_addresses(),
             round_trip: None,
             sessions: sessions(0),
             fingerprint: Self::fingerprint(&self.me),
