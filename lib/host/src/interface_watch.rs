@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
@@ -14,6 +14,9 @@ use crate::netlink::Netlink;
 
 /// After the kernel refused to tell, before it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Who gives an interface another address takes the old one away first. What is in between is not worth a socket.
+const BETWEEN: Duration = Duration::from_millis(50);
 
 /// The list of interfaces, kept by a thread. Dropping it ends the thread.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ impl Shared {
                 }
             }
             let before = interfaces.clone();
-            if let Err(error) = netlink.read(&mut interfaces) {
+            if let Err(error) = self.read(&mut netlink, &mut interfaces) {
                 tracing::debug!("news of interfaces were lost, so they are listed anew: {error}");
                 let Some(again) = self.open_again() else {
                     return;
@@ -95,6 +98,23 @@ impl Shared {
             if interfaces != before {
                 self.publish(interfaces.clone());
             }
+        }
+    }
+
+    /// Takes the news; if an interface has just lost an address, waits a moment for the next one.
+    fn read(&self, netlink: &mut Netlink, interfaces: &mut Interfaces) -> io::Result<()> {
+        let before = interfaces.clone();
+        let mut left = BETWEEN;
+        let began = Instant::now();
+        loop {
+            netlink.read(interfaces)?;
+            if left.is_zero() || !interfaces.only_lost_addresses(&before) {
+                return Ok(());
+            }
+            if self.wait(Some(netlink), Some(left))? {
+                return Ok(());
+            }
+            left = BETWEEN.saturating_sub(began.elapsed());
         }
     }
 

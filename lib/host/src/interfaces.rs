@@ -100,6 +100,20 @@ impl Interfaces {
         self.iter().find(owns).or_else(|| self.iter().find(covers))
     }
 
+    /// Whether an interface has fewer addresses than before and no new one, while nothing of it has gone up or down.
+    pub(crate) fn only_lost_addresses(&self, before: &Self) -> bool {
+        let mut lost = false;
+        for old in before.iter() {
+            let Some(new) = self.by_index(old.index).filter(|new| new.up == old.up) else {
+                return false;
+            };
+            let has = |list: &Interface, ip| list.addresses.iter().any(|address| address.ip == ip);
+            let gained = new.addresses.iter().any(|address| !has(old, address.ip));
+            lost |= !gained && old.addresses.iter().any(|address| !has(new, address.ip));
+        }
+        lost
+    }
+
     /// For messages about a name that is not there.
     pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.iter().map(|i| i.name.as_str()).collect();
@@ -173,6 +187,30 @@ mod tests {
         all.apply(Change::Interface(interface(5, "eth0")));
         let eth0 = all.by_name("eth0").unwrap();
         assert_eq!((eth0.index, eth0.addresses.len()), (5, 0));
+    }
+
+    #[test]
+    fn an_address_that_is_taken_away_alone_is_half_of_a_change() {
+        let mut whole = Interfaces::default();
+        whole.apply(Change::Interface(interface(2, "eth0")));
+        whole.apply(Change::Address(2, address("192.0.2.7", 24)));
+        assert!(!whole.only_lost_addresses(&whole));
+        let mut half = whole.clone();
+        half.apply(Change::AddressGone(2, "192.0.2.7".parse().unwrap()));
+        assert!(half.only_lost_addresses(&whole));
+        let mut changed = half.clone();
+        changed.apply(Change::Address(2, address("192.0.2.8", 24)));
+        assert!(!changed.only_lost_addresses(&whole));
+        let mut down = half.clone();
+        down.apply(Change::Interface(Interface {
+            up: false,
+            ..interface(2, "eth0")
+        }));
+        assert!(
+            !down.only_lost_addresses(&whole),
+            "a carrier is told at once"
+        );
+        assert!(!Interfaces::default().only_lost_addresses(&whole));
     }
 
     #[test]
