@@ -9,6 +9,7 @@ use drivers::{DriverError, MemoryDriver, PacketDriver, ReceiveBatch};
 use rustix::event::epoll;
 use transport::{LinkIndex, Transport};
 
+use crate::failed_links::FailedLinks;
 use crate::in_place::{self, Arriving};
 use crate::regions::Regions;
 use crate::system_error::errno;
@@ -43,6 +44,10 @@ pub(crate) struct Links {
     batch: ReceiveBatch,
     /// Links whose driver is being replaced: their places are taken.
     unplugged: Vec<LinkIndex>,
+    /// Links that would not take packets.
+    pub(crate) failed: FailedLinks,
+    /// The socket on which packets came last.
+    hot_socket: Option<LinkIndex>,
     /// Packets have moved between nodes.
     pub(crate) moved: bool,
 }
@@ -68,6 +73,8 @@ impl Links {
             space: vec![0; SPACE].into_boxed_slice(),
             batch: ReceiveBatch::new(),
             unplugged: Vec::new(),
+            failed: FailedLinks::default(),
+            hot_socket: None,
             moved: false,
         }
     }
@@ -227,6 +234,16 @@ impl Links {
         n
     }
 
+    /// Whether packets may come without the kernel saying so first.
+    pub(crate) fn has_hot(&self) -> bool {
+        !self.unarmed.is_empty() || self.hot_socket().is_some()
+    }
+
+    /// The socket on which packets came last.
+    pub(crate) fn hot_socket(&self) -> Option<LinkIndex> {
+        self.hot_socket.filter(|link| self.get(*link).is_some())
+    }
+
     /// Takes what has arrived on `link`: from memory as much as a fair share, from a socket one read.
     pub(crate) fn receive(
         &mut self,
@@ -274,6 +291,7 @@ impl Links {
             Err(_) => return Arrival::Nothing,
         }
         self.moved = true;
+        self.hot_socket = Some(link);
         for at in 0..self.batch.len() {
             if let Some((from, packet)) = self.batch.packet(at) {
                 transport.receive(now, link, from, packet, regions);
@@ -363,6 +381,7 @@ impl Links {
             Err(DriverError::WouldBlock) => 0,
             Err(_) if entry.memory.is_some() => return Sent::Broken,
             Err(DriverError::Down) => {
+                self.failed.add(now, link);
                 transport.link_down(now, link);
                 return Sent::Packets;
             }

@@ -25,6 +25,25 @@ impl State {
         self.pump(now);
     }
 
+    /// Tries links again whose drivers or sockets have failed.
+    pub(crate) fn retry_links(&mut self, now: Instant) {
+        for link in self.links.failed.take_due(now) {
+            let sockets = &self.node.sockets.sockets;
+            let at = sockets.iter().position(|socket| socket.link == link);
+            let Some(at) = at.filter(|at| !sockets[*at].is_up) else {
+                self.transport.link_up(now, link);
+                continue;
+            };
+            let socket = self.node.sockets.sockets[at];
+            let of_node = self.node.links.iter();
+            let node_link = of_node.clone().find(|link| link.index == socket.node_link);
+            // One that the node says is down is tried when the node says something else.
+            if let Some(node_link) = node_link.filter(|link| link.up).cloned() {
+                self.node.sockets.sockets[at] = self.follow(now, socket, Some(&node_link));
+            }
+        }
+    }
+
     /// Brings a socket to where its link is now; `None` if that does not work at present.
     fn follow(&mut self, now: Instant, socket: Socket, link: Option<&NodeLink>) -> Socket {
         let Some(link) = link else {
@@ -39,8 +58,8 @@ impl State {
         let mut followed = socket;
         if socket.epoch != link.epoch || socket.host != link.address.with_port(0) {
             if let Err(errno) = self.rebind(&mut followed, link) {
-                // The next change of the link tries again.
-                tracing::warn!(link = link.index, %errno, "a socket cannot be made anew");
+                tracing::debug!(link = link.index, %errno, "a socket cannot be made anew yet");
+                self.links.failed.add(now, socket.link);
                 self.transport.link_down(now, socket.link);
                 return Socket {
                     is_up: false,

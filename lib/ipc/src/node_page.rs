@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use abi::system::row_words::read_row;
 use abi::system::{
     GENERATION_OFFSET, LANE_ROW_LEN, LANE_ROW_WORDS, LANE_ROWS, LANE_ROWS_OFFSET,
     LINKS_GENERATION_OFFSET, LaneRow, NODE_PAGE_LEN,
@@ -15,7 +16,6 @@ use abi::{Errno, NodeName, Pid, Result};
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::lane_row;
 use crate::system_error::errno;
 
 /// Name and generation of the node, and this endpoint's pid on it.
@@ -88,7 +88,7 @@ impl NodePage {
                     .add(LANE_ROWS_OFFSET + at * LANE_ROW_LEN)
                     .cast::<[AtomicU32; LANE_ROW_WORDS]>()
             };
-            match lane_row::read(words) {
+            match read_row(words) {
                 Some(words) => rows.extend(LaneRow::decode(&words)),
                 None => generation = None,
             }

@@ -40,7 +40,9 @@ pub(crate) struct Polling<T = std::thread::Thread> {
     /// The helper thread, and whether it sleeps until the role is given up.
     helper: Option<T>,
     helper_waits: bool,
-    pub(super) spin: Spin,
+    spin: Spin,
+    /// Whether giving way to others pays.
+    patience: Spin,
     /// Rounds in which packets came without asking the kernel.
     rounds: u32,
     /// Something has changed that the sleeping poller does not know of.
@@ -85,6 +87,7 @@ impl<T: Wake> Polling<T> {
             helper: None,
             helper_waits: false,
             spin: Spin::default(),
+            patience: Spin::default(),
             rounds: 0,
             nudge: false,
         }
@@ -258,6 +261,11 @@ fn poll<'a, S: Surroundings>(
         if found || state.polling().nudge {
             return state;
         }
+        let (waited, found) = give_way(around, state, now);
+        state = waited;
+        if found || state.polling().nudge {
+            return state;
+        }
     }
     if !state.arm() {
         let polling = state.polling();
@@ -268,6 +276,39 @@ fn poll<'a, S: Surroundings>(
         }
     }
     sleep(around, state, now, deadline, sleeper)
+}
+
+/// Lets others run, in case that one of them is the peer, and looks for its packets in between: that costs less than
+/// to sleep and to be woken. True if packets were taken in.
+fn give_way<'a, S: Surroundings>(
+    around: &'a S,
+    mut state: S::Guard<'a>,
+    now: Instant,
+) -> (S::Guard<'a>, bool) {
+    if !state.may_give_way() {
+        return (state, false);
+    }
+    let (mut before, mut found) = (now, false);
+    // Somebody who wants the role's holder to look again does not ring: it is awake.
+    while !found && !state.polling().nudge {
+        drop(state);
+        around.give_way();
+        let now = around.now();
+        state = around.lock();
+        found = state.look(now);
+        // Another one has run who was not the peer, or nobody has.
+        if now.saturating_since(before) >= AWAY_MAX
+            || now.saturating_since(state.polling().released_at) >= GIVE_WAY_MAX
+        {
+            break;
+        }
+        before = now;
+    }
+    if found {
+        state.polling().rounds += 1;
+    }
+    state.has_given_way(found);
+    (state, found)
 }
 
 fn sleep<'a, S: Surroundings>(
@@ -365,6 +406,10 @@ pub(crate) const ALARM: u64 = u64::MAX - 2;
 pub(crate) const EVENTS: usize = 16;
 /// Rounds of packets after which the kernel is asked even if more are there.
 const ROUNDS_MAX: u32 = 64;
+/// How long to give way to others before sleeping: less than sleeping and being woken on another CPU costs.
+const GIVE_WAY_MAX: Duration = Duration::from_micros(50);
+/// A turn of others that lasts longer was not the peer's: whoever sleeps gets the CPU back earlier.
+const AWAY_MAX: Duration = Duration::from_micros(40);
 /// How long nobody must have polled before the helper does.
 const ABSENCE: Duration = Duration::from_micros(300);
 /// Absences beyond this count as this, so that one long one is forgotten soon.

@@ -141,12 +141,11 @@ impl Shared {
 impl State {
     /// Takes in what has come over `link`, acts on it and sends what it leads to.
     pub(crate) fn take_in(&mut self, now: Instant, link: LinkIndex) {
-        match self
+        let arrival = self
             .links
-            .receive(now, link, &mut self.transport, &mut self.regions)
-        {
-            Arrival::Broken => self.link_broken(now, link),
-            Arrival::Packets | Arrival::Nothing => {}
+            .receive(now, link, &mut self.transport, &mut self.regions);
+        if arrival == Arrival::Broken {
+            self.link_broken(now, link);
         }
         if self.links.is_blocked() {
             let epoll = Arc::clone(&self.epoll);
@@ -155,6 +154,20 @@ impl State {
             }
         }
         self.pump(now);
+    }
+
+    /// As [`take_in`](Self::take_in), but does nothing else if nothing has come.
+    pub(crate) fn look_at(&mut self, now: Instant, link: LinkIndex) -> bool {
+        let arrival = self
+            .links
+            .receive(now, link, &mut self.transport, &mut self.regions);
+        match arrival {
+            Arrival::Nothing => return false,
+            Arrival::Packets => {}
+            Arrival::Broken => self.link_broken(now, link),
+        }
+        self.pump(now);
+        true
     }
 
     /// As [`take_in`](Self::take_in) for whichever link has something.

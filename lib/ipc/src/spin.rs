@@ -24,8 +24,7 @@ pub(crate) struct Spin {
 impl Spin {
     /// Whether to spin before the coming sleep on `drivers`.
     pub(crate) fn is_due(&mut self, drivers: &[Option<Arc<dyn PacketDriver>>]) -> bool {
-        if self.skip > 0 {
-            self.skip -= 1;
+        if !self.is_worth_it() {
             return false;
         }
         let here = this_cpu();
@@ -33,6 +32,15 @@ impl Spin {
             .iter()
             .flatten()
             .any(|driver| driver.peer_cpu().is_none_or(|peer| Some(peer) != here))
+    }
+
+    /// Whether the last tries make another one worth while.
+    pub(crate) fn is_worth_it(&mut self) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        true
     }
 
     /// Learns how the last spin went.

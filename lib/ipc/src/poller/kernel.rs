@@ -187,6 +187,10 @@ impl Surroundings for Shared {
         (state, found)
     }
 
+    fn give_way(&self) {
+        rustix::thread::sched_yield();
+    }
+
     fn happened(&self, state: &mut State, now: Instant, event: u64) {
         if event == NODE {
             self.node_readable(state, now);
@@ -233,12 +237,17 @@ impl Work<std::thread::Thread> for State {
     #[inline]
     fn timeout(&self) -> Option<Instant> {
         let transport = self.transport.timeout();
-        transport.into_iter().chain(self.traffic_at()).min()
+        let others = self
+            .traffic_at()
+            .into_iter()
+            .chain(self.links.failed.retry_at());
+        transport.into_iter().chain(others).min()
     }
 
     fn run_timers(&mut self, now: Instant) {
         self.transport.handle_timeout(now);
         self.report_traffic(now);
+        self.retry_links(now);
         self.pump(now);
     }
 
@@ -248,6 +257,19 @@ impl Work<std::thread::Thread> for State {
 
     fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    fn may_give_way(&mut self) -> bool {
+        self.links.has_hot() && self.polling.patience.is_worth_it()
+    }
+
+    fn look(&mut self, now: Instant) -> bool {
+        let link = self.links.ready().or_else(|| self.links.hot_socket());
+        link.is_some_and(|link| self.look_at(now, link))
+    }
+
+    fn has_given_way(&mut self, found: bool) {
+        self.polling.patience.learn(found);
     }
 
     #[inline]

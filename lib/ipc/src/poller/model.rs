@@ -255,6 +255,10 @@ impl Surroundings for Model {
         (self.lock(), found)
     }
 
+    fn give_way(&self) {
+        thread::yield_now();
+    }
+
     fn happened(&self, state: &mut ModelState, now: Instant, event: u64) {
         let link = LinkIndex(u32::try_from(event).unwrap());
         if link == MEMORY {
@@ -304,6 +308,19 @@ impl Work<ModelThread> for ModelState {
     fn is_closed(&self) -> bool {
         self.closed
     }
+
+    fn may_give_way(&mut self) -> bool {
+        thread_rng().gen_ratio(1, 2)
+    }
+
+    fn look(&mut self, now: Instant) -> bool {
+        let link = self.ready().unwrap_or(SOCKET);
+        let found = self.kernel.has_data(link);
+        self.take_in(now, link);
+        found
+    }
+
+    fn has_given_way(&mut self, _found: bool) {}
 
     fn ready(&self) -> Option<LinkIndex> {
         (!self.armed && self.kernel.has_data(MEMORY)).then_some(MEMORY)

@@ -39,6 +39,9 @@ pub(crate) trait Surroundings: Sized {
     /// Looks for a while, without the lock, for what may come soon. True if something has come.
     fn spin<'a>(&'a self, state: Self::Guard<'a>, now: Instant) -> (Self::Guard<'a>, bool);
 
+    /// Lets another thread of this CPU run.
+    fn give_way(&self);
+
     /// An event of a link or the daemon.
     fn happened(&self, state: &mut Self::State, now: Instant, event: u64);
     /// Looks after the conversation with the daemon.
@@ -60,6 +63,13 @@ pub(crate) trait Work<T: Wake> {
     /// When the helper has to look after the daemon.
     fn care_at(&self, now: Instant) -> Option<Instant>;
     fn is_closed(&self) -> bool;
+
+    /// Whether a packet may come soon that only a look will find.
+    fn may_give_way(&mut self) -> bool;
+    /// Takes in what has come on the links on which packets came last. True if there was any.
+    fn look(&mut self, now: Instant) -> bool;
+    /// Whether it paid.
+    fn has_given_way(&mut self, found: bool);
 
     /// A link that has something, as far as that is known without the kernel.
     fn ready(&self) -> Option<LinkIndex>;
