@@ -294,3 +294,63 @@ impl Window {
 pub(crate) fn is_probe(packet: &[u8]) -> bool {
     packet.first() == Some(&FIRST)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_taken_once_and_an_old_one_not_at_all() {
+        let mut window = Window::default();
+        assert_eq!(window.take(0), None, "numbers begin at 1");
+        assert_eq!(window.take(3), Some(true));
+        assert_eq!(window.take(3), None);
+        assert_eq!(window.take(1), Some(false));
+        assert_eq!(window.take(1), None);
+        assert_eq!(window.take(200), Some(true));
+        assert_eq!(window.take(2), None, "too old to tell");
+        assert_eq!(window.take(137), Some(false));
+        assert_eq!(window.take(136), None);
+        assert_eq!(window.take(u64::MAX), Some(true), "a hole of any width");
+        assert_eq!(window.take(200), None);
+    }
+
+    #[test]
+    fn lost_numbers_are_counted_once_and_late_ones_are_not_lost() {
+        let mut window = Window::default();
+        let mut sum = Tally::default();
+        let mut add = |tally: Tally| {
+            sum.came += tally.came;
+            sum.lost += tally.lost;
+        };
+        for number in (1..=100_u64).filter(|number| number % 10 != 0) {
+            // Every pair comes in reverse.
+            let number = if number % 10 < 9 && number % 2 == 1 {
+                number + 1
+            } else if number % 10 < 9 {
+                number - 1
+            } else {
+                number
+            };
+            window.take(number);
+            add(window.tally());
+        }
+        assert_eq!((sum.came, sum.lost), (86, 9), "of 1 to 95");
+    }
+
+    #[test]
+    fn the_peer_says_what_has_come_also_over_the_end_of_sixteen_bits() {
+        let mut sent = (0x1_0005_u64, 0xfff0_u64);
+        let probe = Probe {
+            heard: 0x0005,
+            bitmap: 0xffff_fdff,
+            ..Probe::default()
+        };
+        let tally = known(&mut sent, &probe);
+        assert_eq!((tally.came, tally.lost), (16, 1));
+        assert_eq!(sent.1, 0x1_0001);
+        assert_eq!(known(&mut sent, &probe), Tally::default(), "told before");
+        let nonsense = Probe { heard: 9, ..probe };
+        assert_eq!(known(&mut (3, 0), &nonsense), Tally::default());
+    }
+}
