@@ -443,7 +443,12 @@ impl Controller {
         };
         let measured = (self.rates.most() as f64 * gain) as u64;
         let rate = if self.is_cold() {
-            measured.max(self.assumed)
+            // What little was sent so far says nothing of the lane: a first window goes in a round.
+            let first = self.min_rtt.map_or(0, |least| {
+                (self.first_window() as f64 * STARTUP_GAIN * 1e9 / least.as_nanos().max(1) as f64)
+                    as u64
+            });
+            measured.max(self.assumed).max(first)
         } else {
             measured
         };

@@ -249,6 +249,7 @@ impl Session {
                 sent,
                 mark,
                 rtt,
+                held,
                 in_flight: before,
             };
             lane.control.on_acked(now, &sample);

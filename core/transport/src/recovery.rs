@@ -161,6 +161,15 @@ pub(crate) struct AckOutcome {
     pub(crate) late: u32,
 }
 
+/// A packet that was given up and may still turn out to have arrived.
+#[derive(Clone, Copy, Debug)]
+struct GivenUp {
+    pn: u64,
+    time: Instant,
+    /// Later ones were acknowledged, not only time had passed.
+    overtaken: bool,
+}
+
 /// What was given up.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loss {
@@ -184,8 +193,7 @@ pub(crate) struct InFlight {
     largest_acked: Option<u64>,
     last_eliciting: Instant,
     reorder: u64,
-    /// Numbers of packets given up, and whether because later ones had overtaken them.
-    late: VecDeque<(u64, bool)>,
+    late: VecDeque<GivenUp>,
     /// When the last probe timeout was dealt with.
     probed_at: Instant,
     loss_time: Option<Instant>,
@@ -361,10 +369,14 @@ impl InFlight {
             return;
         }
         let mut reordered = false;
-        self.late.retain(|&(pn, overtaken)| {
-            let late = acks(ack, pn);
+        self.late.retain(|packet| {
+            let late = acks(ack, packet.pn);
             outcome.late += u32::from(late);
-            reordered |= late && overtaken;
+            reordered |= late && packet.overtaken;
+            // A way that has become longer is measured by what was given up too soon.
+            if late && packet.pn == ack.largest {
+                outcome.largest_sent = Some(packet.time);
+            }
             !late
         });
         if reordered {
@@ -397,7 +409,7 @@ impl InFlight {
                     break;
                 }
                 self.settle(index, lost);
-                self.remember_late(pn, true);
+                self.remember_late(pn, packet.time, true);
                 loss.packets += 1;
                 loss.bytes += u64::from(packet.bytes);
                 loss.biggest = loss.biggest.max(packet.bytes);
@@ -408,11 +420,15 @@ impl InFlight {
         loss
     }
 
-    fn remember_late(&mut self, pn: u64, overtaken: bool) {
+    fn remember_late(&mut self, pn: u64, time: Instant, overtaken: bool) {
         if self.late.len() == LATE_MAX {
             self.late.pop_front();
         }
-        self.late.push_back((pn, overtaken));
+        self.late.push_back(GivenUp {
+            pn,
+            time,
+            overtaken,
+        });
     }
 
     /// Gives up at most `count` of the oldest watched packets.
@@ -420,8 +436,8 @@ impl InFlight {
         let mut left = count;
         let mut index = 0;
         while left > 0 && index < self.packets.len() {
-            if self.settle(index, lost).is_some() {
-                self.remember_late(self.first_pn + index as u64, false);
+            if let Some(packet) = self.settle(index, lost) {
+                self.remember_late(self.first_pn + index as u64, packet.time, false);
                 left -= 1;
             }
             index += 1;

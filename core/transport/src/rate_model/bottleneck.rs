@@ -293,6 +293,7 @@ impl World {
                 sent,
                 mark,
                 rtt,
+                held,
                 in_flight,
             };
             lane.control.on_acked(now, &sample);

@@ -25,6 +25,8 @@ pub(crate) struct RateSample {
     pub(crate) mark: Mark,
     /// Round-trip time, if the acknowledgement allows to tell.
     pub(crate) rtt: Option<Duration>,
+    /// How long the peer says it has held it back.
+    pub(crate) held: Duration,
     /// Bytes in flight before it.
     pub(crate) in_flight: u64,
 }
@@ -79,11 +81,18 @@ impl Delivery {
         min_rtt: Option<Duration>,
     ) -> Option<u64> {
         let mark = &sample.mark;
+        // A peer that waits for company of its acknowledgement does not make the lane slow.
+        let soonest = self.at.max(sample.sent + min_rtt.unwrap_or_default());
+        let at = now
+            .checked_sub(sample.held)
+            .unwrap_or(now)
+            .max(soonest)
+            .min(now);
         self.total += sample.bytes;
-        self.at = now;
+        self.at = at;
         self.first_sent = self.first_sent.max(sample.sent);
         let sending = sample.sent.saturating_since(mark.first_sent);
-        let acking = now.saturating_since(mark.delivered_at);
+        let acking = at.saturating_since(mark.delivered_at);
         let time = sending.max(acking);
         // Acknowledged faster than the way is long: something else was measured.
         if time.is_zero() || min_rtt.is_some_and(|least| time < least) {

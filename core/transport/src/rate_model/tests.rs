@@ -1,6 +1,6 @@
 //! The model over a bottleneck.
 
-use abi::time::Duration;
+use abi::time::{Duration, Instant};
 
 use super::bottleneck::{Link, PACKET, World};
 use super::product;
@@ -190,4 +190,34 @@ fn a_longer_way_is_noticed_by_measuring_the_bare_time_anew() {
     assert!(least >= micros(40_000), "{least:?}");
     let share = world.share(0, Duration::from_secs(8));
     assert!(share > 0.95, "{share}");
+}
+
+#[test]
+fn a_lane_that_carried_only_short_calls_is_not_paced_by_them() {
+    let now = Instant::from_nanos(1_000_000_000);
+    let mut model = super::Controller::new(now, PACKET, 8 << 20, Some(micros(100)), None);
+    let mut at = now;
+    for _ in 0..10 {
+        let mark = model.on_sent(at, 100, 0);
+        model.on_starved(100);
+        let sent = at;
+        at += micros(600);
+        let sample = super::RateSample {
+            bytes: 100,
+            sent,
+            mark,
+            rtt: Some(micros(100)),
+            held: micros(500),
+            in_flight: 100,
+        };
+        model.on_acked(at, &sample);
+        at += micros(2000);
+    }
+    assert!(model.is_cold());
+    let mut sent = 0;
+    while model.room(sent) > 0 && model.batch(at, 1 << 16) > 0 {
+        model.on_sent(at, PACKET, sent);
+        sent += PACKET;
+    }
+    assert!(sent >= 30 * PACKET, "{sent}");
 }

@@ -205,3 +205,58 @@ fn the_rate_fills_a_fast_lane() {
     let rate = long.len() as f64 / seconds;
     assert!(rate > 1.2e9, "{rate} bytes per second");
 }
+
+#[test]
+fn a_lost_packet_of_a_short_call_costs_a_probe_timeout_however_many_were_lost_before() {
+    let mut pair = Pair::new(lossy(1));
+    let mut state = 7_u32;
+    pair.fate = Box::new(move |_, _, _, _| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 24 >= 13
+    });
+    let mut late = 0;
+    for n in 0..1000 {
+        let before = pair.now;
+        let op = pair.send(ask(64, 64), &pattern(64, 1));
+        let (incoming, _) = pair.request();
+        pair.reply(incoming, 0, b"ok");
+        while pair.at_client()
+            != (Event::Replied {
+                op,
+                status: 0,
+                len: 2,
+            })
+        {}
+        let took = pair.now.saturating_since(before);
+        assert!(took < millis(60), "call {n}: {took:?}");
+        late += u32::from(took > millis(6));
+    }
+    // One call of ten loses something; of those only one of ten loses again.
+    assert!(late < 30, "{late}");
+}
+
+#[test]
+fn a_way_that_becomes_longer_than_the_probe_timeout_is_used_as_before() {
+    let mut pair = Pair::new(lossy(1));
+    let long = pattern(8 << 20, 3);
+    let pull = |pair: &mut Pair| {
+        pair.send(ask(long.len(), 0), &long);
+        let (incoming, _) = pair.request();
+        let transfer = pair
+            .server
+            .transport
+            .pull(pair.now, incoming, 0, long.len() as u64)
+            .unwrap();
+        pair.server
+            .memory
+            .0
+            .insert(Buffer::Transfer(transfer), vec![0; long.len()]);
+        let before = pair.now;
+        while pair.at_server() != (Event::Transferred { transfer }) {}
+        pair.now.saturating_since(before)
+    };
+    pull(&mut pair);
+    pair.delay = millis(30);
+    let took = pull(&mut pair);
+    assert!(took < millis(4000), "{took:?}");
+}
