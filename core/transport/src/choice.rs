@@ -96,6 +96,9 @@ impl Session {
         }
         let mut views = [None, None];
         for class in self.queue.order() {
+            if !self.queue.has_class(class) {
+                continue;
+            }
             let urgent = class < Class::Bulk as usize;
             for at in 0..self.queue.streams.len() {
                 if self.queue.streams[at].lines[class].is_empty() {
@@ -232,8 +235,13 @@ impl Session {
             return batch as usize;
         }
         let free = lane.reliable || lane.probes > 0;
-        self.plan_controls(now, index);
+        if self.queue.has_control() {
+            self.plan_controls(now, index);
+        }
         for class in 0..3 {
+            if !self.queue.has_class(class) {
+                continue;
+            }
             let hurried = class < Class::Bulk as usize && self.queue.is_urgent();
             let held = !free && !hurried && batch == 0;
             let mut view = None;

@@ -150,14 +150,17 @@ impl Session {
         if self.served.credit_due {
             self.draft_credit(now, index, draft);
         }
+        if !self.queue.has_control() {
+            return;
+        }
         for at in 0..self.queue.streams.len() {
             loop {
-                let stream = &mut self.queue.streams[at];
+                let stream = &self.queue.streams[at];
                 let bound = stream.route.bound_to().is_some();
                 if !stream.controls_go || !draft.admits(bound) {
                     break;
                 }
-                let Some(control) = stream.controls.pop_front() else {
+                let Some(control) = self.queue.pop_control(at) else {
                     break;
                 };
                 if self.draft_control(control, draft) {

@@ -70,23 +70,6 @@ impl Line {
         self.bytes
     }
 
-    /// The first message has gone on: `left` bytes remain, or `None` if it is done.
-    pub(crate) fn advance(&mut self, left: Option<u64>) {
-        let Some(entry) = self.entries.front_mut() else {
-            return;
-        };
-        let before = entry.left;
-        match left {
-            Some(left) => entry.left = left,
-            None => {
-                self.entries.pop_front();
-            }
-        }
-        self.bytes = self.bytes - before + left.unwrap_or(0);
-        let sent = before.saturating_sub(left.unwrap_or(0)).max(1);
-        self.allowed = self.allowed.saturating_sub(sent);
-    }
-
     fn push(&mut self, entry: Entry, first: bool) {
         self.bytes += entry.left;
         if first {
@@ -94,17 +77,6 @@ impl Line {
         } else {
             self.entries.push_back(entry);
         }
-    }
-
-    fn remove(&mut self, item: Item) {
-        let bytes = &mut self.bytes;
-        self.entries.retain(|entry| {
-            let keep = entry.item != item;
-            if !keep {
-                *bytes -= entry.left;
-            }
-            keep
-        });
     }
 }
 
@@ -118,21 +90,15 @@ pub(crate) struct Stream {
     pub(crate) controls_go: bool,
 }
 
-impl Stream {
-    pub(crate) fn has_items(&self) -> bool {
-        self.lines.iter().any(|line| !line.is_empty())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.controls.is_empty() && !self.has_items()
-    }
-}
-
 /// Everything a session has to send.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
     pub(crate) streams: Vec<Stream>,
     turn: u32,
+    /// Sums over all streams, since they are asked for with every packet.
+    items: [u32; 3],
+    short_bytes: u64,
+    controls: u32,
 }
 
 impl Class {
@@ -165,7 +131,34 @@ impl SendQueue {
     /// others, since it had its turn.
     pub(crate) fn push(&mut self, route: Route, class: Class, item: Item, left: u64, again: bool) {
         let entry = Entry { item, left };
+        self.count(class as usize, 1, 0, left);
         self.stream(route).lines[class as usize].push(entry, again);
+    }
+
+    /// Keeps the sums: so many messages more, and bytes before and after.
+    const fn count(&mut self, class: usize, more: i32, before: u64, after: u64) {
+        self.items[class] = self.items[class].wrapping_add_signed(more);
+        if class < Class::Bulk as usize {
+            self.short_bytes = self.short_bytes + after - before;
+        }
+    }
+
+    /// The first message of a line has gone on: `left` bytes remain, or `None` if it is done.
+    pub(crate) fn advance(&mut self, at: usize, class: usize, left: Option<u64>) {
+        let line = &mut self.streams[at].lines[class];
+        let Some(entry) = line.entries.front_mut() else {
+            return;
+        };
+        let (before, after) = (entry.left, left.unwrap_or(0));
+        entry.left = after;
+        line.bytes = line.bytes + after - before;
+        line.allowed = line
+            .allowed
+            .saturating_sub(before.saturating_sub(after).max(1));
+        if left.is_none() {
+            line.entries.pop_front();
+        }
+        self.count(class, -i32::from(left.is_none()), before, after);
     }
 
     pub(crate) fn control(&mut self, route: Route, control: Control) {
@@ -173,42 +166,43 @@ impl SendQueue {
         let controls = &mut self.stream(route).controls;
         if controls.len() < CONTROLS_MAX || !expendable {
             controls.push_back(control);
+            self.controls += 1;
         }
     }
 
-    pub(crate) fn has_items(&self) -> bool {
-        self.streams.iter().any(Stream::has_items)
+    pub(crate) fn pop_control(&mut self, at: usize) -> Option<Control> {
+        let control = self.streams[at].controls.pop_front()?;
+        self.controls -= 1;
+        Some(control)
     }
 
-    pub(crate) fn has_control(&self) -> bool {
-        self.streams
-            .iter()
-            .any(|stream| !stream.controls.is_empty())
+    pub(crate) fn has_items(&self) -> bool {
+        self.items != [0; 3]
+    }
+
+    pub(crate) const fn has_control(&self) -> bool {
+        self.controls > 0
+    }
+
+    pub(crate) const fn has_class(&self, class: usize) -> bool {
+        self.items[class] > 0
     }
 
     /// Whether what waits before the long messages is so little that nothing should hold it up.
-    pub(crate) fn is_urgent(&self) -> bool {
-        let lines = || {
-            self.streams
-                .iter()
-                .flat_map(|stream| &stream.lines[..Class::Bulk as usize])
-        };
-        lines().any(|line| !line.is_empty()) && lines().map(Line::bytes).sum::<u64>() <= SMALL
+    pub(crate) const fn is_urgent(&self) -> bool {
+        self.short_bytes <= SMALL && (self.has_class(0) || self.has_class(1))
     }
 
     /// Whether the batch which is being made has something long.
     pub(crate) fn sends_long(&self) -> bool {
-        let bulk = self
-            .streams
-            .iter()
-            .map(|stream| &stream.lines[Class::Bulk as usize]);
-        bulk.into_iter()
-            .any(|line| !line.is_empty() && line.allowed > 0)
+        const BULK: usize = Class::Bulk as usize;
+        let goes = |line: &Line| !line.is_empty() && line.allowed > 0;
+        self.has_class(BULK) && self.streams.iter().any(|stream| goes(&stream.lines[BULK]))
     }
 
     /// Whether nothing is to be sent.
     pub(crate) fn is_empty(&self) -> bool {
-        self.streams.iter().all(Stream::is_empty)
+        !self.has_control() && !self.has_items()
     }
 
     /// The classes in the order in which they go now.
@@ -236,14 +230,23 @@ impl SendQueue {
 
     /// Forgets a message, wherever it is.
     pub(crate) fn remove(&mut self, item: Item) {
-        for stream in &mut self.streams {
-            for line in &mut stream.lines {
-                line.remove(item);
+        for at in 0..self.streams.len() {
+            for class in 0..3 {
+                self.remove_from(at, class, item);
             }
         }
     }
 
+    fn remove_from(&mut self, at: usize, class: usize, item: Item) {
+        let line = &mut self.streams[at].lines[class];
+        let place = line.entries.iter().position(|entry| entry.item == item);
+        if let Some(entry) = place.and_then(|place| line.entries.remove(place)) {
+            line.bytes -= entry.left;
+            self.count(class, -1, entry.left, 0);
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
-        self.streams.clear();
+        *self = Self::default();
     }
 }

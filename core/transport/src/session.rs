@@ -336,9 +336,12 @@ impl Session {
 
     /// When a sender that is held back by its rate may go on.
     fn paced_until(&self, now: Instant) -> Option<Instant> {
+        if !self.queue.has_items() {
+            return None;
+        }
         let mut lanes = 0;
         for stream in &self.queue.streams {
-            if stream.has_items() {
+            if stream.lines.iter().any(|line| !line.is_empty()) {
                 lanes |= self.usable(now, stream.route);
             }
         }

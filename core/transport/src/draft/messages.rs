@@ -1,5 +1,6 @@
 //! Fragments of messages: as much as fits, of whatever goes next on the lane.
 
+use abi::codec::Writer;
 use abi::time::Instant;
 
 use super::Draft;
@@ -57,6 +58,22 @@ impl Draft<'_> {
         Some(piece)
     }
 
+    /// Appends a fragment of a request or a reply, which is the usual content of a packet: it is
+    /// not copied into a frame before.
+    fn data(
+        &mut self,
+        data: &Data<'_>,
+        sent: SentFrame,
+        (from, offset, len): (Buffer, u64, u64),
+        memory: &mut dyn Memory,
+    ) {
+        let mut w = Writer::fixed(&mut self.body[self.len..]);
+        data.encode_head(&mut w);
+        self.len += w.finish().unwrap_or(0);
+        self.load(from, offset, len as usize, memory);
+        self.watch(sent);
+    }
+
     /// Appends a fragment: its frame, and its bytes from `offset` of a buffer.
     fn fragment(
         &mut self,
@@ -97,7 +114,7 @@ impl Session {
                 self.busy_at = now;
                 self.carried += (draft.len - before) as u64;
             }
-            self.queue.streams[at].lines[class].advance(left);
+            self.queue.advance(at, class, left);
             if left.is_some() {
                 return;
             }
@@ -106,7 +123,11 @@ impl Session {
 
     /// The line whose first message goes next: stream and class.
     fn next_line(&mut self, index: usize, draft: &Draft<'_>) -> Option<(usize, usize)> {
+        let urgent = self.queue.is_urgent();
         for class in self.queue.order() {
+            if !self.queue.has_class(class) {
+                continue;
+            }
             for (at, stream) in self.queue.streams.iter().enumerate() {
                 let line = &stream.lines[class];
                 if line.is_empty()
@@ -115,7 +136,7 @@ impl Session {
                 {
                     continue;
                 }
-                let urgent = class < Class::Bulk as usize && self.queue.is_urgent();
+                let urgent = urgent && class < Class::Bulk as usize;
                 if self.lanes[index].has_room(urgent) {
                     return Some((at, class));
                 }
@@ -161,8 +182,8 @@ impl Session {
         };
         let left = left(&mut call.flow, piece);
         let (offset, len) = (piece.offset, piece.len as u32);
-        draft.fragment(
-            &Frame::Data(data),
+        draft.data(
+            &data,
             SentFrame::Request { op, offset, len },
             (Buffer::Request(key), offset, piece.len),
             memory,
@@ -215,8 +236,8 @@ impl Session {
         }
         let eliciting = draft.eliciting || !quiet;
         let (offset, len) = (piece.offset, piece.len as u32);
-        draft.fragment(
-            &Frame::Data(data),
+        draft.data(
+            &data,
             SentFrame::Reply { op, offset, len },
             (Buffer::Outgoing(key), offset, piece.len),
             memory,
