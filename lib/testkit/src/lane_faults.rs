@@ -15,6 +15,12 @@ pub(crate) enum LaneFault {
         lane: u8,
         report: LaneReport,
     },
+    /// One end gets its last lane, unless its session is over.
+    Add {
+        pair: usize,
+        client: bool,
+        serial: u64,
+    },
     /// A process gets another address on a network.
     Roam { process: usize, link: u32 },
 }
@@ -131,13 +137,16 @@ impl World {
 
     pub(crate) fn lane_fault(&mut self, fault: LaneFault) -> Checked {
         let process = match fault {
-            LaneFault::Report { pair, client, .. } if client => self.pairs[pair].client,
-            LaneFault::Report { pair, .. } => self.pairs[pair].server,
+            LaneFault::Report { pair, client, .. } | LaneFault::Add { pair, client, .. } => {
+                let pair = &self.pairs[pair];
+                if client { pair.client } else { pair.server }
+            }
             LaneFault::Roam { process, .. } => process,
         };
         let late = match fault {
             LaneFault::Report { lane, report, .. } => report != self.truth(lane),
             LaneFault::Roam { .. } => true,
+            LaneFault::Add { .. } => false,
         };
         if !self.processes[process].alive || self.healed && late {
             return Ok(());
@@ -171,6 +180,15 @@ impl World {
                     .report_lane(now, key, lane, report);
                 self.judge.told(to, lane, report.up);
                 self.seen.insert("word of a monitor");
+            }
+            LaneFault::Add {
+                pair,
+                client,
+                serial,
+            } => {
+                if self.pairs[pair].serial == serial {
+                    return self.add_lane(pair, client);
+                }
             }
             LaneFault::Roam { link, .. } => {
                 let moved = self.addresses.entry((link, process)).or_default();

@@ -4,12 +4,14 @@ use abi::ids::SessionId;
 use abi::time::Duration;
 use transport::{LaneParams, LinkIndex, Protection, Role, SessionParams};
 
+use crate::checkers::{Finding, Kind};
 use crate::cipher::WorldCipher;
 use crate::clock::Clock;
+use crate::lane_faults::LaneFault;
 use crate::lanes::PERFECT;
 use crate::random::mix;
 use crate::shell::address;
-use crate::world::World;
+use crate::world::{Action, Checked, World};
 
 impl World {
     /// Gives each process a clock of its own, if the seed has chosen so.
@@ -37,6 +39,9 @@ impl World {
         let update_after = self.random.between(20, 3000);
         let beside = self.plan.terrain.beside;
         let beside = !only_perfect && beside > 0 && self.random.chance(beside);
+        let later = self.plan.terrain.later;
+        let later = !only_perfect && !beside && later > 0 && self.random.chance(later);
+        let at_first = self.plan.networks - u32::from(later && self.plan.networks > 1);
         let mut keys = [None, None];
         let ends = [
             (client, server, Role::Client, base, base + 1),
@@ -46,7 +51,7 @@ impl World {
         for (n, (own, peer, role, local, remote)) in ends.into_iter().enumerate() {
             let mut params = SessionParams::new(SessionId(local), SessionId(remote), role);
             if !only_perfect {
-                for network in 0..self.plan.networks {
+                for network in 0..at_first {
                     let lane = self.lane(network, peer);
                     params.lanes.push(lane);
                 }
@@ -56,8 +61,10 @@ impl World {
                 let lane = LaneParams::reliable(id, perfect, address(peer, 0), 65_000);
                 params.lanes.push(lane);
             }
-            let is_sealed = |lane: &LaneParams| lane.protection == Protection::Sealed;
-            if params.lanes.iter().any(is_sealed) {
+            let mut links = params.lanes.iter().map(|lane| lane.link.0);
+            let late = (at_first..self.plan.networks).filter(|_| !only_perfect);
+            let is_sealed = |link| self.networks.protection(link) == Protection::Sealed;
+            if links.by_ref().chain(late).any(is_sealed) {
                 let cipher = WorldCipher::new(secret, role, update_after, self.log.clone());
                 params.cipher = Some(Box::new(cipher));
             }
@@ -72,6 +79,48 @@ impl World {
         let pair = &mut self.pairs[index];
         (pair.base, pair.lanes) = (base, count);
         [pair.client_key, pair.server_key] = keys;
+        let serial = pair.serial;
+        for client in [true, false] {
+            if !only_perfect && at_first < self.plan.networks {
+                let after = Duration::from_micros(self.random.below(3_000_000));
+                let fault = LaneFault::Add {
+                    pair: index,
+                    client,
+                    serial,
+                };
+                self.at(self.now + after, Action::Lane(fault));
+            }
+        }
+    }
+
+    /// One end of a session gets the lane over the last network.
+    pub(crate) fn add_lane(&mut self, index: usize, client: bool) -> Checked {
+        let pair = &self.pairs[index];
+        let (own, peer, key, to) = if client {
+            (pair.client, pair.server, pair.client_key, pair.base + 1)
+        } else {
+            (pair.server, pair.client, pair.server_key, pair.base)
+        };
+        let Some(key) = key else {
+            return Ok(());
+        };
+        let lane = self.lane(self.plan.networks - 1, peer);
+        let now = self.local(own);
+        let added = self.processes[own].transport.add_lane(now, key, &lane);
+        self.note(format!("{own} gets lane {}: {added:?}", lane.id));
+        // What was said before of a lane that was not there means nothing.
+        self.judge.told(to, lane.id, true);
+        if client && added.is_ok() {
+            self.pairs[index].lanes += 1;
+            self.seen.insert("late lane");
+        }
+        match added {
+            Ok(()) => self.flush(own),
+            Err(error) => Err(Finding::new(
+                Kind::Wrong,
+                format!("no late lane: {error:?}"),
+            )),
+        }
     }
 
     /// The lane to `peer` over a network, and what a monitor might say of it.

@@ -33,6 +33,8 @@ pub struct Terrain {
     pub clocks: bool,
     /// Out of a thousand sessions, so many have a perfect lane beside the others.
     pub beside: u64,
+    /// Out of a thousand sessions, so many get their last lane only later, each end at its time.
+    pub later: u64,
     /// Lanes are opened with a round-trip time and a rate; out of a thousand so many are wrong.
     pub hints: Option<u64>,
 }
@@ -79,6 +81,7 @@ impl Terrain {
             servers_roam: r.chance(500),
             clocks: r.chance(500),
             beside: some(r, 200, 1000),
+            later: some(r, 300, 1000),
             hints: r.chance(500).then(|| [0, 500][r.below(2) as usize]),
         }
     }

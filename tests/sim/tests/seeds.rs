@@ -33,6 +33,7 @@ fn check(seeds: Range<u64>) {
         "failed transfer",
         "lane back",
         "lane down",
+        "late lane",
         "new address",
         "not done",
         "one-way request",
