@@ -1,63 +1,91 @@
-//! The lane rows of the node page: one writer, readers that never wait for it.
-//!
-//! A row's first word is odd while the row is being written, and other than before once it has been. A reader that
-//! sees the same even number before and after has read a whole row.
+//! The lane rows of the node page, played in every order of a writer and a reader that the memory model of the
+//! language allows.
 
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::Arc;
 
 use abi::system::LANE_ROW_WORDS;
+use abi::system::row_words::{RowWords, read_row, write_row};
+use loom::sync::atomic::{AtomicU32, Ordering, fence};
+use loom::thread;
 
-/// One row, as it is in memory.
-pub(crate) type Words = [AtomicU32; LANE_ROW_WORDS];
-
-/// Writes a row in a bounded number of steps. Only one thread may do so.
-pub(crate) fn write(row: &Words, words: &[u32; LANE_ROW_WORDS]) {
-    let before = row[0].load(Ordering::Relaxed);
-    row[0].store(before.wrapping_add(1), Ordering::Relaxed);
-    // No word of the new row is seen before the odd number is.
-    fence(Ordering::Release);
-    for (place, word) in row.iter().zip(words).skip(1) {
-        place.store(*word, Ordering::Relaxed);
-    }
-    row[0].store(before.wrapping_add(2), Ordering::Release);
+/// A row of which only some words are real: the model plays more orders than anybody can wait for otherwise.
+#[derive(Default)]
+struct Row {
+    number: AtomicU32,
+    first: AtomicU32,
+    last: AtomicU32,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicBool;
+impl Row {
+    fn word(&self, at: usize) -> Option<&AtomicU32> {
+        match at {
+            0 => Some(&self.number),
+            1 => Some(&self.first),
+            at if at + 1 == LANE_ROW_WORDS => Some(&self.last),
+            _ => None,
+        }
+    }
+}
 
-    fn read(row: &Words) -> Option<[u32; LANE_ROW_WORDS]> {
-        let before = row[0].load(Ordering::Acquire);
-        let words = std::array::from_fn(|at| row[at].load(Ordering::Relaxed));
-        fence(Ordering::Acquire);
-        let after = row[0].load(Ordering::Relaxed);
-        (before == after && before.is_multiple_of(2)).then_some(words)
+impl RowWords for Row {
+    fn load(&self, at: usize, ordering: Ordering) -> u32 {
+        self.word(at).map_or(0, |word| word.load(ordering))
     }
 
-    #[test]
-    fn whoever_reads_while_it_is_written_sees_a_whole_row_or_knows_better() {
-        let row: Words = std::array::from_fn(|_| AtomicU32::new(0));
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut number = 0_u32;
-                while !stop.load(Ordering::Relaxed) {
-                    number = number.wrapping_add(1);
-                    write(&row, &[number; LANE_ROW_WORDS]);
-                }
-            });
-            let (mut whole, mut last) = (0, 0);
-            while whole < 10_000 {
-                let Some(words) = read(&row) else { continue };
-                assert!(words[1..].iter().all(|word| *word == words[1]), "{words:?}");
-                assert!(
-                    words[1].wrapping_sub(last) < u32::MAX / 2,
-                    "time goes forward"
-                );
-                (whole, last) = (whole + 1, words[1]);
-            }
-            stop.store(true, Ordering::Relaxed);
+    fn store(&self, at: usize, value: u32, ordering: Ordering) {
+        if let Some(word) = self.word(at) {
+            word.store(value, ordering);
+        }
+    }
+
+    fn fence(ordering: Ordering) {
+        fence(ordering);
+    }
+}
+
+/// The same without fences.
+#[derive(Default)]
+struct Careless(Row);
+
+impl RowWords for Careless {
+    fn load(&self, at: usize, ordering: Ordering) -> u32 {
+        self.0.load(at, ordering)
+    }
+
+    fn store(&self, at: usize, value: u32, ordering: Ordering) {
+        self.0.store(at, value, ordering);
+    }
+
+    fn fence(_ordering: Ordering) {}
+}
+
+fn play<R: RowWords + Default + 'static>() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let row = Arc::new(R::default());
+        let writers = Arc::clone(&row);
+        let writer = thread::spawn(move || {
+            write_row(&*writers, &[1; LANE_ROW_WORDS]);
         });
-    }
+        if let Some(words) = read_row(&*row) {
+            assert_eq!(words[1], words[LANE_ROW_WORDS - 1], "a torn row");
+        }
+        writer.join().expect("the writer ends");
+        let words = read_row(&*row).expect("nobody is writing");
+        assert_eq!(words[1], 1);
+    });
+}
+
+#[test]
+fn a_reader_sees_a_whole_row_or_knows_better() {
+    play::<Row>();
+}
+
+#[test]
+fn the_fences_are_needed() {
+    let played = std::panic::catch_unwind(play::<Careless>);
+    let why = played.expect_err("a model without fences passes");
+    let why = why.downcast_ref::<String>().map_or("", String::as_str);
+    assert!(why.contains("a torn row"), "{why}");
 }

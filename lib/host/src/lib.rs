@@ -16,6 +16,7 @@ mod event_number;
 mod interface_watch;
 mod interfaces;
 mod key_file;
+#[cfg(test)]
 mod lane_rows;
 mod link_place;
 mod link_spec;

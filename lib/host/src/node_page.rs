@@ -4,17 +4,17 @@
 use std::ffi::c_void;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use abi::system::row_words::write_row;
 use abi::system::{
-    GENERATION_OFFSET, HEARTBEAT_OFFSET, LANE_ROW_LEN, LANE_ROWS, LANE_ROWS_OFFSET,
+    GENERATION_OFFSET, HEARTBEAT_OFFSET, LANE_ROW_LEN, LANE_ROW_WORDS, LANE_ROWS, LANE_ROWS_OFFSET,
     LINKS_GENERATION_OFFSET, LaneRow, NODE_PAGE_LEN,
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::clock;
-use crate::lane_rows::{self, Words};
 
 /// The page, mapped for writing here and nowhere else.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl NodePage {
     /// Writes a row; one that there is no room for is left to its sessions.
     pub(crate) fn set_lane(&self, index: u16, row: Option<&LaneRow>) {
         if usize::from(index) < LANE_ROWS {
-            lane_rows::write(self.row(index.into()), &LaneRow::encode(row));
+            write_row(self.row(index.into()), &LaneRow::encode(row));
         }
     }
 
@@ -87,7 +87,7 @@ impl NodePage {
         self.file.as_fd()
     }
 
-    fn row(&self, index: usize) -> &Words {
+    fn row(&self, index: usize) -> &[AtomicU32; LANE_ROW_WORDS] {
         assert!(index < LANE_ROWS, "a row beyond the page");
         let offset = LANE_ROWS_OFFSET + index * LANE_ROW_LEN;
         // SAFETY: aligned words within the mapping, which lives as long as `self`; others only read them.
@@ -118,7 +118,7 @@ impl Drop for NodePage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::system::{LANE_ROW_WORDS, LaneState, LaneWhy};
+    use abi::system::{LaneState, LaneWhy};
     use abi::{LinkAddress, Nd};
 
     fn map(page: &NodePage, access: ProtFlags) -> rustix::io::Result<*mut c_void> {
