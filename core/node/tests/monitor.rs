@@ -342,7 +342,7 @@ fn a_suspicion_is_looked_into_at_once_and_never_believed() {
                 node: abi::Nd(11),
                 link: 0,
                 peer: address(LAB2, 0).with_port(5000),
-                bytes_sent: 1000,
+                bytes_sent: 1_000_000,
                 bytes_received: 2000,
                 rate: 1_000_000,
                 switches: 1,
@@ -363,7 +363,10 @@ fn a_suspicion_is_looked_into_at_once_and_never_believed() {
         .iter()
         .find(|row| row.index == 0 && row.peer.is_some())
         .unwrap();
-    assert_eq!((lane.sent, lane.received, lane.switches), (2000, 4000, 2));
+    assert_eq!(
+        (lane.sent, lane.received, lane.switches),
+        (2_000_000, 4000, 2)
+    );
     // Somebody without sessions there has nothing to say.
     let (stranger, _) = world.lab.program(LAB1);
     world.lab.send(stranger, 0, &traffic(false), None);
@@ -372,7 +375,7 @@ fn a_suspicion_is_looked_into_at_once_and_never_believed() {
         .iter()
         .find(|row| row.index == 0 && row.peer.is_some())
         .unwrap();
-    assert_eq!(lane.sent, 2000);
+    assert_eq!(lane.sent, 2_000_000);
 }
 
 #[test]

@@ -177,18 +177,16 @@ pub(crate) fn same_host(a: &LinkAddress, b: &LinkAddress) -> bool {
     match (a.internet(), b.internet()) {
         (Some(Internet::V4(a, _)), Some(Internet::V4(b, _))) => a == b,
         (Some(Internet::V6(a, ..)), Some(Internet::V6(b, ..))) => a == b,
-        _ => match (a.as_ethernet(), b.as_ethernet()) {
-            (Some(a), Some(b)) => a.mac == b.mac,
-            _ => a == b,
-        },
+        _ => a.with_port(0) == b.with_port(0),
     }
 }
 
 /// Leading bits that two addresses of one kind share; `None` for different kinds.
 pub(crate) fn shared_bits(a: &LinkAddress, b: &LinkAddress) -> Option<u32> {
-    if a.as_ethernet().is_some() && b.as_ethernet().is_some() {
-        // Hardware addresses say nothing of who hears whom.
-        return Some(0);
+    if a.internet().is_none() && b.internet().is_none() {
+        // Addresses of hardware and of files say nothing of who hears whom.
+        let kind = |address: &LinkAddress| address.as_bytes().first().copied();
+        return (kind(a).is_some() && kind(a) == kind(b)).then_some(0);
     }
     match (a.internet()?, b.internet()?) {
         (Internet::V4(a, _), Internet::V4(b, _)) => Some(leading(&a, &b)),
