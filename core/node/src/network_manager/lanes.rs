@@ -8,7 +8,7 @@ use abi::link_address::Internet;
 use abi::system::peer::{Introduce, PeerLink};
 use abi::system::{Lane, LaneState, LaneWhy, Protection, SocketOnLink};
 
-use super::monitor::{WayState, reachable_from};
+use super::monitor::{WayState, common_mtu, reachable_from};
 use crate::interface::LinkConfig;
 use crate::limits::LINKS_MAX;
 
@@ -127,7 +127,7 @@ pub(crate) fn plan(
                 client_link: socket.link,
                 client: reachable_from(&link.address, socket.address),
                 server_link: index,
-                mtu: mtu.bytes.min(link.mtu).min(found),
+                mtu: common_mtu(mtu.bytes.min(found), link.mtu),
                 protection: known.protection(link, socket.link),
             };
             let network = same_network(&link.address, &socket.address);

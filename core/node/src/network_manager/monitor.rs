@@ -25,7 +25,7 @@ use crate::interface::LinkConfig;
 use crate::network_manager::lanes::same_host;
 use crate::process_manager::programs::mix;
 use candidates::candidates;
-pub(crate) use candidates::reachable_from;
+pub(crate) use candidates::{common_mtu, reachable_from};
 use pace::Level;
 use page_rows::PageRows;
 use pair::Pair;

@@ -7,6 +7,7 @@ use abi::LinkAddress;
 use abi::link_address::Internet;
 use abi::system::LaneWhy;
 use abi::system::peer::PeerLink;
+use transport::config::{MTU_MAX, MTU_MIN};
 
 use crate::interface::LinkConfig;
 use crate::network_manager::lanes::{near, shared_bits};
@@ -48,7 +49,7 @@ pub(crate) fn candidates(links: &[LinkConfig], theirs: &[PeerLink]) -> Vec<Candi
                 theirs: their.index,
                 address,
                 near: near(&link.address, shared),
-                mtu: link.mtu.min(their.mtu),
+                mtu: common_mtu(link.mtu, their.mtu),
                 without,
             };
             found.push((Reverse(shared), ours.abs_diff(their.index), candidate));
@@ -62,6 +63,11 @@ pub(crate) fn candidates(links: &[LinkConfig], theirs: &[PeerLink]) -> Vec<Candi
         .into_iter()
         .map(|(_, _, candidate)| candidate)
         .collect()
+}
+
+/// The largest packet that both ends can handle. Whoever says less than everybody must carry is not believed.
+pub(crate) fn common_mtu(ours: u16, theirs: u16) -> u16 {
+    ours.min(theirs).clamp(MTU_MIN as u16, MTU_MAX as u16)
 }
 
 /// The address as it is written here: the scope of an IPv6 address is a matter of each machine.
@@ -133,6 +139,16 @@ mod tests {
             .map(|c| (c.ours, c.theirs))
             .collect();
         assert_eq!(pairs, [(1, 1)]);
+        let tiny = PeerLink {
+            mtu: 0,
+            ..peer(0, v4(1, 2))
+        };
+        let found = candidates(&[link(v4(1, 1))], &[tiny]);
+        assert_eq!(
+            u32::from(found[0].mtu),
+            MTU_MIN,
+            "nobody makes us send nothing"
+        );
         let many: Vec<_> = (0..16).map(|n| link(v4(n, 1))).collect();
         let theirs: Vec<_> = (0..16).map(|n| peer(n, v4(n, 2))).collect();
         assert_eq!(candidates(&many, &theirs).len(), PAIRS_MAX);
