@@ -5,8 +5,8 @@ use core::fmt;
 use abi::{Errno, NodeName, Result};
 use alloc::vec::Vec;
 
-/// Longest name of a link in bytes, as Linux' network interfaces have it.
-pub const LINK_NAME_MAX: usize = 15;
+/// Longest name of a link in bytes: an IPv6 address with the name of its interface.
+pub const LINK_NAME_MAX: usize = 39 + 1 + 15;
 
 /// Which links a connection may use (Q1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,7 +86,7 @@ impl LinkPolicy {
 }
 
 fn link_name(name: &[u8]) -> Result<Vec<u8>> {
-    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'~' | b':');
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'~');
     if (1..=LINK_NAME_MAX).contains(&name.len()) && name.iter().all(plain) {
         Ok(name.to_vec())
     } else {
@@ -150,11 +150,18 @@ mod tests {
                 b"lab2~preferred:en1",
                 lab2(LinkPolicy::Preferred(b"en1".to_vec())),
             ),
-            (b"lab2~preferred:enx0123456789ab0", Err(Errno::EINVAL)),
+            (
+                b"lab2~exclusive:fe80::1%en0",
+                lab2(LinkPolicy::Exclusive(b"fe80::1%en0".to_vec())),
+            ),
+            (
+                b"lab2~preferred:too-long-for-the-longest-address-with-the-longest-interface",
+                Err(Errno::EINVAL),
+            ),
             (b"lab2~", Err(Errno::EINVAL)),
             (b"lab2~exclusive", Err(Errno::EINVAL)),
             (b"lab2~exclusive:", Err(Errno::EINVAL)),
-            (b"lab2~exclusive:a:b", Err(Errno::EINVAL)),
+            (b"lab2~exclusive:a b", Err(Errno::EINVAL)),
             (b"lab2~exclusive:en0~x", Err(Errno::EINVAL)),
             (b"lab2~sequential", Err(Errno::EINVAL)),
             (b"", Err(Errno::ENOENT)),

@@ -85,6 +85,11 @@ impl Links {
                 return Err(StartError::new(format!("link {spec} is named twice")));
             }
             let mut slot = Slot::new(spec);
+            // Policies name links: one interface in two ways has two names.
+            let name = &slot.config.name;
+            if links.slots.iter().any(|other| other.config.name == *name) {
+                slot.config.name = slot.spec.to_string();
+            }
             if let Err(error) = slot.update(port, interfaces) {
                 return Err(slot.explained(port, &error));
             }
@@ -385,6 +390,14 @@ mod tests {
             (ip(&config).as_str(), config.device.as_str()),
             ("127.0.0.1", "lo")
         );
+    }
+
+    #[test]
+    fn one_interface_used_in_two_ways_is_two_links_with_two_names() {
+        let links = links(&["nosuch0", "ethernet:nosuch0"]).unwrap();
+        let names = links.configs().into_iter().map(|config| config.name);
+        let names: Vec<String> = names.collect();
+        assert_eq!(names, ["nosuch0", "ethernet:nosuch0"]);
     }
 
     #[test]
