@@ -40,6 +40,16 @@ impl Ethernet {
     pub const EVERYBODY: [u8; 6] = [0xff; 6];
 }
 
+/// What an address made by [`LinkAddress::neighbour`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Neighbour {
+    /// Names the node among those that share a directory.
+    pub host: [u8; 8],
+    /// Tells the sockets of one node apart.
+    pub port: u16,
+}
+
+const KIND_NEIGHBOUR: u8 = 1;
 const KIND_ETHERNET: u8 = 2;
 const KIND_IPV4: u8 = 4;
 const KIND_IPV6: u8 = 6;
@@ -84,6 +94,12 @@ impl LinkAddress {
         Self::build(KIND_ETHERNET, &mac, port, 0)
     }
 
+    /// The name of a node among those that share a directory on one machine, and a port of it.
+    #[must_use]
+    pub fn neighbour(host: [u8; 8], port: u16) -> Self {
+        Self::build(KIND_NEIGHBOUR, &host, port, 0)
+    }
+
     fn build(kind: u8, address: &[u8], port: u16, scope: u32) -> Self {
         let mut bytes = [0; Self::LEN_MAX];
         let mut w = Writer::fixed(&mut bytes);
@@ -125,6 +141,21 @@ impl LinkAddress {
         Some(address)
     }
 
+    /// The place in a shared directory, if this is one.
+    #[must_use]
+    pub fn as_neighbour(&self) -> Option<Neighbour> {
+        let mut r = Reader::new(self.as_bytes());
+        if r.u8().ok()? != KIND_NEIGHBOUR {
+            return None;
+        }
+        let address = Neighbour {
+            host: r.array().ok()?,
+            port: r.u16().ok()?,
+        };
+        r.finish().ok()?;
+        Some(address)
+    }
+
     /// The same address with another port; unchanged where addresses have no port.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
@@ -132,7 +163,9 @@ impl LinkAddress {
             (Some(Internet::V4(address, _)), _) => Self::ipv4(address, port),
             (Some(Internet::V6(address, _, scope)), _) => Self::ipv6(address, port, scope),
             (None, Some(ethernet)) => Self::ethernet(ethernet.mac, port),
-            (None, None) => *self,
+            (None, None) => self
+                .as_neighbour()
+                .map_or(*self, |neighbour| Self::neighbour(neighbour.host, port)),
         }
     }
 
@@ -314,6 +347,17 @@ mod tests {
         let longer = LinkAddress::from_raw(&[2, 1, 2, 3, 4, 5, 6, 7, 8, 9]).unwrap();
         assert_eq!(longer.as_ethernet(), None);
         assert_eq!(longer.with_port(7), longer);
+    }
+
+    #[test]
+    fn places_in_a_shared_directory_come_back() {
+        let host = *b"lab-one!";
+        let address = LinkAddress::neighbour(host, 8192);
+        assert_eq!(address.as_neighbour(), Some(Neighbour { host, port: 8192 }));
+        assert_eq!((address.internet(), address.as_ethernet()), (None, None));
+        assert_eq!(address.with_port(7), LinkAddress::neighbour(host, 7));
+        let longer = LinkAddress::from_raw(&[1; 12]).unwrap();
+        assert_eq!(longer.as_neighbour(), None);
     }
 
     #[test]

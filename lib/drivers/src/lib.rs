@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod ethernet;
 pub mod fault;
 pub mod memory;
+pub mod neighbour;
 pub mod relay;
 pub mod udp;
 
@@ -23,5 +24,6 @@ pub use batch::ReceiveBatch;
 pub use driver::{DriverError, PacketDriver, Properties};
 pub use ethernet::EthernetDriver;
 pub use memory::{Doorbell, InPlace, MemoryDriver, MemoryParts, Room, Silent};
+pub use neighbour::NeighbourDriver;
 pub use relay::{Relay, RelayDriver, RelayEnd};
 pub use udp::UdpDriver;
