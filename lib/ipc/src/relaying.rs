@@ -6,6 +6,7 @@ use std::sync::Arc;
 use abi::system::{LinkKind, NodeLink, Reply, Request};
 use abi::{Errno, Result};
 use drivers::{MemoryDriver, PacketDriver, Relay, Silent};
+use rustix::fs::Access;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::introduce::join;
@@ -34,7 +35,12 @@ impl Relaying {
 impl NodeState {
     /// Whether packets of a link go through the node.
     pub(crate) fn is_relayed(&self, link: &NodeLink) -> bool {
-        link.relayed || (link.kind == LinkKind::Ethernet && self.relay.no_ethernet)
+        link.relayed
+            || match link.kind {
+                LinkKind::Udp => false,
+                LinkKind::Ethernet => self.relay.no_ethernet,
+                LinkKind::Memory => !may_write(&link.device),
+            }
     }
 
     /// Rings for the node, if there are links that need them and there are none yet.
@@ -89,6 +95,11 @@ impl State {
         self.node.relay.relay = Some(Relay::new(join(silent, doorbells)?));
         Ok(())
     }
+}
+
+/// Whether this process may have a socket in the directory that nodes share.
+fn may_write(directory: &[u8]) -> bool {
+    rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 /// Whether the kernel lets this process send frames by itself.

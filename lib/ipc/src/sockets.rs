@@ -1,10 +1,13 @@
 //! The endpoint's own places on the links of its node: a socket each, or a share of the relay.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use abi::system::{LinkKind, NodeLink};
 use abi::{Errno, LinkAddress, Result};
-use drivers::{EthernetDriver, PacketDriver, UdpDriver, udp};
+use drivers::{EthernetDriver, NeighbourDriver, PacketDriver, UdpDriver, udp};
 use transport::LinkIndex;
 
 use crate::shared::{State, epoll_fd};
@@ -80,7 +83,12 @@ impl State {
                 let name = std::str::from_utf8(&link.device).map_err(|_| Errno::ENODEV)?;
                 Arc::new(EthernetDriver::open(name, port.unwrap_or(0))?)
             }
-            LinkKind::Memory => return Err(Errno::EPROTONOSUPPORT),
+            LinkKind::Memory => {
+                let place = link.address.as_neighbour().ok_or(Errno::EAFNOSUPPORT)?;
+                let directory = Path::new(OsStr::from_bytes(&link.device));
+                let port = port.unwrap_or(0);
+                Arc::new(NeighbourDriver::open(directory, place.host, port)?)
+            }
         })
     }
 }
