@@ -190,6 +190,11 @@ impl NetworkManager {
         self.events.pop_front()
     }
 
+    /// Whether a packet is for the link monitor.
+    pub(crate) fn is_probe(packet: &[u8]) -> bool {
+        monitor::is_probe(packet)
+    }
+
     /// A packet came in.
     pub(crate) fn receive(
         &mut self,

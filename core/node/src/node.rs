@@ -54,6 +54,8 @@ pub struct Node {
     news: BTreeSet<u16>,
     /// When to ask which nodes for lost sessions.
     checks: BTreeMap<u16, Instant>,
+    /// What the host was told to wait for.
+    next_due: Option<Instant>,
     stopping: Option<Instant>,
     stopped: bool,
 }
@@ -77,6 +79,7 @@ impl Node {
             watchers: BTreeSet::new(),
             news: BTreeSet::new(),
             checks: BTreeMap::new(),
+            next_due: Some(now),
             stopping: None,
             stopped: false,
             config,
@@ -85,7 +88,14 @@ impl Node {
 
     /// Takes one input. Call [`Self::poll`] until it answers [`Output::Wait`] before the next one.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        self.network.monitor.awake(now);
+        let is_due = self.next_due.is_some_and(|at| at <= now);
+        if is_due {
+            self.network.monitor.awake(now);
+        }
+        // Probes are most of what comes in, and change nothing but the monitor: looking at everything for each of them
+        // would cost a node with a hundred busy peers most of a processor.
+        let is_probe =
+            matches!(&input, Input::Datagram { bytes, .. } if NetworkManager::is_probe(bytes));
         match input {
             Input::Connected { program, caller } => {
                 if self
@@ -116,7 +126,9 @@ impl Node {
             Input::Timeout => {}
             Input::Stop => self.stop(now),
         }
-        self.due(now);
+        if is_due || !is_probe {
+            self.due(now);
+        }
         self.network_events(now);
         if !self.routed.is_empty() {
             self.drop_routes();
@@ -145,7 +157,8 @@ impl Node {
             self.stopped = true;
             return Output::Stopped;
         }
-        Output::Wait(self.deadline())
+        self.next_due = self.deadline();
+        Output::Wait(self.next_due)
     }
 
     /// What this node is called.
