@@ -95,6 +95,7 @@ impl Session {
             return Some(lane);
         }
         let mut views = [None, None];
+        let mut idle = 0;
         for class in self.queue.order() {
             if !self.queue.has_class(class) {
                 continue;
@@ -114,9 +115,21 @@ impl Session {
                 if best.is_some() {
                     return best;
                 }
+                idle |= wanted;
             }
         }
+        self.starve(idle);
         None
+    }
+
+    /// These lanes could carry more than they are given: what is measured of them meanwhile is not
+    /// their rate.
+    pub(crate) fn starve(&mut self, mask: u16) {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if mask >> index & 1 == 1 && !lane.reliable {
+                lane.control.on_starved(lane.flight.bytes());
+            }
+        }
     }
 
     /// The lane of a session that has only one, if it may send.

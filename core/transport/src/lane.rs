@@ -60,6 +60,8 @@ pub(crate) struct Lane {
     pub(crate) pong: Option<(u32, u64)>,
     pub(crate) seen: ReplayWindow,
     pub(crate) debt: AckDebt,
+    /// When all that was given to the lane has left, at the rate that is known of it.
+    drained_at: Instant,
     /// Bytes sent although others would have delivered them sooner, to get to know the lane.
     pub(crate) explored: u64,
     pub(crate) bytes_sent: u64,
@@ -98,6 +100,7 @@ impl Lane {
             pong: None,
             seen: ReplayWindow::new(),
             debt: AckDebt::new(now),
+            drained_at: now,
             explored: 0,
             bytes_sent: 0,
             packets_sent: 0,
@@ -172,7 +175,12 @@ impl Lane {
         let rate = self.control.bandwidth().unwrap_or(RATE_GUESS).max(1) as f64 / 1e9;
         let rtt = self.control.min_rtt().or(self.rtt.smoothed());
         let in_flight = self.flight.bytes();
-        let queued = in_flight.saturating_sub(self.control.lane_holds());
+        let mut queued = in_flight.saturating_sub(self.control.lane_holds()) as f64 / rate;
+        if self.control.bandwidth().is_some() {
+            // Acknowledgements may be held back longer than the queue lasts.
+            let left = self.drained_at.saturating_since(now).as_nanos() as f64;
+            queued = queued.min(left);
+        }
         let wait = if self.has_room(urgent) {
             self.paced_for(now, urgent).as_nanos() as f64
         } else {
@@ -180,8 +188,15 @@ impl Lane {
             over.saturating_sub(self.control.window()).max(1) as f64 / rate
         };
         let way = rtt.unwrap_or(RTT_GUESS).as_nanos() as f64 / 2.0;
-        let start = way + queued as f64 / rate + wait;
+        let start = way + queued + wait;
         (Outlook { start, rate }, wait == 0.0)
+    }
+
+    /// A packet leaves.
+    pub(crate) fn note_given(&mut self, now: Instant, bytes: u64) {
+        let rate = self.control.bandwidth().unwrap_or(RATE_GUESS).max(1);
+        let time = Duration::from_nanos((bytes as f64 * 1e9 / rate as f64) as u64);
+        self.drained_at = self.drained_at.max(now) + time;
     }
 
     /// Whether the window lets something leave.

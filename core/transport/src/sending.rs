@@ -50,9 +50,10 @@ impl Session {
                 break;
             }
         }
-        if !reliable && (self.starved || !self.queue.has_items()) {
-            let lane = &mut self.lanes[index];
-            lane.control.on_starved(lane.flight.bytes());
+        if !self.queue.has_items() {
+            self.starve(u16::MAX);
+        } else if self.starved {
+            self.starve(1 << index);
         }
         self.queue.rotate();
         if self.closing.is_some() && reliable {
@@ -161,6 +162,7 @@ impl Session {
         }
         lane.probes = lane.probes.saturating_sub(1);
         let in_flight = lane.flight.bytes();
+        lane.note_given(now, size as u64);
         let mark = lane.control.on_sent(now, size as u64, in_flight);
         lane.flight.record(now, size, (watch, mark), frames);
         if watch == Watch::Eliciting {
