@@ -1,92 +1,75 @@
-//! One QUIC stream as fast as it goes, by quinn on one thread.
+//! Others who offer calls and streams between machines, each with the fastest settings that its documents name.
 //!
-//! Standard input is a socket to the other side: the server sends its certificate over it.
+//! The bench starts this program as it starts its own children: pinned, in a network namespace, with a socket
+//! to the other side as standard input. `peer KIND SIDE AT TO SIZE DEPTH MILLISECONDS PEER-PID`
+
+mod measure;
+mod quic;
+mod tarpc_calls;
+mod tonic_calls;
+mod zenoh_calls;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use quinn::{ClientConfig, Endpoint, ServerConfig, TransportConfig, VarInt};
-use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
-fn main() -> Outcome<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [side, at, to, size, milliseconds] = arguments.as_slice() else {
-        return Err("usage: quinn-stream server|client AT TO SIZE MILLISECONDS".into());
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let control = UnixDatagram::from(OwnedFd::from(std::io::stdin().as_fd().try_clone_to_owned()?));
-    let size = size.parse()?;
-    if side == "server" {
-        return runtime.block_on(serve(&control, at.parse()?, size));
-    }
-    let time = Duration::from_millis(milliseconds.parse()?);
-    let rate = runtime.block_on(send(&control, at.parse()?, to.parse()?, size, time))?;
-    println!("0 0 {rate}");
-    Ok(())
-}
-
-async fn serve(control: &UnixDatagram, at: SocketAddr, size: usize) -> Outcome<()> {
-    let identity = rcgen::generate_simple_self_signed(vec![NAME.to_owned()])?;
-    let certificate = identity.cert.der().clone();
-    let key = PrivatePkcs8KeyDer::from(identity.signing_key.serialize_der());
-    let mut config = ServerConfig::with_single_cert(vec![certificate.clone()], key.into())?;
-    config.transport_config(windows());
-    let endpoint = Endpoint::server(config, at)?;
-    control.send(&certificate)?;
-    let connection = endpoint.accept().await.ok_or("closed")?.await?;
-    let (mut answer, mut stream) = connection.accept_bi().await?;
-    let mut bytes = vec![0; size];
-    while stream.read(&mut bytes).await?.is_some() {}
-    answer.write_all(&[1]).await?;
-    answer.finish()?;
-    connection.closed().await;
-    Ok(())
-}
-
-async fn send(
-    control: &UnixDatagram,
+/// One side of one measurement.
+struct Task {
+    kind: String,
+    server: bool,
     at: SocketAddr,
     to: SocketAddr,
     size: usize,
+    depth: usize,
     time: Duration,
-) -> Outcome<u128> {
-    let mut certificate = vec![0; 4096];
-    let len = control.recv(&mut certificate)?;
-    certificate.truncate(len);
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(certificate))?;
-    let mut config = ClientConfig::with_root_certificates(Arc::new(roots))?;
-    config.transport_config(windows());
-    let endpoint = Endpoint::client(at)?;
-    let connection = endpoint.connect_with(config, to, NAME)?.await?;
-    let (mut stream, mut answer) = connection.open_bi().await?;
-    let bytes = vec![0; size];
-    let start = Instant::now();
-    let mut sent = 0;
-    while start.elapsed() < time {
-        stream.write_all(&bytes).await?;
-        sent += bytes.len();
+    /// The server's process.
+    peer: libc::pid_t,
+    /// To the other side.
+    control: UnixDatagram,
+}
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [kind, side, at, to, size, depth, milliseconds, peer] = arguments.as_slice() else {
+        return Err("usage: peer KIND SIDE AT TO SIZE DEPTH MILLISECONDS PEER-PID".into());
+    };
+    let task = Task {
+        kind: kind.clone(),
+        server: side == "server",
+        at: at.parse()?,
+        to: to.parse()?,
+        size: size.parse()?,
+        depth: depth.parse()?,
+        time: Duration::from_millis(milliseconds.parse()?),
+        peer: peer.parse()?,
+        control: UnixDatagram::from(OwnedFd::from(
+            std::io::stdin().as_fd().try_clone_to_owned()?,
+        )),
+    };
+    match run(&task) {
+        Err(error) if !task.server => println!("error: {error}"),
+        outcome => outcome?,
     }
-    stream.finish()?;
-    answer.read_exact(&mut [0]).await?;
-    let rate = sent as u128 * 1_000_000_000 / start.elapsed().as_nanos().max(1);
-    connection.close(VarInt::from_u32(0), b"done");
-    Ok(rate)
+    Ok(())
 }
 
-/// Windows that never hold the sender back.
-fn windows() -> Arc<TransportConfig> {
-    let mut config = TransportConfig::default();
-    config.stream_receive_window(VarInt::from_u32(8 << 20));
-    config.receive_window(VarInt::from_u32(16 << 20));
-    config.send_window(16 << 20);
-    Arc::new(config)
+fn run(task: &Task) -> Outcome<()> {
+    // zenoh refuses a runtime of one thread; the others are fastest on one.
+    let mut builder = match task.kind.as_str() {
+        "zenoh-echo" => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        match task.kind.as_str() {
+            "quinn-stream" | "quinn-echo" => quic::run(task).await,
+            "tarpc-echo" => tarpc_calls::run(task).await,
+            "tonic-echo" => tonic_calls::run(task).await,
+            "zenoh-echo" => zenoh_calls::run(task).await,
+            other => Err(format!("no peer {other}").into()),
+        }
+    })
 }
-
-const NAME: &str = "bench.invalid";
