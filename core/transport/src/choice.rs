@@ -15,6 +15,8 @@ const HEAD: u64 = 64;
 /// Short messages leave the lane on which the peer's come only for one that is this much faster:
 /// a reply can then carry the acknowledgement of its request.
 const HABIT: f64 = 0.85;
+/// A lane is slow if all together are so many times as fast.
+const SLOW: f64 = 8.0;
 /// Backlog above which a lane that is not known well gets its sixteenth.
 const EXPLORE_FROM: u64 = 256 << 10;
 const EXPLORE_SHARE: u64 = 16;
@@ -95,7 +97,6 @@ impl Session {
             return Some(lane);
         }
         let mut views = [None, None];
-        let mut idle = 0;
         for class in self.queue.order() {
             if !self.queue.has_class(class) {
                 continue;
@@ -109,21 +110,21 @@ impl Session {
                 let view = view.get_or_insert_with(|| self.view(now, class));
                 let mask = self.usable(now, self.queue.streams[at].route);
                 let wanted = view.ready & open & mask;
-                let best = lanes(wanted)
+                let takes = lanes(wanted)
                     .filter(|&lane| self.share_of(now, view, (at, class), lane) > 0)
-                    .min_by(|&a, &b| earlier(view, a, b));
+                    .fold(0, |mask, lane| mask | 1 << lane);
+                let best = best(view, takes);
+                self.starve(wanted & !takes);
                 if best.is_some() {
                     return best;
                 }
-                idle |= wanted;
             }
         }
-        self.starve(idle);
         None
     }
 
-    /// These lanes could carry more than they are given: what is measured of them meanwhile is not
-    /// their rate.
+    /// There is nothing for these lanes although they could send: what they carry now does not
+    /// tell how fast they are.
     pub(crate) fn starve(&mut self, mask: u16) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             if mask >> index & 1 == 1 && !lane.reliable {
@@ -219,10 +220,27 @@ impl Session {
             count += 1;
         }
         let share = schedule::share(&choices[..count], own, bytes as f64, packet as f64) as u64;
-        if share > 0 || class < Class::Bulk as usize {
-            return share;
+        if share > 0 {
+            // On a slow lane a packet too many takes longer than the rest of the message.
+            let all: f64 = choices[..count].iter().map(|choice| choice.rate).sum();
+            return if choices[own].rate * SLOW < all {
+                whole_packets(share, self.lanes[lane].size.packet() as u64)
+            } else {
+                share
+            };
+        }
+        if class < Class::Bulk as usize {
+            return 0;
         }
         self.exploration(lane, bytes)
+    }
+
+    /// The same for a session with one lane.
+    fn share_of_only(&self, now: Instant, at: usize) -> u64 {
+        match self.usable(now, self.queue.streams[at].route) {
+            0 => 0,
+            _ => u64::MAX,
+        }
     }
 
     /// What a lane may carry that is not known well, although others seem to be faster.
@@ -263,8 +281,7 @@ impl Session {
                     continue;
                 }
                 let share = if self.lanes.len() == 1 {
-                    let usable = self.usable(now, self.queue.streams[at].route) != 0;
-                    if usable { u64::MAX } else { 0 }
+                    self.share_of_only(now, at)
                 } else {
                     let view = view.get_or_insert_with(|| self.view(now, class));
                     self.share_of(now, view, (at, class), index)
@@ -295,6 +312,12 @@ impl Session {
         let view = self.view(now, Class::Control as usize);
         best(&view, mask) == Some(index)
     }
+}
+
+/// Bytes of messages that make as many packets as fit into a share, but at least one.
+const fn whole_packets(share: u64, packet: u64) -> u64 {
+    let count = if share < packet { 1 } else { share / packet };
+    count * packet - count * HEAD - packet / 2
 }
 
 fn ahead(stream: &Stream, class: usize) -> u64 {

@@ -60,10 +60,10 @@ pub(crate) struct Lane {
     pub(crate) pong: Option<(u32, u64)>,
     pub(crate) seen: ReplayWindow,
     pub(crate) debt: AckDebt,
-    /// When all that was given to the lane has left, at the rate that is known of it.
-    drained_at: Instant,
     /// Bytes sent although others would have delivered them sooner, to get to know the lane.
     pub(crate) explored: u64,
+    /// When what was sent has left, if the rate is as believed.
+    busy_until: Instant,
     pub(crate) bytes_sent: u64,
     pub(crate) packets_sent: u64,
     pub(crate) packets_lost: u64,
@@ -100,8 +100,8 @@ impl Lane {
             pong: None,
             seen: ReplayWindow::new(),
             debt: AckDebt::new(now),
-            drained_at: now,
             explored: 0,
+            busy_until: now,
             bytes_sent: 0,
             packets_sent: 0,
             packets_lost: 0,
@@ -172,15 +172,10 @@ impl Lane {
             let (start, rate) = (0.0, RATE_MEMORY);
             return (Outlook { start, rate }, true);
         }
-        let rate = self.control.bandwidth().unwrap_or(RATE_GUESS).max(1) as f64 / 1e9;
+        let rate = self.rate();
         let rtt = self.control.min_rtt().or(self.rtt.smoothed());
         let in_flight = self.flight.bytes();
-        let mut queued = in_flight.saturating_sub(self.control.lane_holds()) as f64 / rate;
-        if self.control.bandwidth().is_some() {
-            // Acknowledgements may be held back longer than the queue lasts.
-            let left = self.drained_at.saturating_since(now).as_nanos() as f64;
-            queued = queued.min(left);
-        }
+        let queued = self.queued(now, in_flight, rate);
         let wait = if self.has_room(urgent) {
             self.paced_for(now, urgent).as_nanos() as f64
         } else {
@@ -188,15 +183,30 @@ impl Lane {
             over.saturating_sub(self.control.window()).max(1) as f64 / rate
         };
         let way = rtt.unwrap_or(RTT_GUESS).as_nanos() as f64 / 2.0;
-        let start = way + queued + wait;
+        // While it waits, what stands before it gets shorter.
+        let start = way + queued.max(wait);
         (Outlook { start, rate }, wait == 0.0)
     }
 
-    /// A packet leaves.
-    pub(crate) fn note_given(&mut self, now: Instant, bytes: u64) {
-        let rate = self.control.bandwidth().unwrap_or(RATE_GUESS).max(1);
-        let time = Duration::from_nanos((bytes as f64 * 1e9 / rate as f64) as u64);
-        self.drained_at = self.drained_at.max(now) + time;
+    /// Bytes per nanosecond.
+    fn rate(&self) -> f64 {
+        self.control.bandwidth().unwrap_or(RATE_GUESS).max(1) as f64 / 1e9
+    }
+
+    /// How many nanoseconds of what was sent stand before the next packet. Acknowledgements may be
+    /// held back longer than a queue lasts, so the rate tells, if it is known.
+    fn queued(&self, now: Instant, in_flight: u64, rate: f64) -> f64 {
+        if self.control.bandwidth().is_none() {
+            return in_flight.saturating_sub(self.control.lane_holds()) as f64 / rate;
+        }
+        let sent = self.busy_until.saturating_since(now).as_nanos() as f64;
+        sent.min(in_flight as f64 / rate)
+    }
+
+    /// A packet of `bytes` takes its time on the way.
+    pub(crate) fn keep_busy(&mut self, now: Instant, bytes: usize) {
+        let time = Duration::from_nanos((bytes as f64 / self.rate()) as u64);
+        self.busy_until = self.busy_until.max(now) + time;
     }
 
     /// Whether the window lets something leave.
@@ -209,12 +219,12 @@ impl Lane {
     }
 
     /// Whether pacing holds something back.
-    pub(crate) fn is_paced(&mut self, now: Instant, urgent: bool) -> bool {
+    pub(crate) fn is_paced(&self, now: Instant, urgent: bool) -> bool {
         self.paced_for(now, urgent) > Duration::ZERO
     }
 
     /// How long pacing holds something back.
-    fn paced_for(&mut self, now: Instant, urgent: bool) -> Duration {
+    fn paced_for(&self, now: Instant, urgent: bool) -> Duration {
         if urgent || self.probes > 0 || self.control.batch(now, 1) > 0 {
             return Duration::ZERO;
         }

@@ -45,6 +45,7 @@ pub(crate) enum Control {
 struct Entry {
     item: Item,
     left: u64,
+    total: u64,
 }
 
 /// The messages of one class and route.
@@ -130,7 +131,8 @@ impl SendQueue {
     /// Queues a message with `left` bytes to go; one of which something was lost goes before
     /// others, since it had its turn.
     pub(crate) fn push(&mut self, route: Route, class: Class, item: Item, left: u64, again: bool) {
-        let entry = Entry { item, left };
+        let total = left;
+        let entry = Entry { item, left, total };
         self.count(class as usize, 1, 0, left);
         self.stream(route).lines[class as usize].push(entry, again);
     }
@@ -143,13 +145,15 @@ impl SendQueue {
         }
     }
 
-    /// The first message of a line has gone on: `left` bytes remain, or `None` if it is done.
-    pub(crate) fn advance(&mut self, at: usize, class: usize, left: Option<u64>) {
+    /// The first message of a line has gone on: `left` bytes remain, or `None` if it is done; then
+    /// answers how many bytes it had.
+    pub(crate) fn advance(&mut self, at: usize, class: usize, left: Option<u64>) -> u64 {
         let line = &mut self.streams[at].lines[class];
         let Some(entry) = line.entries.front_mut() else {
-            return;
+            return 0;
         };
         let (before, after) = (entry.left, left.unwrap_or(0));
+        let done = if left.is_none() { entry.total } else { 0 };
         entry.left = after;
         line.bytes = line.bytes + after - before;
         line.allowed = line
@@ -159,6 +163,7 @@ impl SendQueue {
             line.entries.pop_front();
         }
         self.count(class, -i32::from(left.is_none()), before, after);
+        done
     }
 
     pub(crate) fn control(&mut self, route: Route, control: Control) {

@@ -80,6 +80,10 @@ impl Rtt {
         smoothed + (self.variation * 4).max(Duration::from_micros(500)) + hold
     }
 
+    pub(crate) const fn variation(&self) -> Duration {
+        self.variation
+    }
+
     fn loss_delay(&self) -> Duration {
         let rtt = self.smoothed.unwrap_or(self.latest).max(self.latest);
         (rtt * 9 / 8).max(GRANULARITY)
@@ -144,6 +148,8 @@ struct SentPacket {
     frames: u16,
     watch: Watch,
     mark: Mark,
+    /// Its content was given to another lane, too.
+    copied: bool,
 }
 
 /// What an acknowledgement has told.
@@ -285,6 +291,7 @@ impl InFlight {
             frames,
             watch,
             mark,
+            copied: false,
         });
     }
 
@@ -443,6 +450,24 @@ impl InFlight {
             index += 1;
         }
         self.drop_settled();
+    }
+
+    /// The newest packet that must be acknowledged and whose content was given to no other lane.
+    pub(crate) fn newest_alone(&self) -> Option<(u64, Instant)> {
+        let alone = |packet: &SentPacket| packet.watch == Watch::Eliciting && !packet.copied;
+        let index = self.packets.iter().rposition(alone)?;
+        Some((self.first_pn + index as u64, self.packets[index].time))
+    }
+
+    /// The content of a packet is given to another lane, too: it is appended to `out`.
+    pub(crate) fn copy(&mut self, pn: u64, out: &mut Vec<SentFrame>) {
+        let index = pn.checked_sub(self.first_pn).map(|index| index as usize);
+        let packet = index.and_then(|index| self.packets.get_mut(index));
+        if let Some(packet) = packet {
+            packet.copied = true;
+            let packet = *packet;
+            out.extend(self.frames_of(packet));
+        }
     }
 
     /// The content of quiet packet `pn` has arrived, as something else has shown.

@@ -150,7 +150,11 @@ impl Session {
         frames: &[SentFrame],
         events: &mut Events,
     ) {
+        let alone = self.lanes.len() == 1;
         let lane = &mut self.lanes[index];
+        if !alone && !lane.reliable {
+            lane.keep_busy(now, size);
+        }
         lane.bytes_sent += size as u64;
         lane.packets_sent += 1;
         if lane.reliable {
@@ -162,7 +166,6 @@ impl Session {
         }
         lane.probes = lane.probes.saturating_sub(1);
         let in_flight = lane.flight.bytes();
-        lane.note_given(now, size as u64);
         let mark = lane.control.on_sent(now, size as u64, in_flight);
         lane.flight.record(now, size, (watch, mark), frames);
         if watch == Watch::Eliciting {

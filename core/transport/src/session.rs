@@ -17,6 +17,7 @@ use crate::policy::Route;
 use crate::queue::SendQueue;
 use crate::recovery::SentFrame;
 use crate::summary::{LaneState, SessionSummary};
+use crate::tail::Tail;
 use crate::transfer::Transfers;
 
 /// How often the closing notice is repeated to a peer that still sends.
@@ -72,6 +73,7 @@ pub(crate) struct Session {
     pub(crate) arrived: Route,
     /// The batch being made takes all that its lane should carry.
     pub(crate) starved: bool,
+    pub(crate) tail: Tail,
     /// When content was last sent or received.
     pub(crate) busy_at: Instant,
     /// Lanes that do not answer are not asked until there is something to send.
@@ -124,6 +126,7 @@ impl Session {
             op_dead: params.op_dead,
             arrived: Route::Any,
             starved: false,
+            tail: Tail::new(now),
             busy_at: now,
             dormant: false,
             habit: 0,

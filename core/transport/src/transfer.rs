@@ -38,7 +38,7 @@ pub(crate) enum Way {
 #[derive(Debug)]
 pub(crate) struct Serving {
     pub(crate) op: WireOp,
-    route: Route,
+    pub(crate) route: Route,
     pub(crate) start: u64,
     pub(crate) flow: Outflow,
 }

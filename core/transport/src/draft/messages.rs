@@ -114,7 +114,8 @@ impl Session {
                 self.busy_at = now;
                 self.carried += (draft.len - before) as u64;
             }
-            self.queue.advance(at, class, left);
+            let done = self.queue.advance(at, class, left);
+            self.message_sent(index, done);
             if left.is_some() {
                 return;
             }
