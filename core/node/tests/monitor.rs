@@ -12,71 +12,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use abi::LinkAddress;
-use abi::system::{Detect, LaneRow, LaneState, LaneTraffic, LaneWhy, Request, Traffic};
+use abi::system::{Detect, LaneState, LaneTraffic, LaneWhy, Request, Traffic};
 use support::cables::{Cable, Cables};
 use support::talk::*;
-use support::{Lab, Program, address, ms};
-
-/// Two nodes with a session between programs, and two cables with 1 ms each way.
-struct World {
-    lab: Lab,
-    cables: Cables,
-    client: Program,
-    server: Program,
-}
-
-fn world(detect: Detect) -> World {
-    let mut lab = Lab::strangers(2);
-    for at in 0..2 {
-        let links = lab.links(at).to_vec();
-        lab.configure(at, detect, false, links);
-        *lab.trust(at) = vec![support::record(1 - at)];
-    }
-    let cables = Cables::default();
-    lab.wire(cables.fate());
-    lab.start_all();
-    let (server, welcome) = lab.program(LAB2);
-    let (client, _) = lab.program(LAB1);
-    introduce(&mut lab, client, server, welcome.pid);
-    lab.run(ms(1000));
-    World {
-        lab,
-        cables,
-        client,
-        server,
-    }
-}
-
-impl World {
-    fn row(&self, at: usize, link: u8) -> LaneRow {
-        let rows = self.lab.rows(at);
-        let mut own = rows.iter().filter(|row| row.link == link);
-        let row = *own.next().unwrap();
-        assert_eq!(own.next(), None, "one row for each link: {rows:?}");
-        row
-    }
-
-    fn state(&self, at: usize, link: u8) -> LaneState {
-        self.row(at, link).state
-    }
-
-    /// How long until a link's row has a state, stepping by half a millisecond.
-    fn until(&mut self, at: usize, link: u8, state: LaneState, bound: Duration) -> Duration {
-        let began = self.lab.now;
-        while self.state(at, link) != state {
-            let waited = self.lab.now.saturating_since(began);
-            assert!(waited <= bound, "{:?} after {waited:?}", self.row(at, link));
-            self.lab.run(Duration::from_micros(500));
-        }
-        self.lab.now.saturating_since(began)
-    }
-
-    fn downs(&self) -> u32 {
-        let rows = (0..2).flat_map(|at| self.lab.rows(at));
-        rows.filter(|row| row.state == LaneState::Down).count() as u32
-    }
-}
+use support::world::{World, world};
+use support::{Lab, address, ms};
 
 #[test]
 fn ways_are_measured_before_the_first_session_needs_them() {
@@ -276,41 +216,6 @@ fn the_largest_packet_is_found_and_a_black_hole_is_noticed() {
 }
 
 #[test]
-fn replayed_and_forged_probes_are_met_with_silence() {
-    let mut world = world(Detect::Default);
-    let tape = world.cables.record();
-    world.lab.run(ms(500));
-    let mut probes = tape.take();
-    // A copy that overtakes its original is the first to come.
-    let old = world.lab.now.checked_sub(ms(5)).unwrap();
-    probes.retain(|probe| probe.arrives < old);
-    assert!(probes.len() > 50);
-    let rows = world.lab.rows(LAB1);
-    let before = world.cables.carried();
-    world.cables.set(0, Cable::Cut);
-    world.cables.set(1, Cable::Cut);
-    for probe in probes {
-        for at in 0..probe.bytes.len() {
-            let mut forged = probe.bytes.clone();
-            forged[at] ^= 1 << (at % 8);
-            world.lab.throw(probe.from, probe.to, forged);
-        }
-        let elsewhere = LinkAddress::ipv4([10, 0, 7, 7], 666);
-        world.lab.throw(elsewhere, probe.to, probe.bytes.clone());
-        world.lab.throw(probe.from, probe.to, probe.bytes);
-    }
-    let offered = world.cables.offered();
-    world.lab.run(Duration::from_micros(100));
-    assert!(
-        world.cables.offered() - offered <= 8,
-        "only probes that were due"
-    );
-    assert_eq!(world.cables.carried(), before);
-    let addresses = |rows: &[LaneRow]| rows.iter().map(|row| row.peer).collect::<Vec<_>>();
-    assert_eq!(addresses(&world.lab.rows(LAB1)), addresses(&rows));
-}
-
-#[test]
 fn a_flapping_way_has_to_wait_and_is_forgiven() {
     let mut world = world(Detect::Default);
     let mut waits = vec![];
@@ -420,82 +325,4 @@ fn the_channel_itself_survives_a_cut_in_milliseconds() {
         assert_eq!(world.cables.hellos(), hellos, "without another handshake");
         world.cables.set(link, Cable::Whole);
     }
-}
-
-/// Little-endian, as `docs/protocol/probes.md` says; read without the code that wrote it.
-fn number(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-}
-
-#[test]
-fn probes_are_as_the_page_says() {
-    let page = include_str!("../../../docs/protocol/probes.md");
-    for row in [
-        "| 0 | u8 | version << 5 \\| 6 |",
-        "| 2 | u16 | length of what follows the header |",
-        "| 8 | u64 | packet number,",
-        "| 16 | u8 | sender's link << 4 \\| receiver's link |",
-        "| 24 | u32 | in an answer: that of the probe it answers, else 0 |",
-        "| 32 | u16 | only with a size:",
-    ] {
-        assert!(page.contains(row), "{row}");
-    }
-    let mut world = world(Detect::Default);
-    let tape = world.cables.record();
-    world.lab.run(ms(2000));
-    let (mut asked, mut answered, mut padded) = (0, 0, 0);
-    let mut last = std::collections::BTreeMap::new();
-    let mut times = vec![];
-    for probe in tape.take() {
-        let bytes = &probe.bytes;
-        assert_eq!(bytes[0], 1 << 5 | 6);
-        let flags = bytes[1];
-        assert_eq!(flags & !31, 0);
-        assert_ne!(flags & 1 == 0, flags & 2 == 0, "it asks or it answers");
-        assert_eq!(number(&bytes[2..4]) as usize, bytes.len() - 16);
-        let sequence = number(&bytes[8..16]);
-        let links = bytes[16];
-        let before = last.insert((probe.from, number(&bytes[4..8]), links), sequence);
-        assert!(
-            before.is_none_or(|before| sequence == before + 1),
-            "{before:?} {sequence}"
-        );
-        assert_eq!(
-            links,
-            [0x00, 0x11][usize::from(links & 15)],
-            "a cable joins equal numbers"
-        );
-        assert_eq!(bytes[17], 3, "up");
-        let sent = number(&bytes[20..24]);
-        assert_eq!(sent, probe.arrives.as_nanos() / 1000 % (1 << 32));
-        let echo = number(&bytes[24..28]);
-        if flags & 1 != 0 {
-            assert_eq!(echo, 0);
-            times.push(sent);
-            asked += 1;
-        } else {
-            assert!(
-                times.contains(&echo) || answered < 10,
-                "the time of a probe"
-            );
-            answered += 1;
-        }
-        let size = (flags & 4 != 0).then(|| number(&bytes[32..34]));
-        match size {
-            None => assert_eq!(bytes.len(), 48),
-            Some(size) if flags & 1 != 0 => {
-                assert_eq!(bytes.len() as u64, size);
-                assert!(bytes[34..bytes.len() - 16].iter().all(|byte| *byte == 0));
-                padded += 1;
-            }
-            Some(_) => assert_eq!(bytes.len(), 50),
-        }
-    }
-    assert!(
-        asked > 100 && answered > 100 && padded > 4,
-        "{asked} {answered} {padded}"
-    );
 }

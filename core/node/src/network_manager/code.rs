@@ -2,12 +2,12 @@
 //!
 //! A code is the bytes below in base 32, letters and digits without I, L, O and U, in groups of six:
 //! format (1), secret (16), public key (32), number of addresses (1), addresses, checksum (4). An
-//! address is its kind (4 or 6: Internet, 2: Ethernet), host (4, 16 or 6) and port (2).
+//! address is its kind (4 or 6: Internet, 2: Ethernet, 1: neighbour), host (4, 16, 6 or 8) and port (2).
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use abi::link_address::{Ethernet, Internet};
+use abi::link_address::{Ethernet, Internet, Neighbour};
 use abi::{LinkAddress, Malformed, Reader, Writer};
 use zeroize::Zeroize;
 
@@ -115,6 +115,7 @@ impl Invitation {
         let mut addresses = Vec::new();
         for _ in 0..count {
             addresses.push(match r.u8()? {
+                1 => LinkAddress::neighbour(r.array()?, r.u16()?),
                 2 => LinkAddress::ethernet(r.array()?, r.u16()?),
                 4 => LinkAddress::ipv4(r.array()?, r.u16()?),
                 6 => LinkAddress::ipv6(r.array()?, r.u16()?, 0),
@@ -134,16 +135,24 @@ impl Invitation {
 enum Host {
     Internet(Internet),
     Ethernet(Ethernet),
+    Neighbour(Neighbour),
 }
 
 impl Host {
     fn of(address: &LinkAddress) -> Option<Self> {
         let internet = address.internet().map(Self::Internet);
-        internet.or_else(|| address.as_ethernet().map(Self::Ethernet))
+        internet
+            .or_else(|| address.as_ethernet().map(Self::Ethernet))
+            .or_else(|| address.as_neighbour().map(Self::Neighbour))
     }
 
     fn write(&self, w: &mut Writer<'_>) {
         match self {
+            Self::Neighbour(Neighbour { host, port }) => {
+                w.u8(1);
+                w.bytes(host);
+                w.u16(*port);
+            }
             Self::Ethernet(Ethernet { mac, port }) => {
                 w.u8(2);
                 w.bytes(mac);

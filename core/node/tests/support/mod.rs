@@ -14,6 +14,7 @@ pub mod cables;
 pub mod crypto;
 pub mod programs;
 pub mod talk;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
