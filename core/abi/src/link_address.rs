@@ -220,9 +220,10 @@ impl fmt::Display for LinkAddress {
                 SocketAddrV6::new(Ipv6Addr::from(a), port, 0, scope).fmt(f)
             }
             None if self.is_none() => f.pad("-"),
-            None => match self.as_ethernet() {
-                Some(address) => address.fmt(f),
-                None => self
+            None => match (self.as_ethernet(), self.as_neighbour()) {
+                (Some(address), _) => address.fmt(f),
+                (None, Some(address)) => address.fmt(f),
+                (None, None) => self
                     .as_bytes()
                     .iter()
                     .try_for_each(|byte| write!(f, "{byte:02x}")),
@@ -242,7 +243,16 @@ impl fmt::Display for Ethernet {
     }
 }
 
-/// Reads what [`Display`](fmt::Display) writes of Internet and Ethernet addresses, each with its port.
+impl fmt::Display for Neighbour {
+    /// Sixteen hexadecimal digits and the port.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = self.host.iter();
+        digits.try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, ":{}", self.port)
+    }
+}
+
+/// Reads what [`Display`](fmt::Display) writes of Internet, Ethernet and neighbours' addresses, each with its port.
 impl FromStr for LinkAddress {
     type Err = Malformed;
 
@@ -255,6 +265,14 @@ impl FromStr for LinkAddress {
         }
         let (digits, port) = text.split_once(':').ok_or(Malformed::Invalid)?;
         let port = port.parse().map_err(|_none| Malformed::Invalid)?;
+        if digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            let host = u64::from_str_radix(digits, 16).map_err(|_digits| Malformed::Invalid)?;
+            let mut bytes = [0; 8];
+            for (byte, shift) in bytes.iter_mut().zip((0..64).step_by(8).rev()) {
+                *byte = (host >> shift) as u8;
+            }
+            return Ok(Self::neighbour(bytes, port));
+        }
         let mut mac = [0; 6];
         let mut pairs = digits.split('-');
         for byte in &mut mac {
@@ -328,7 +346,14 @@ mod tests {
             [2, 0x52, 0x54, 0, 0x12, 0x34, 0xff, 0, 0x20]
         );
         let six = LinkAddress::ipv6([1; 16], 8192, 2);
-        for address in [address, six, LinkAddress::ipv4([10, 0, 0, 1], 8192)] {
+        let neighbour = LinkAddress::neighbour([0xfe, 1, 2, 3, 4, 5, 6, 0x0a], 8192);
+        assert_eq!(neighbour.to_string(), "fe0102030405060a:8192");
+        for address in [
+            address,
+            six,
+            neighbour,
+            LinkAddress::ipv4([10, 0, 0, 1], 8192),
+        ] {
             assert_eq!(address.to_string().parse(), Ok(address));
             assert_eq!(address.with_port(7).with_port(8192), address);
             assert_ne!(address.with_port(7), address);
@@ -340,6 +365,8 @@ mod tests {
             "52-54-00-12-34-+f:1",
             "52-54-00-12-34-fff:1",
             "52-54-00-12-34-ff:65536",
+            "+e0102030405060a:8192",
+            "fe0102030405060a",
             "",
         ] {
             assert!(wrong.parse::<LinkAddress>().is_err(), "{wrong}");

@@ -15,6 +15,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::crypto::NodeCrypto;
 use crate::event_loop::{EventLoop, Parts};
 use crate::interface_watch::InterfaceWatch;
+use crate::link_place::Own;
 use crate::links::Links;
 use crate::{StartError, clock, directories, event_number, key_file, program_socket, trust_store};
 
@@ -152,7 +153,12 @@ impl Builder {
         let (watch, interfaces) = InterfaceWatch::start().map_err(|error| {
             StartError::new(format!("cannot list the network interfaces: {error}"))
         })?;
-        let links = Links::open(wanted, self.port, &interfaces)?;
+        let (name_in_directories, _) = public.0.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        let own = Own {
+            port: self.port,
+            name: *name_in_directories,
+        };
+        let links = Links::open(wanted, own, &interfaces)?;
         let config = Config {
             name,
             owner: Uid(rustix::process::geteuid().as_raw()),

@@ -48,7 +48,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Before ordinary programs, behind what a machine cannot do without.
 const PROMPT: i32 = -10;
-/// After a link could not be opened, before the next try.
+/// After a link could not be opened, before the next try; and between looks at directories.
 const LINKS_PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything the loop needs.
@@ -142,7 +142,7 @@ impl EventLoop {
             last_program: 0,
             next_beat: None,
             accept_again: None,
-            links_again: None,
+            links_again: clock::now().checked_add(LINKS_PAUSE),
             wait: None,
             stopped: false,
             killed: false,

@@ -1,10 +1,12 @@
 //! Where a link is now: which interface, which address.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use abi::LinkAddress;
 use abi::system::LinkKind;
-use drivers::ethernet;
+use drivers::{ethernet, neighbour};
 
 use crate::interfaces::{Address, Interface, Interfaces};
 use crate::link_spec::{LinkSpec, MTU_MIN, Place};
@@ -14,6 +16,7 @@ const HEADERS_V4: u32 = 28;
 const HEADERS_V6: u32 = 48;
 /// No packet is larger, whatever an interface says: what UDP and the transport can carry.
 const PACKET_MAX: u32 = 65_472;
+const NEIGHBOUR_MAX: u32 = neighbour::Head::TRAIN_MAX as u32;
 
 /// A link that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +33,8 @@ pub(crate) struct Found {
 /// What a socket is bound to. Another one needs another socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SocketPlace {
-    /// Interface index: an interface that vanished and returned is another one.
+    /// Interface index: an interface that vanished and returned is another one. Of a directory, what tells it from a
+    /// later one of the same name.
     pub(crate) interface: u32,
     /// The interface to bind to, or empty.
     pub(crate) device: String,
@@ -43,13 +47,15 @@ pub(crate) enum At {
     Udp(SocketAddr),
     /// Hardware address and port.
     Ethernet([u8; 6], u16),
+    /// The node's name and port in a directory.
+    Neighbour([u8; 8], u16),
 }
 
 impl At {
     pub(crate) fn port(&self) -> u16 {
         match self {
             Self::Udp(address) => address.port(),
-            Self::Ethernet(_, port) => *port,
+            Self::Ethernet(_, port) | Self::Neighbour(_, port) => *port,
         }
     }
 
@@ -60,19 +66,30 @@ impl At {
                 address.set_port(bound.socket_address().map_or(0, |bound| bound.port()));
             }
             Self::Ethernet(_, port) => *port = bound.as_ethernet().map_or(0, |bound| bound.port),
+            Self::Neighbour(_, port) => *port = bound.as_neighbour().map_or(0, |bound| bound.port),
         }
     }
 }
 
-/// Finds a link. `port` is the node's; `before` is where the link was, which it stays unless there is something better.
+/// Who the node is, where links are told apart by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
+    /// 0 for any.
+    pub(crate) port: u16,
+    /// Its name in directories: the head of its public key, so that it stays the same.
+    pub(crate) name: [u8; 8],
+}
+
+/// Finds a link. `own.port` is the node's; `before` is where the link was, which it stays unless there is something better.
 ///
 /// The error says in the middle of a sentence why it is not there.
 pub(crate) fn find(
     spec: &LinkSpec,
-    port: u16,
+    own: Own,
     interfaces: &Interfaces,
     before: Option<&SocketPlace>,
 ) -> Result<Found, String> {
+    let port = own.port;
     let (interface, device, at) = match &spec.place {
         Place::Interface(name) => {
             let interface = named(name, interfaces)?;
@@ -85,10 +102,11 @@ pub(crate) fn find(
             };
             (interface, name.clone(), at)
         }
+        Place::Directory(directory) => return in_directory(directory, spec, own),
         Place::Address {
             ip,
             interface,
-            port: own,
+            port: special,
         } => {
             let interface = owner(*ip, interface.as_deref(), interfaces)?;
             // Without its interface a link-local address says nothing.
@@ -97,7 +115,7 @@ pub(crate) fn find(
             } else {
                 String::new()
             };
-            let at = At::Udp(socket_address(*ip, own.unwrap_or(port), interface));
+            let at = At::Udp(socket_address(*ip, special.unwrap_or(port), interface));
             (interface, device, at)
         }
     };
@@ -110,6 +128,32 @@ pub(crate) fn find(
         up: interface.up,
         mtu: packet_max(interface.mtu.min(spec.mtu.unwrap_or(u32::MAX)), at),
         speed: spec.speed.or(interface.speed),
+    })
+}
+
+/// Whoever may write to the directory could forge packets, so nobody else may.
+fn in_directory(directory: &Path, spec: &LinkSpec, own: Own) -> Result<Found, String> {
+    let found = std::fs::metadata(directory).map_err(|_none| "there is no such directory now")?;
+    if !found.is_dir() {
+        return Err("it is no directory".to_owned());
+    }
+    let ours = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    if !ours || found.mode() & 0o022 != 0 {
+        return Err("others may write to that directory and forge packets: make it root's or yours, mode 755".to_owned());
+    }
+    let most = NEIGHBOUR_MAX
+        .min(PACKET_MAX)
+        .min(spec.mtu.unwrap_or(u32::MAX));
+    Ok(Found {
+        socket: SocketPlace {
+            // One that was removed and made anew is another one.
+            interface: found.ino() as u32,
+            device: directory.display().to_string(),
+            at: At::Neighbour(own.name, own.port),
+        },
+        up: true,
+        mtu: u16::try_from(most).unwrap_or(u16::MAX),
+        speed: spec.speed,
     })
 }
 
@@ -140,7 +184,7 @@ fn best_address(
 ) -> Result<SocketAddr, String> {
     let had = before.and_then(|place| match place.at {
         At::Udp(address) => Some(address.ip()),
-        At::Ethernet(..) => None,
+        At::Ethernet(..) | At::Neighbour(..) => None,
     });
     let rank = |address: &&Address| {
         let family = match address.ip {
@@ -184,6 +228,7 @@ fn packet_max(mtu: u32, at: At) -> u16 {
         At::Udp(SocketAddr::V4(_)) => HEADERS_V4,
         At::Udp(SocketAddr::V6(_)) => HEADERS_V6,
         At::Ethernet(..) => ethernet::Header::LEN as u32,
+        At::Neighbour(..) => 0,
     };
     let bytes = (mtu.max(MTU_MIN) - headers).min(PACKET_MAX);
     u16::try_from(bytes).unwrap_or(u16::MAX)
@@ -193,6 +238,8 @@ fn packet_max(mtu: u32, at: At) -> u16 {
 mod tests {
     use super::*;
     use crate::interfaces::Change;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     fn interfaces(index: u32, addresses: &[(&str, bool)]) -> Interfaces {
         let mut all = Interfaces::default();
@@ -217,14 +264,20 @@ mod tests {
         all
     }
 
+    const OWN: Own = Own {
+        port: 41_000,
+        name: [7; 8],
+    };
+
     fn found(text: &str, all: &Interfaces, before: Option<&SocketPlace>) -> Found {
-        find(&text.parse().unwrap(), 41_000, all, before).unwrap()
+        find(&text.parse().unwrap(), OWN, all, before).unwrap()
     }
 
     fn address(found: &Found) -> String {
         match found.socket.at {
             At::Udp(address) => address.to_string(),
             At::Ethernet(mac, port) => format!("{mac:?}:{port}"),
+            At::Neighbour(name, port) => format!("{name:?}:{port}"),
         }
     }
 
@@ -265,9 +318,9 @@ mod tests {
         let bare = interfaces(4, &[]);
         let ethernet = found("ethernet:eth0", &bare, None);
         assert_eq!(address(&ethernet), "[2, 0, 0, 0, 0, 1]:41000");
-        let why = find(&LinkSpec::interface("eth0"), 1, &bare, None).unwrap_err();
+        let why = find(&LinkSpec::interface("eth0"), OWN, &bare, None).unwrap_err();
         assert!(why.contains("'ethernet:' before its name"), "{why}");
-        let why = find(&LinkSpec::interface("eth7"), 1, &bare, None).unwrap_err();
+        let why = find(&LinkSpec::interface("eth7"), OWN, &bare, None).unwrap_err();
         assert!(why.contains("no such interface now"), "{why}");
     }
 
@@ -282,6 +335,24 @@ mod tests {
         assert_eq!(address(&local), "[fe80::1%4]:41000");
         assert_eq!(local.socket.device, "eth0");
         assert_eq!(found("192.0.2.7:5", &all, None).socket.device, "");
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_no_link() {
+        let top = tempfile::tempdir().unwrap();
+        let directory = top.path().join("lab");
+        let spec: LinkSpec = format!("memory:{}", directory.display()).parse().unwrap();
+        let look = || find(&spec, OWN, &Interfaces::default(), None);
+        assert!(look().unwrap_err().contains("no such directory"));
+        std::fs::create_dir(&directory).unwrap();
+        let mode =
+            |mode| std::fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+        mode(0o755);
+        let found = look().unwrap();
+        assert!(found.up && found.mtu > 9000);
+        assert_eq!(found.socket.at, At::Neighbour([7; 8], 41_000));
+        mode(0o1777);
+        assert!(look().unwrap_err().contains("forge packets"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use abi::system::{LinkKind, Protection};
@@ -11,17 +12,22 @@ pub(crate) const MTU_MIN: u32 = 1280;
 const MTU_MAX: u32 = 65_535;
 /// The kernel's own rule for names of interfaces: `IFNAMSIZ` with its final zero byte.
 const NAME_MAX: usize = 15;
-const EXPECTED: &str =
-    "expected an interface such as eth0 or ethernet:eth0, or an IP address, then options";
+/// What a path can name in a link policy.
+const DIRECTORY_NAME_MAX: usize = 55;
+const EXPECTED: &str = "expected an interface such as eth0 or ethernet:eth0, an IP address, or memory:/DIRECTORY, then options";
 
-/// A link and how it is to be used: `eth0`, `192.0.2.7`, `fe80::1%eth0` or `ethernet:eth1`, with options after commas.
+/// A link and how it is to be used: `eth0`, `192.0.2.7`, `fe80::1%eth0`, `ethernet:eth1` or `memory:/run/lab`, with
+/// options after commas.
+///
+/// A directory is for nodes of one machine that both can reach it, as containers may. Whoever may write there is
+/// trusted, so it must belong to the node's user or root alone.
 ///
 /// | option | |
 /// |---|---|
 /// | `mtu=BYTES` | packets no larger than this, headers of IP included; 1280 to 65535 |
 /// | `speed=BITS` | bits per second that it carries, such as `100M` or `2.5G`, where the interface does not know |
-/// | `trusted` | nobody reads or forges packets on this medium |
-/// | `cipher=off` | packets are not encrypted; only on a trusted link |
+/// | `trusted` | nobody reads or forges packets on this medium; always so with `memory:` |
+/// | `cipher=off` | packets are not encrypted; only on a trusted link. `cipher=on` encrypts on `memory:`, too |
 /// | `crc=off` | nor do they carry a checksum; only with `cipher=off` |
 /// | `ack=on`, `ack=off` | whether packets are acknowledged: always, where the medium may lose them |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +51,8 @@ pub(crate) enum Place {
         interface: Option<String>,
         port: Option<u16>,
     },
+    /// Shared by nodes of one machine.
+    Directory(PathBuf),
 }
 
 impl LinkSpec {
@@ -60,7 +68,7 @@ impl LinkSpec {
         }
     }
 
-    /// What tables and messages call it: the interface, or the address without port.
+    /// What tables and messages call it: the interface, the address without port, or the directory's last component.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.place {
@@ -71,6 +79,10 @@ impl LinkSpec {
                 ..
             } => format!("{ip}%{interface}"),
             Place::Address { ip, .. } => ip.to_string(),
+            Place::Directory(directory) => {
+                let last = directory.file_name().unwrap_or_default();
+                last.to_string_lossy().into_owned()
+            }
         }
     }
 
@@ -130,7 +142,11 @@ impl LinkSpec {
                     .to_owned(),
             );
         }
+        let memory = self.kind == LinkKind::Memory;
         self.protection = match (asked.cipher, asked.crc) {
+            // Memory does not err.
+            (None, None | Some(false)) if memory => Protection::Plain,
+            (None, Some(true)) if memory => Protection::Checksum,
             (Some(false), Some(false)) => Protection::Plain,
             (Some(false), _) => Protection::Checksum,
             (_, Some(false)) => {
@@ -161,6 +177,12 @@ impl FromStr for LinkSpec {
         let mut parts = text.split(',');
         let place = parts.next().unwrap_or_default();
         let mut spec = match place.split_once(':') {
+            Some(("memory", directory)) => Self {
+                kind: LinkKind::Memory,
+                place: shared_directory(directory).ok_or_else(|| unknown(text))?,
+                trusted: true,
+                ..Self::interface("")
+            },
             Some(("ethernet", name)) => Self {
                 kind: LinkKind::Ethernet,
                 place: Place::Interface(interface_name(name).ok_or_else(|| unknown(text))?),
@@ -193,8 +215,9 @@ impl FromStr for LinkSpec {
 impl fmt::Display for LinkSpec {
     /// Kind and place, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            LinkKind::Ethernet => write!(f, "ethernet:{}", self.name()),
+        match (&self.place, self.kind) {
+            (Place::Directory(directory), _) => write!(f, "memory:{}", directory.display()),
+            (_, LinkKind::Ethernet) => write!(f, "ethernet:{}", self.name()),
             _ => f.write_str(&self.name()),
         }
     }
@@ -212,6 +235,18 @@ fn interface_name(text: &str) -> Option<String> {
         && text.chars().all(legal)
         && !matches!(text, "." | "..");
     good.then(|| text.to_owned())
+}
+
+/// An absolute path whose last component can be the name of a link.
+fn shared_directory(text: &str) -> Option<Place> {
+    let directory = PathBuf::from(text);
+    let name = directory.file_name()?.to_str()?;
+    let good = directory.is_absolute()
+        && name.len() <= DIRECTORY_NAME_MAX
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'~');
+    good.then_some(Place::Directory(directory))
 }
 
 fn address(text: &str) -> Option<Place> {
@@ -289,7 +324,7 @@ mod tests {
         assert_eq!(spec("en0.7").name(), "en0.7");
         let port = |text: &str| match spec(text).place {
             Place::Address { port, .. } => port,
-            Place::Interface(_) => panic!("{text} is an address"),
+            _ => panic!("{text} is an address"),
         };
         assert_eq!(port("192.0.2.7"), None);
         assert_eq!(port("127.77.0.1:4000"), Some(4000));
@@ -312,6 +347,23 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_directory_is_trusted_and_needs_no_cipher_unless_told_so() {
+        let memory = spec("memory:/run/shared/lab");
+        assert_eq!((memory.kind, memory.trusted), (LinkKind::Memory, true));
+        assert_eq!(
+            (memory.name().as_str(), memory.to_string().as_str()),
+            ("lab", "memory:/run/shared/lab")
+        );
+        assert_eq!(memory.protection, Protection::Plain);
+        assert_eq!(spec("memory:/a,crc=on").protection, Protection::Checksum);
+        assert_eq!(spec("memory:/a,cipher=on").protection, Protection::Sealed);
+        assert_eq!(
+            spec("memory:/a,cipher=off,crc=on").protection,
+            Protection::Checksum
+        );
+    }
+
+    #[test]
     fn what_is_no_link_or_not_sound_is_refused_with_the_reason() {
         let refused = [
             ("", "found link ''"),
@@ -324,6 +376,11 @@ mod tests {
             ("ethernet:", "expected an interface"),
             ("ethernet:10.0.0.1:5", "expected an interface"),
             ("fe80::1%", "expected an interface"),
+            ("memory:", "memory:/DIRECTORY"),
+            ("memory:run", "memory:/DIRECTORY"),
+            ("memory:/", "memory:/DIRECTORY"),
+            ("memory:/a/b~c", "memory:/DIRECTORY"),
+            ("memory:/a,ack=off", "memory may lose packets"),
             ("0.0.0.0", "one interface"),
             ("eth0,", "found option ''"),
             ("eth0,fast", "found option 'fast', expected mtu"),

@@ -2,16 +2,18 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use abi::LinkAddress;
-use drivers::{EthernetDriver, PacketDriver, UdpDriver};
+use abi::system::LinkKind;
+use drivers::{EthernetDriver, NeighbourDriver, PacketDriver, UdpDriver};
 use node::LinkConfig;
 use node::limits::LINKS_MAX;
 use rustix::event::epoll::{self, EventData};
 
 use crate::StartError;
 use crate::interfaces::Interfaces;
-use crate::link_place::{self, At, Found, SocketPlace};
+use crate::link_place::{self, At, Found, Own, SocketPlace};
 use crate::link_spec::LinkSpec;
 use crate::shared_network::{self, SharedNetworks};
 
@@ -19,7 +21,7 @@ use crate::shared_network::{self, SharedNetworks};
 #[derive(Debug)]
 pub(crate) struct Links {
     slots: Vec<Slot>,
-    port: u16,
+    own: Own,
     /// Nobody named links: every interface that is up is one.
     all: bool,
     /// Once is enough to say so.
@@ -54,13 +56,13 @@ impl Links {
     /// opened when it comes; one that is there and cannot be used is an error.
     pub(crate) fn open(
         wanted: Vec<LinkSpec>,
-        port: u16,
+        own: Own,
         interfaces: &Interfaces,
     ) -> Result<Self, StartError> {
         let mut links = Self {
             all: wanted.is_empty(),
             slots: Vec::new(),
-            port,
+            own,
             said_full: false,
             shared: SharedNetworks::default(),
         };
@@ -90,8 +92,8 @@ impl Links {
             if links.slots.iter().any(|other| other.config.name == *name) {
                 slot.config.name = slot.spec.to_string();
             }
-            if let Err(error) = slot.update(port, interfaces) {
-                return Err(slot.explained(port, &error));
+            if let Err(error) = slot.update(own, interfaces) {
+                return Err(slot.explained(own.port, &error));
             }
             if !slot.config.why.is_empty() {
                 let (why, names) = (&slot.config.why, interfaces.names());
@@ -110,7 +112,7 @@ impl Links {
         let places = self.slots.iter().filter_map(|slot| slot.open.as_ref());
         let places = places.filter_map(|open| match open.place.at {
             At::Udp(address) => Some((open.place.interface, address.ip())),
-            At::Ethernet(..) => None,
+            At::Ethernet(..) | At::Neighbour(..) => None,
         });
         let places: Vec<_> = places.collect();
         for warning in self
@@ -152,8 +154,8 @@ impl Links {
         }
         for (number, slot) in (base..).zip(&mut self.slots) {
             let before = slot.config.clone();
-            if let Err(error) = slot.update(self.port, interfaces) {
-                slot.config.why = slot.explained(self.port, &error).to_string();
+            if let Err(error) = slot.update(self.own, interfaces) {
+                slot.config.why = slot.explained(self.own.port, &error).to_string();
                 update.again = true;
             }
             if slot.config.epoch != before.epoch
@@ -162,6 +164,8 @@ impl Links {
                 slot.close(format!("it cannot be waited for: {error}"));
                 update.again = true;
             }
+            // Nobody tells of a directory that comes or goes.
+            update.again |= slot.spec.kind == LinkKind::Memory;
             slot.tell(&before);
             update.changed |= slot.config != before;
         }
@@ -226,9 +230,12 @@ impl Slot {
     }
 
     /// Opens or closes the socket. An error is that of opening; a link that is not there is none.
-    fn update(&mut self, port: u16, interfaces: &Interfaces) -> io::Result<()> {
-        let port = self.port(port);
-        let found = match link_place::find(&self.spec, port, interfaces, self.before.as_ref()) {
+    fn update(&mut self, own: Own, interfaces: &Interfaces) -> io::Result<()> {
+        let own = Own {
+            port: self.port(own.port),
+            ..own
+        };
+        let found = match link_place::find(&self.spec, own, interfaces, self.before.as_ref()) {
             Ok(found) => found,
             Err(why) => {
                 self.close(why);
@@ -297,7 +304,7 @@ impl Slot {
                 "another program uses it, perhaps another node: give another --port or --link"
                     .to_owned()
             }
-            io::ErrorKind::PermissionDenied => {
+            io::ErrorKind::PermissionDenied if self.spec.kind == LinkKind::Ethernet => {
                 "a link of Ethernet frames needs the right CAP_NET_RAW: run the node as root, or give it to the \
                  program with 'setcap cap_net_raw+ep'"
                     .to_owned()
@@ -336,6 +343,10 @@ fn open(place: &SocketPlace) -> io::Result<Box<dyn PacketDriver>> {
             Box::new(UdpDriver::bind(address, device)?)
         }
         At::Ethernet(_, port) => Box::new(EthernetDriver::open(&place.device, port)?),
+        At::Neighbour(name, port) => {
+            let directory = Path::new(&place.device);
+            Box::new(NeighbourDriver::open(directory, name, port)?)
+        }
     })
 }
 
@@ -357,10 +368,15 @@ mod tests {
     use std::net::SocketAddr;
     use std::os::fd::AsFd;
 
+    const OWN: Own = Own {
+        port: 0,
+        name: [7; 8],
+    };
+
     fn links(wanted: &[&str]) -> Result<Links, StartError> {
         let (_, interfaces) = Netlink::open().unwrap();
         let wanted = wanted.iter().map(|text| text.parse().unwrap()).collect();
-        Links::open(wanted, 0, &interfaces)
+        Links::open(wanted, OWN, &interfaces)
     }
 
     fn ip(config: &LinkConfig) -> String {
@@ -424,7 +440,7 @@ mod tests {
         let (_, interfaces) = Netlink::open().unwrap();
         let port = taken.configs()[0].address.socket_address().unwrap().port();
         let again = vec!["127.0.77.2".parse().unwrap()];
-        let why = Links::open(again, port, &interfaces)
+        let why = Links::open(again, Own { port, ..OWN }, &interfaces)
             .unwrap_err()
             .to_string();
         assert!(
@@ -464,7 +480,7 @@ mod tests {
 
     #[test]
     fn interfaces_that_come_are_used_where_none_were_named_and_push_out_only_what_is_gone() {
-        let mut links = Links::open(Vec::new(), 0, &Interfaces::default()).unwrap();
+        let mut links = Links::open(Vec::new(), OWN, &Interfaces::default()).unwrap();
         assert!(links.configs().is_empty());
         for number in 0..LINKS_MAX {
             let gone = LinkSpec::interface(&format!("gone{number}"));

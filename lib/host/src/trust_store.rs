@@ -181,9 +181,7 @@ impl From<&TrustRecord> for Entry {
                 .addresses
                 .iter()
                 // What cannot be written in a form that is read again is learnt again.
-                .filter(|address| {
-                    address.socket_address().is_some() || address.as_ethernet().is_some()
-                })
+                .filter(|address| address.to_string().parse() == Ok(**address))
                 .map(ToString::to_string)
                 .collect(),
             root: if map.trust_root {

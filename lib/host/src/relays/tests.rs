@@ -7,7 +7,13 @@ use drivers::relay::Relay;
 use drivers::{Doorbell, PacketDriver, ReceiveBatch, RelayDriver, Silent};
 use rustix::event::epoll::CreateFlags;
 
+use crate::link_place::Own;
 use crate::netlink::Netlink;
+
+const OWN: Own = Own {
+    port: 0,
+    name: [7; 8],
+};
 
 /// A node with one link, and its programs.
 struct Node {
@@ -22,7 +28,7 @@ impl Node {
         let wanted = vec![address.parse().unwrap()];
         Self {
             relays: Relays::default(),
-            links: Links::open(wanted, 0, &interfaces).unwrap(),
+            links: Links::open(wanted, OWN, &interfaces).unwrap(),
             epoll: epoll::create(CreateFlags::CLOEXEC).unwrap(),
         }
     }
