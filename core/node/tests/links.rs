@@ -331,6 +331,51 @@ fn lanes_are_sealed_unless_both_nodes_declare_the_link_trusted() {
 }
 
 #[test]
+fn links_of_every_kind_make_lanes_beside_each_other() {
+    let links = |at: usize| {
+        let host = at as u8 + 1;
+        let file = LinkAddress::neighbour([host; 8], 41_000);
+        let mac = LinkAddress::ethernet([2, 0, 0, 0, 0, host], 41_000);
+        let mut memory = LinkConfig::new(String::from("shared"), LinkKind::Memory, file, 32_768);
+        (memory.trusted, memory.protection) = (true, Protection::Plain);
+        let ethernet = LinkConfig::new(String::from("raw0"), LinkKind::Ethernet, mac, 1494);
+        vec![link_config(at, 0), memory, ethernet]
+    };
+    let mut world = world([links(0), links(1)], true);
+    for at in 0..2 {
+        for link in 0..3 {
+            assert_eq!(world.row(at, link).unwrap().state, LaneState::Up, "{link}");
+        }
+    }
+    assert_eq!(world.row(LAB1, 1).unwrap().mtu, 32_768);
+    let (server, welcome) = world.lab.program(LAB2);
+    let [ours, theirs] = [LAB1, LAB2].map(|at| sockets_on(world.lab.links(at)));
+    let (ticket, _) = introduce_at(
+        &mut world.lab,
+        (world.client, ours),
+        (server, theirs.clone()),
+        welcome.pid,
+    );
+    let mut lanes: Vec<_> = ticket
+        .lanes
+        .iter()
+        .map(|l| (l.link, l.peer, l.protection))
+        .collect();
+    lanes.sort_unstable_by_key(|lane| lane.0);
+    let expected = [Protection::Sealed, Protection::Plain, Protection::Sealed];
+    let sockets = theirs.iter().zip(expected);
+    let expected: Vec<_> = sockets.map(|(s, p)| (s.link, s.address, p)).collect();
+    assert_eq!(lanes, expected);
+    let rows = link_rows(&mut world.lab, world.client);
+    let kinds: Vec<_> = rows
+        .iter()
+        .filter(|r| r.peer.is_some())
+        .map(|r| r.kind)
+        .collect();
+    assert_eq!(kinds, [LinkKind::Udp, LinkKind::Memory, LinkKind::Ethernet]);
+}
+
+#[test]
 fn links_that_are_taken_away_from_the_list_are_not() {
     let mut world = two_cables();
     let links = world.lab.links(LAB1)[..1].to_vec();
