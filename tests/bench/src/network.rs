@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::Outcome;
 use crate::figures::Figures;
 use crate::group::Subject;
-use crate::namespaces::{ADDRESSES, DEVICES, Namespaces, run};
+use crate::namespaces::{ADDRESSES, DEVICES, Namespaces, SECOND_ADDRESSES, run};
 use crate::nodes::{NAMES, Nodes};
 use crate::pair::{Kind, Pair, Place};
 use crate::place::Placement;
@@ -176,14 +176,12 @@ fn shape(namespaces: &Namespaces) -> Outcome<()> {
             &[&["ip", "mptcp", "limits", "set"], &limits[..]].concat(),
         )?;
     }
-    let [client, server] = namespaces.pids();
-    for (pid, address, role) in [
-        (client, crate::namespaces::SECOND_ADDRESSES[0], "subflow"),
-        (server, crate::namespaces::SECOND_ADDRESSES[1], "signal"),
-    ] {
-        let endpoint = ["ip", "mptcp", "endpoint", "add", address, "dev", DEVICES[1]];
-        run(pid, &[&endpoint[..], &[role]].concat())?;
-    }
+    let [_, server] = namespaces.pids();
+    let endpoint = ["ip", "mptcp", "endpoint", "add", SECOND_ADDRESSES[1]];
+    run(
+        server,
+        &[&endpoint[..], &["dev", DEVICES[1], "signal"]].concat(),
+    )?;
     Ok(())
 }
 

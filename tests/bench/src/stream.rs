@@ -1,7 +1,7 @@
 //! Plain TCP, over one path or over all (MPTCP): calls, and one way as fast as it goes.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
@@ -17,13 +17,19 @@ pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Opt
     let echo = options.kind == Kind::TcpEcho;
     let multipath = options.kind == Kind::MptcpStream;
     if options.side == Side::Server {
-        let at: SocketAddr = options.at.as_deref().ok_or("an own address")?.parse()?;
+        let mut at: SocketAddr = options.at.as_deref().ok_or("an own address")?.parse()?;
+        if multipath {
+            // The second path comes to another address.
+            at.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        }
         let listening = made(multipath)?;
         rustix::net::sockopt::set_socket_reuseaddr(&listening, true)?;
         rustix::net::bind(&listening, &at)?;
         rustix::net::listen(&listening, 1)?;
         tell(socket, "listening", &[])?;
-        let (mut stream, _) = TcpListener::from(listening).accept()?;
+        // Kept: a second path is one more connection to it.
+        let listener = TcpListener::from(listening);
+        let (mut stream, _) = listener.accept()?;
         if echo {
             prepare(&stream, options)?;
             while stream.read_exact(&mut bytes).is_ok() {
