@@ -119,7 +119,7 @@ impl LinkSpec {
             }
             _ => {
                 return Err(format!(
-                    "found option '{option}', expected mtu=BYTES, speed=BITS, trusted, cipher=off, crc=on|off or ack=on|off"
+                    "found option '{option}', expected mtu=BYTES, speed=BITS, trusted, cipher=on|off, crc=on|off or ack=on|off"
                 ));
             }
         }

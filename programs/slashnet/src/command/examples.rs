@@ -21,8 +21,9 @@ Examples:
   slashnet up --serial /dev/ttyUSB0=/dev/ser1,115200 --export /srv=/srv,ro
   slashnet up --config /etc/slashnet.toml --detach
 
-A link is an interface, with 'ethernet:' before it if frames shall have no IP address, or an address.
-Link options: mtu=BYTES, speed=BITS such as 1G, trusted, cipher=off, crc=on|off, ack=on|off.
+A link is an interface, an address, an interface for bare frames (ethernet:eth1), or a directory that
+nodes of one machine share (memory:/run/lab).
+Link options: mtu=BYTES, speed=BITS such as 1G, trusted, cipher=on|off, crc=on|off, ack=on|off.
 A link that is not there yet is used when it comes.
 
 The parts run as child processes and are restarted if they end. SIGINT, SIGTERM and SIGHUP unmount
