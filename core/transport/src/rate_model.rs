@@ -26,6 +26,8 @@ const MINIMUM_PACKETS: u64 = 4;
 const STARTUP_GAIN: f64 = 2.77;
 /// Growth of the rate in a round below which the lane counts as full.
 const STARTUP_GROWTH: f64 = 1.25;
+/// First windows that are doubled whatever the rate seems to be.
+const EARLY_WINDOWS: u64 = 4;
 /// Rounds without growth that end the start, and how many if they also lost packets.
 const STARTUP_ROUNDS: u8 = 3;
 const STARTUP_LOSSY_ROUNDS: u8 = 2;
@@ -77,6 +79,8 @@ pub(crate) struct Controller {
     rates: MaxFilter,
     /// Rate believed before any was measured at full load, bytes per second.
     assumed: u64,
+    /// Rate that others tell of the lane: good enough to choose lanes by, not to send at.
+    told: u64,
     min_rtt: Option<Duration>,
     min_rtt_at: Instant,
     delivery: Delivery,
@@ -137,6 +141,7 @@ impl Controller {
             pacer: Pacer::new(now),
             rates: MaxFilter::default(),
             assumed,
+            told: rate.unwrap_or(0),
             min_rtt: rtt,
             min_rtt_at: now,
             delivery: Delivery::new(now, 0),
@@ -169,7 +174,7 @@ impl Controller {
     /// nothing is known.
     pub(crate) fn bandwidth(&self) -> Option<u64> {
         let rate = if self.is_cold() {
-            self.rates.most().max(self.assumed)
+            self.rates.most().max(self.told)
         } else {
             self.rates.most()
         };
@@ -412,6 +417,10 @@ impl Controller {
         self.phase = Phase::Cycle(CYCLE_CRUISE + (mixed >> 62) as u8);
     }
 
+    fn is_early(&self) -> bool {
+        self.delivery.total < EARLY_WINDOWS * self.first_window()
+    }
+
     fn set_window(&mut self, sample: &RateSample) {
         let least = MINIMUM_PACKETS * self.packet;
         if matches!(self.phase, Phase::Bare { .. }) {
@@ -422,7 +431,8 @@ impl Controller {
         self.held_back = false;
         if self.phase == Phase::Startup {
             let target = self.scaled(STARTUP_GAIN).max(self.first_window());
-            if used && self.window < target {
+            // The first acknowledgements of a round know a part of it: too little to hold it back.
+            if used && (self.is_early() || self.window < target) {
                 self.window += sample.bytes;
             }
         } else {
@@ -443,11 +453,14 @@ impl Controller {
         };
         let measured = (self.rates.most() as f64 * gain) as u64;
         let rate = if self.is_cold() {
-            // What little was sent so far says nothing of the lane: a first window goes in a round.
-            let first = self.min_rtt.map_or(0, |least| {
-                (self.first_window() as f64 * STARTUP_GAIN * 1e9 / least.as_nanos().max(1) as f64)
-                    as u64
-            });
+            // What little was sent so far says nothing of the lane: the window goes in a round.
+            let window = if self.is_early() {
+                self.window
+            } else {
+                self.first_window()
+            };
+            let nanos = self.min_rtt.unwrap_or(Duration::MAX).as_nanos().max(1);
+            let first = (window as f64 * STARTUP_GAIN * 1e9 / nanos as f64) as u64;
             measured.max(self.assumed).max(first)
         } else {
             measured
@@ -477,6 +490,7 @@ impl Controller {
         let assumed = self.bandwidth().unwrap_or(0);
         let mut fresh = Self::new(now, self.packet, self.window_max, self.min_rtt, None);
         fresh.assumed = assumed;
+        fresh.told = assumed;
         fresh.window = fresh.first_window();
         fresh.delivery = Delivery::new(now, self.delivery.total);
         fresh.round.delivered = self.delivery.total;

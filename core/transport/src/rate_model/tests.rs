@@ -128,7 +128,7 @@ fn a_lane_of_known_rate_and_time_is_fast_at_once() {
     let mut world = World::new(link, &[known]);
     assert_eq!(
         world.flows[0].sender.control.bandwidth(),
-        Some(link.rate / 2)
+        Some(link.rate)
     );
     let share = world.share(0, link.delay * 2 * 10);
     let mut unknown = World::new(link, &[(None, None)]);
