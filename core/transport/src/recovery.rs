@@ -1,5 +1,7 @@
 //! What is in flight on a lane, and when it counts as lost (RFC 9002 in shape).
 
+mod round_trip;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -8,87 +10,15 @@ use abi::time::{Duration, Instant};
 use crate::frame::{Ack, WireOp};
 use crate::rate_model::Mark;
 
+pub(crate) use self::round_trip::Rtt;
+
 /// Packets acknowledged above a missing one that make it lost, at first and at most.
 const REORDER_MIN: u64 = 3;
 const REORDER_MAX: u64 = 32;
-/// Finest time by which a packet may be late.
-const GRANULARITY: Duration = Duration::from_micros(100);
 /// Packets for which memory is kept when nothing is in flight: a message of a megabyte.
 const KEPT_PACKETS: usize = 1024;
 /// Lost packets that are remembered, to notice that they were only late.
 const LATE_MAX: usize = 32;
-/// Round-trip time assumed of a lane of which nothing is known.
-const RTT_GUESS: Duration = Duration::from_millis(10);
-
-/// Round-trip time of a lane.
-#[derive(Clone, Debug)]
-pub(crate) struct Rtt {
-    smoothed: Option<Duration>,
-    variation: Duration,
-    least: Duration,
-    latest: Duration,
-}
-
-impl Rtt {
-    pub(crate) const fn new(known: Option<Duration>) -> Self {
-        let guess = match known {
-            Some(rtt) => rtt,
-            None => RTT_GUESS,
-        };
-        Self {
-            smoothed: known,
-            variation: Duration::from_nanos(guess.as_nanos() as u64 / 2),
-            least: guess,
-            latest: guess,
-        }
-    }
-
-    pub(crate) const fn smoothed(&self) -> Option<Duration> {
-        self.smoothed
-    }
-
-    /// Takes a measured time, of which the peer says it has held the answer back for `held`.
-    /// Answers the time of the way alone.
-    pub(crate) fn sample(&mut self, measured: Duration, held: Duration) -> Duration {
-        let Some(smoothed) = self.smoothed else {
-            let rtt = measured.saturating_sub(held);
-            *self = Self {
-                smoothed: Some(rtt),
-                variation: rtt / 2,
-                least: rtt,
-                latest: rtt,
-            };
-            return rtt;
-        };
-        self.least = self.least.min(measured);
-        // A peer's word may not make a round trip shorter than any seen.
-        let rtt = if measured >= self.least + held {
-            measured - held
-        } else {
-            measured
-        };
-        self.latest = rtt;
-        let distance = smoothed.abs_diff(rtt);
-        self.variation = (self.variation * 3 + distance) / 4;
-        self.smoothed = Some((smoothed * 7 + rtt) / 8);
-        rtt
-    }
-
-    /// How long to wait for an answer before asking again.
-    pub(crate) fn probe_timeout(&self, hold: Duration) -> Duration {
-        let smoothed = self.smoothed.unwrap_or(self.latest);
-        smoothed + (self.variation * 4).max(Duration::from_micros(500)) + hold
-    }
-
-    pub(crate) const fn variation(&self) -> Duration {
-        self.variation
-    }
-
-    fn loss_delay(&self) -> Duration {
-        let rtt = self.smoothed.unwrap_or(self.latest).max(self.latest);
-        (rtt * 9 / 8).max(GRANULARITY)
-    }
-}
 
 /// What a packet carried that must arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,7 +178,7 @@ impl InFlight {
     /// Whether what comes at `now` was under way before the last probe timeout: no answer to what
     /// was sent again could be here already.
     pub(crate) fn precedes_probe(&self, now: Instant, rtt: &Rtt) -> bool {
-        now < self.probed_at + rtt.least
+        now < self.probed_at + rtt.least()
     }
 
     pub(crate) const fn last_eliciting(&self) -> Instant {

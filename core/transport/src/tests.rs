@@ -5,5 +5,7 @@ mod failures;
 mod lanes;
 mod messages;
 mod pair;
+mod policies;
 mod properties;
 mod recovery;
+mod ways;

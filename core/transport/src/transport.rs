@@ -1,6 +1,7 @@
 //! All sessions of one process.
 
 mod lanes;
+mod remembered;
 mod serving;
 
 use alloc::boxed::Box;
@@ -26,6 +27,8 @@ use crate::session::{Events, Session};
 use crate::summary::SessionSummary;
 use crate::timers::Timers;
 
+use self::remembered::Remembered;
+
 /// What [`Transport::transmit`] has written: packets for one peer, all `segment` bytes long but
 /// the last, which may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,7 @@ pub struct Transport {
     timers: Timers,
     /// Links whose driver accepts nothing at the moment.
     full: BTreeSet<LinkIndex>,
+    remembered: Remembered,
 }
 
 /// A place for a session; the generation makes old keys invalid.
@@ -71,6 +75,7 @@ impl Transport {
             ready: VecDeque::new(),
             timers: Timers::default(),
             full: BTreeSet::new(),
+            remembered: Remembered::default(),
         }
     }
 
@@ -78,8 +83,15 @@ impl Transport {
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed.
-    pub fn open(&mut self, now: Instant, params: SessionParams) -> Result<SessionKey, OpenError> {
+    pub fn open(
+        &mut self,
+        now: Instant,
+        mut params: SessionParams,
+    ) -> Result<SessionKey, OpenError> {
         self.check(&params)?;
+        for lane in &mut params.lanes {
+            self.recall(now, lane);
+        }
         let local = params.local;
         let index = self.free.pop().unwrap_or(self.slots.len() as u32);
         if index as usize == self.slots.len() {
@@ -379,6 +391,9 @@ impl Transport {
             return;
         };
         if session.ended.is_some() {
+            for lane in &session.lanes {
+                self.remembered.learn(session.busy_at, lane);
+            }
             self.timers.disarm(session.armed, index);
             self.by_id.remove(&session.local);
             if session.listed {

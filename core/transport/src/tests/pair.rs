@@ -87,6 +87,8 @@ pub(crate) struct Side {
     pub(crate) events: VecDeque<Event>,
     pub(crate) sent: usize,
     pub(crate) suspects: usize,
+    /// Where the last packet went.
+    pub(crate) sent_to: Option<LinkAddress>,
 }
 
 pub(crate) struct Packet {
@@ -107,6 +109,8 @@ pub(crate) struct Pair {
     pub(crate) wire: VecDeque<Packet>,
     pub(crate) delay: Duration,
     pub(crate) fate: Fate,
+    /// Added to the client's addresses: it has moved.
+    pub(crate) moved: u8,
 }
 
 pub(crate) fn address(n: u8) -> LinkAddress {
@@ -155,6 +159,7 @@ impl Pair {
                 events,
                 sent: 0,
                 suspects: 0,
+                sent_to: None,
             }
         };
         Self {
@@ -164,6 +169,7 @@ impl Pair {
             wire: VecDeque::new(),
             delay: Duration::from_micros(50),
             fate: Box::new(|_, _, _, _| true),
+            moved: 0,
         }
     }
 
@@ -201,6 +207,7 @@ impl Pair {
             let Some(transmit) = sent else {
                 continue;
             };
+            side.sent_to = Some(transmit.to);
             for packet in space[..transmit.len].chunks(transmit.segment) {
                 side.sent += 1;
                 if (self.fate)(side.sent, to_server, link, packet.len()) {
@@ -255,7 +262,8 @@ impl Pair {
             } else {
                 &mut self.client
             };
-            let from = address(packet.link.0 as u8);
+            let moved = if packet.to_server { self.moved } else { 0 };
+            let from = address(packet.link.0 as u8 + moved);
             side.transport.receive(
                 self.now,
                 packet.link,

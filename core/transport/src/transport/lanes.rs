@@ -9,6 +9,9 @@ use crate::lane::Lane;
 use crate::session::{Events, Session};
 use crate::summary::{LaneReason, LaneReport};
 
+/// Sessions that are looked at for what they have measured.
+const RECALLED_MAX: usize = 64;
+
 impl Transport {
     /// The link has failed: what is in flight on it goes to other lanes at once.
     pub fn link_down(&mut self, now: Instant, link: LinkIndex) {
@@ -59,6 +62,8 @@ impl Transport {
             return Err(OpenError::BadMtu);
         }
         let config = self.config;
+        let mut lane = lane.clone();
+        self.recall(now, &mut lane);
         let (open, _) = self.parts(session).ok_or(OpenError::BadLanes)?;
         let full = open.lanes.len() >= LANES_MAX || usize::from(lane.id) >= LANES_MAX;
         if full || open.lanes.iter().any(|other| other.id == lane.id) {
@@ -67,9 +72,22 @@ impl Transport {
         if open.cipher.is_none() && lane.protection == Protection::Sealed {
             return Err(OpenError::CipherRequired);
         }
-        open.add_lane(Lane::new(now, lane, &config));
+        open.add_lane(Lane::new(now, &lane, &config));
         self.touched(now, session.index);
         Ok(())
+    }
+
+    /// Completes what is known of a new lane by what other sessions have measured.
+    pub(super) fn recall(&mut self, now: Instant, lane: &mut LaneParams) {
+        for slot in self.slots.iter().rev().take(RECALLED_MAX) {
+            let Some(session) = slot.session.as_deref() else {
+                continue;
+            };
+            for other in session.lanes.iter().filter(|other| other.link == lane.link) {
+                self.remembered.learn(session.busy_at, other);
+            }
+        }
+        self.remembered.complete(now, lane);
     }
 
     pub(super) fn for_lanes_of(

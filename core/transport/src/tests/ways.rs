@@ -1,0 +1,223 @@
+//! What may change about a lane while it is used: addresses, sizes, protection.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::Cell;
+
+use super::pair::{Pair, address, lossy, millis, pattern};
+use crate::{
+    Buffer, Event, LaneParams, LaneReport, LinkIndex, Meta, Protection, Request, SessionParams,
+};
+
+fn echo(pair: &mut Pair, salt: u8) {
+    let request = Request::new(Meta::EMPTY, 64, 64);
+    let op = pair.send(request, &pattern(64, salt));
+    let (incoming, bytes) = pair.request();
+    assert_eq!(bytes, pattern(64, salt));
+    pair.reply(incoming, 0, &bytes);
+    let (status, len) = (0, 64);
+    assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+}
+
+fn unsealed(level: Protection) -> Vec<LaneParams> {
+    let mut lanes = lossy(1);
+    lanes[0].protection = level;
+    lanes
+}
+
+fn without_cipher(params: &mut SessionParams) {
+    params.cipher = None;
+}
+
+#[test]
+fn the_newest_packet_of_a_peer_tells_where_it_is() {
+    let mut pair = Pair::new(lossy(1));
+    echo(&mut pair, 1);
+    assert_eq!(pair.server.sent_to, Some(address(0)));
+    // An old packet is kept back, and comes after the move.
+    pair.send(Request::new(Meta::EMPTY, 64, 64), &pattern(64, 2));
+    pair.flush();
+    let mut old = pair.wire.pop_front().unwrap();
+    pair.moved = 5;
+    echo(&mut pair, 3);
+    assert_eq!(pair.server.sent_to, Some(address(5)));
+    let (now, from) = (pair.now, address(0));
+    let server = &mut pair.server;
+    server
+        .transport
+        .receive(now, LinkIndex(0), &from, &mut old.bytes, &mut server.memory);
+    pair.run(millis(20));
+    assert_eq!(pair.server.sent_to, Some(address(5)));
+}
+
+#[test]
+fn a_socket_that_is_made_anew_tells_the_peer_without_traffic() {
+    let mut pair = Pair::new(lossy(1));
+    echo(&mut pair, 1);
+    pair.run(millis(20));
+    pair.moved = 5;
+    pair.client.transport.rebound(pair.now, LinkIndex(0));
+    pair.run(millis(5));
+    assert_eq!(pair.server.sent_to, Some(address(5)));
+}
+
+#[test]
+fn a_packet_in_the_clear_must_come_from_the_lanes_address_and_be_whole() {
+    for level in [Protection::Checksum, Protection::Plain] {
+        let mut pair = Pair::with(unsealed(level), without_cipher);
+        echo(&mut pair, 1);
+        pair.send(Request::new(Meta::EMPTY, 64, 64), &pattern(64, 2));
+        pair.flush();
+        let packet = pair.wire.pop_front().unwrap().bytes;
+        let mut damaged = packet.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        let server = &mut pair.server;
+        let (now, link) = (pair.now, LinkIndex(0));
+        let (home, away) = (address(0), address(9));
+        let mut give = |link, from, bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            server
+                .transport
+                .receive(now, link, from, &mut bytes, &mut server.memory);
+            server.transport.event().is_some()
+        };
+        assert!(!give(link, &away, &packet), "from elsewhere");
+        assert!(!give(LinkIndex(3), &home, &packet), "over another link");
+        if level == Protection::Checksum {
+            assert!(!give(link, &home, &damaged), "damaged");
+        }
+        while give(link, &home, &[]) {}
+        assert!(give(link, &home, &packet));
+    }
+}
+
+/// Made with another implementation of CRC32C over the sixteen bytes of header and the frames.
+#[test]
+fn a_checksum_has_its_published_bytes() {
+    let mut pair = Pair::with(unsealed(Protection::Checksum), without_cipher);
+    let control = Request {
+        one_way: true,
+        ..Request::new(Meta::EMPTY, 3, 0)
+    };
+    pair.send(control, b"abc");
+    pair.flush();
+    let packet = &pair.wire.front().unwrap().bytes;
+    let (text, sum) = packet.split_at(packet.len() - 4);
+    let mut crc = u32::MAX;
+    for byte in text {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
+        }
+    }
+    assert_eq!(sum, (!crc).to_le_bytes());
+}
+
+#[test]
+fn reliable_and_lossy_lanes_serve_one_session_and_the_memory_may_vanish() {
+    let mut lanes = lossy(2);
+    lanes[0] = LaneParams::reliable(0, LinkIndex(0), address(0), 65_000);
+    let mut pair = Pair::new(lanes);
+    let last = Rc::new(Cell::new(LinkIndex(9)));
+    let seen = last.clone();
+    pair.fate = Box::new(move |_, _, link, _| {
+        seen.set(link);
+        true
+    });
+    for n in 0..5 {
+        echo(&mut pair, n);
+    }
+    assert_eq!(last.get(), LinkIndex(0), "memory is faster");
+    // A request is on its way through memory that nobody reads any more.
+    let op = pair.send(Request::new(Meta::EMPTY, 64, 64), &pattern(64, 9));
+    pair.flush();
+    pair.wire.clear();
+    pair.client.transport.link_down(pair.now, LinkIndex(0));
+    pair.server.transport.link_down(pair.now, LinkIndex(0));
+    let (incoming, bytes) = pair.request();
+    assert_eq!(bytes, pattern(64, 9));
+    pair.reply(incoming, 0, b"");
+    let (status, len) = (0, 0);
+    assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+    assert_eq!(last.get(), LinkIndex(1));
+}
+
+fn longest(pair: &mut Pair) -> usize {
+    let longest = Rc::new(Cell::new(0));
+    let seen = longest.clone();
+    pair.fate = Box::new(move |_, to_server, _, len| {
+        if to_server {
+            seen.set(seen.get().max(len));
+        }
+        true
+    });
+    let bytes = pattern(100_000, 1);
+    pair.send(Request::new(Meta::EMPTY, 100_000, 0), &bytes);
+    let (incoming, _) = pair.request();
+    let transfer = pair
+        .server
+        .transport
+        .pull(pair.now, incoming, 0, 100_000)
+        .unwrap();
+    let memory = &mut pair.server.memory.0;
+    memory.insert(Buffer::Transfer(transfer), vec![0; 100_000]);
+    assert_eq!(pair.at_server(), Event::Transferred { transfer });
+    assert!(pair.server.memory.0[&Buffer::Transfer(transfer)] == bytes);
+    pair.reply(incoming, 0, b"");
+    pair.run(millis(20));
+    pair.client.events.clear();
+    pair.server.events.clear();
+    longest.get()
+}
+
+#[test]
+fn the_largest_packet_follows_what_is_measured_up_and_down() {
+    let mut pair = Pair::new(lossy(1));
+    assert_eq!(longest(&mut pair), 1472);
+    for mtu in [1300, 8972, 400] {
+        let report = LaneReport {
+            up: true,
+            rtt: None,
+            rate: None,
+            mtu: Some(mtu),
+        };
+        let session = pair.client.session;
+        pair.client
+            .transport
+            .report_lane(pair.now, session, 0, report);
+        assert_eq!(longest(&mut pair), mtu as usize);
+    }
+}
+
+#[test]
+fn a_lane_whose_large_packets_vanish_goes_on_with_small_ones() {
+    let mut pair = Pair::new(lossy(1));
+    pair.fate = Box::new(|_, to_server, _, len| !to_server || len <= 1300);
+    pair.send(Request::new(Meta::EMPTY, 40_000, 0), &pattern(40_000, 1));
+    let (incoming, _) = pair.request();
+    pair.reply(incoming, 0, b"");
+    pair.run(millis(50));
+    pair.client.events.clear();
+    pair.server.events.clear();
+    let report = LaneReport {
+        up: true,
+        rtt: None,
+        rate: None,
+        mtu: Some(1472),
+    };
+    let session = pair.client.session;
+    // The same word again proves nothing; another one does.
+    pair.client
+        .transport
+        .report_lane(pair.now, session, 0, report);
+    assert_eq!(longest(&mut pair), 1232);
+    for mtu in [Some(1400), Some(1472)] {
+        let report = LaneReport { mtu, ..report };
+        pair.client
+            .transport
+            .report_lane(pair.now, session, 0, report);
+    }
+    assert_eq!(longest(&mut pair), 1472);
+}
