@@ -124,24 +124,6 @@ pub(crate) fn run(verb: &Verb) -> Outcome {
     }
 }
 
-/// The measurements in their long form, one after the other whatever they find.
-pub(crate) fn measure() -> Outcome {
-    root_only()?;
-    built()?;
-    let outcomes = [
-        sum::run(3, MEASURED),
-        cuts::run(20),
-        exclusive::run(),
-        loss::run(3, MEASURED),
-    ];
-    let missed: Vec<String> = outcomes.into_iter().filter_map(Outcome::err).collect();
-    if missed.is_empty() {
-        Ok(())
-    } else {
-        Err(missed.join("\n"))
-    }
-}
-
 /// Draws docs/figures/cut.svg.
 pub(crate) fn plot() -> Outcome {
     root_only()?;

@@ -7,6 +7,7 @@
 mod big_endian;
 mod ci;
 mod command;
+mod figures;
 mod fuzz;
 mod lab;
 mod packages;
@@ -58,7 +59,7 @@ enum Verb {
     },
     /// docs/figures/cut.svg: throughput over time while cables are cut and put back (needs root)
     Plot,
-    /// Every figure of docs/performance.md in one run, to the terminal (needs root, takes twelve minutes)
+    /// Every table of docs/performance.md, measured and written there (needs root, takes ten minutes)
     Figures,
     /// Man pages of all verbs into docs/man
     Man,
@@ -76,7 +77,7 @@ fn main() -> ExitCode {
         Verb::Sim { arguments } => run_release("slashnet-sim", "slashnet-sim", &arguments),
         Verb::Bench { arguments } => bench(&arguments),
         Verb::Plot => lab::plot(),
-        Verb::Figures => figures(),
+        Verb::Figures => figures::take(),
         Verb::Man => man(),
     };
     match outcome {
@@ -121,17 +122,6 @@ fn bench(arguments: &[String]) -> Outcome {
     }
     let program = command::root().join("target/release/bench");
     command::Program::new(program).args(others).run()
-}
-
-/// What the documents say is measured with this, on a machine that does nothing else.
-fn figures() -> Outcome {
-    let outcomes = [
-        lab::measure(),
-        lab::plot(),
-        bench(&["--peers", "--rounds", "3", "--milliseconds", "120"].map(str::to_owned)),
-    ];
-    // A missed bound of one part does not keep the others from being measured.
-    outcomes.into_iter().collect::<Outcome<Vec<()>>>().map(drop)
 }
 
 fn man() -> Outcome {

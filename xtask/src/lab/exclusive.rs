@@ -115,7 +115,7 @@ fn fails_when_cut(bed: &Bed, report: &mut Report) -> Outcome {
     let load = Load::PING_PONG
         .with_patience(Duration::from_secs(10))
         .with_rest(Duration::from_millis(1));
-    let ((record, from), packets) = counted_during(bed, 0, || {
+    let ((record, from, to), packets) = counted_during(bed, 0, || {
         let running = bed.call("~exclusive:eth1", load)?;
         sleep(Duration::from_millis(500));
         let from = Moment::now();
@@ -123,7 +123,8 @@ fn fails_when_cut(bed: &Bed, report: &mut Report) -> Outcome {
         sleep(Duration::from_millis(1500));
         bed.client().cable(1, CableState::Whole)?;
         sleep(Duration::from_millis(1000));
-        Ok((running.end()?, from))
+        let to = Moment::now();
+        Ok((running.end()?, from, to))
     })?;
     stays_away(report, packets);
     let figure = record.failed.to_string();
@@ -135,7 +136,7 @@ fn fails_when_cut(bed: &Bed, report: &mut Report) -> Outcome {
     report.at_most("first failure after the cut", first, FAILS_WITHIN);
     report.none("lost", record.lost(), "");
     report.none("doubled", record.doubled, "");
-    let back = record.rate(record.end.before(Duration::from_millis(300)), record.end);
+    let back = record.rate(to.before(Duration::from_millis(300)), to);
     report.bound(
         "in use again at the end",
         format!("{back:.0} B/s"),

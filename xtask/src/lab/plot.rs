@@ -139,11 +139,16 @@ fn sent(bed: &Bed) -> Outcome<(Moment, [u64; 2])> {
     Ok((Moment::now(), both.map(|counters| counters.sent_bytes)))
 }
 
-/// Means of pairs of neighbours, as long as the steps of the others.
+/// Means over 40 ms, in which there are some tens of answers.
 fn smooth(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let points: Vec<_> = points.collect();
     points
-        .chunks_exact(2)
-        .map(|pair| (pair[1].0, f64::midpoint(pair[0].1, pair[1].1)))
+        .chunks_exact(4)
+        .map(|few| {
+            (
+                few[3].0,
+                few.iter().map(|(_, value)| value).sum::<f64>() / 4.0,
+            )
+        })
         .collect()
 }

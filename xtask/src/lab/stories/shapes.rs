@@ -5,6 +5,7 @@ use crate::Outcome;
 use crate::lab::bed::{Bed, Load, start_node};
 use crate::lab::cuts::exactly_once;
 use crate::lab::host::{CableState, Host, SWITCH, interface};
+use crate::lab::record::Moment;
 use crate::lab::report::{Report, megabits};
 use crate::lab::wire::Rate;
 use std::thread::sleep;
@@ -66,12 +67,13 @@ pub(super) fn hole(report: &mut Report) -> Outcome {
         report.bound("throughput", figure, ">= 20 Mbit/s", rate * 8.0 >= 20e6);
     }
     // It opens while a session runs over it, with calls that do not give the link up.
-    let running = bed.call("~exclusive-wait:eth0", Load::BULK)?;
+    let running = bed.call("~exclusive-wait:eth0", Load::BULK.with_patience(TIME * 5))?;
     sleep(TIME);
     set_mtu(&bed, 0, 1500, 1200)?;
     sleep(TIME * 2);
+    let now = Moment::now();
     let record = running.end()?;
-    let late = record.rate(record.end.before(TIME / 2), record.end);
+    let late = record.rate(now.before(TIME / 2), now);
     let figure = megabits(late);
     report.bound(
         "after it has shrunk to 1200",
