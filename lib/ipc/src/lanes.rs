@@ -44,6 +44,8 @@ pub(crate) struct LaneBook {
     /// Generation of the lane rows that were read last.
     generation: u64,
     reported_at: Instant,
+    /// When to look whether the node that calls lanes down still lives; `None` if it calls none down.
+    check_at: Option<Instant>,
     /// Of sessions that have ended since.
     ended: Vec<LaneTraffic>,
 }
@@ -81,6 +83,10 @@ impl SessionLane {
         (last != Some(*row)).then(|| report(row))
     }
 
+    fn is_called_down(&self) -> bool {
+        self.row.is_some_and(|row| row.state == RowState::Down)
+    }
+
     /// Nobody watches the lane any more: what to report if it was said to be down, so that its session tries it.
     fn unwatched(&mut self) -> Option<LaneReport> {
         let row = self.row.take()?;
@@ -89,6 +95,11 @@ impl SessionLane {
 }
 
 impl LaneBook {
+    /// When to look after the node.
+    pub(crate) const fn check_at(&self) -> Option<Instant> {
+        self.check_at
+    }
+
     /// There are lanes that the rows have not been held against.
     pub(crate) const fn look_again(&mut self) {
         self.generation = NEVER;
@@ -144,6 +155,9 @@ impl State {
                 }
             }
         }
+        if reports.iter().any(|(_, _, report)| !report.up) {
+            self.lane_book.check_at = Some(now + CHECK_EVERY);
+        }
         for (session, lane, report) in reports {
             self.transport.report_lane(now, session, lane, report);
         }
@@ -170,6 +184,19 @@ impl State {
                 lane.may_have_moved = false;
                 self.lane_book.look_again();
             }
+        }
+    }
+
+    /// A node that stands still may have called lanes down that work by now.
+    pub(crate) fn check_node(&mut self, now: Instant) {
+        if self.lane_book.check_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let all = self.sessions.iter().flat_map(|session| &session.lanes);
+        let any_down = all.into_iter().any(SessionLane::is_called_down);
+        self.lane_book.check_at = any_down.then(|| now + CHECK_EVERY);
+        if any_down && now.saturating_since(self.page.heartbeat()) > SILENCE_MAX {
+            self.rows_are_old(now);
         }
     }
 
@@ -351,6 +378,10 @@ const TRY: LaneReport = LaneReport {
 };
 /// A generation that no node page has: it starts above.
 const NEVER: u64 = 0;
+/// How often to look whether a node that calls lanes down still lives.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
+/// Age of a heartbeat from which on the node does not count as alive, as the node page says.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Shortest time between two reports of traffic.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Rows of one report: as many as the node has lane rows.

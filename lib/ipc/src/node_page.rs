@@ -9,10 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use abi::system::row_words::read_row;
 use abi::system::{
-    GENERATION_OFFSET, LANE_ROW_LEN, LANE_ROW_WORDS, LANE_ROWS, LANE_ROWS_OFFSET,
+    GENERATION_OFFSET, HEARTBEAT_OFFSET, LANE_ROW_LEN, LANE_ROW_WORDS, LANE_ROWS, LANE_ROWS_OFFSET,
     LINKS_GENERATION_OFFSET, LaneRow, NODE_PAGE_LEN,
 };
-use abi::{Errno, NodeName, Pid, Result};
+use abi::{Errno, Instant, NodeName, Pid, Result};
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -54,6 +54,11 @@ impl NodePage {
     #[inline]
     pub(crate) fn generation(&self) -> u64 {
         self.word(GENERATION_OFFSET)
+    }
+
+    /// When the node was alive last.
+    pub(crate) fn heartbeat(&self) -> Instant {
+        Instant::from_nanos(self.word(HEARTBEAT_OFFSET))
     }
 
     /// Changes when lane rows have changed; 0 before there are any.

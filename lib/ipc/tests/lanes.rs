@@ -166,6 +166,17 @@ fn a_lane_that_a_dead_node_called_down_is_tried_again() {
 }
 
 #[test]
+fn a_lane_that_a_stuck_node_called_down_is_tried_again() {
+    let nodes = TwoNodes::start();
+    let a = nodes.attach(EXCLUSIVE_A);
+    nodes.ask(&a).unwrap();
+    nodes.report([LaneState::Down, LaneState::Up]);
+    nodes.until_refused(&a);
+    nodes.stand_still();
+    nodes.until_answered(&a);
+}
+
+#[test]
 fn the_node_is_told_what_has_moved_over_which_link() {
     let nodes = TwoNodes::start();
     let a = nodes.attach(EXCLUSIVE_A);

@@ -240,7 +240,8 @@ impl Work<std::thread::Thread> for State {
         let others = self
             .traffic_at()
             .into_iter()
-            .chain(self.links.failed.retry_at());
+            .chain(self.links.failed.retry_at())
+            .chain(self.lane_book.check_at());
         transport.into_iter().chain(others).min()
     }
 
@@ -248,6 +249,7 @@ impl Work<std::thread::Thread> for State {
         self.transport.handle_timeout(now);
         self.report_traffic(now);
         self.retry_links(now);
+        self.check_node(now);
         self.pump(now);
     }
 

@@ -130,6 +130,13 @@ impl Page {
             }
         }
         self.put(system::LINKS_GENERATION_OFFSET, generation);
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        self.beat(Duration::new(now.tv_sec as u64, now.tv_nsec as u32));
+    }
+
+    /// The node lives at this time of the monotonic clock.
+    pub(crate) fn beat(&self, at: Duration) {
+        self.put(system::HEARTBEAT_OFFSET, at.as_nanos() as u64);
     }
 
     fn put(&self, offset: usize, value: u64) {

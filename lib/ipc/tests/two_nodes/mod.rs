@@ -170,6 +170,13 @@ impl TwoNodes {
         self.traffic.lock().unwrap().clone()
     }
 
+    /// Both nodes have stood still for long.
+    pub(crate) fn stand_still(&self) {
+        for side in [&self.client, &self.server] {
+            side.page.beat(Duration::from_secs(1));
+        }
+    }
+
     /// Both nodes die as by SIGKILL.
     pub(crate) fn kill_daemons(&self) {
         for side in [&self.client, &self.server] {
