@@ -7,6 +7,7 @@ mod bottleneck;
 mod delivery;
 mod filter;
 mod pacer;
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use self::delivery::{Delivery, Surplus};
 pub(crate) use self::delivery::{Mark, RateSample};
 use self::filter::MaxFilter;
 use self::pacer::Pacer;
+use self::start::Start;
 
 /// Window of a lane of which nothing is known, in packets.
 const INITIAL_PACKETS: u64 = 32;
@@ -24,13 +26,8 @@ const INITIAL_PACKETS: u64 = 32;
 const MINIMUM_PACKETS: u64 = 4;
 /// Pacing while the rate is unknown: doubles it with every round.
 const STARTUP_GAIN: f64 = 2.77;
-/// Growth of the rate in a round below which the lane counts as full.
-const STARTUP_GROWTH: f64 = 1.25;
 /// First windows that are doubled whatever the rate seems to be.
 const EARLY_WINDOWS: u64 = 4;
-/// Rounds without growth that end the start, and how many if they also lost packets.
-const STARTUP_ROUNDS: u8 = 3;
-const STARTUP_LOSSY_ROUNDS: u8 = 2;
 /// Pacing in the rounds of the cycle: one asks for more, one drains what that has queued.
 const CYCLE: [f64; 8] = [UP_GAIN, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
 const CYCLE_UP: u8 = 0;
@@ -46,8 +43,6 @@ const HOST_TIME: Duration = Duration::from_micros(250);
 /// Share of a round that is lost when the lane is too full, and least packets to tell.
 const LOSS_SHARE: f64 = 0.02;
 const LOSS_PACKETS: u64 = 3;
-/// Share whose loss in one round ends the start.
-const FLOOD_SHARE: f64 = 0.25;
 /// What is kept of the bound in flight after such a round.
 const LOSS_KEEP: f64 = 0.85;
 /// Age at which the least round-trip time is measured anew, and for how long.
@@ -107,14 +102,6 @@ struct Round {
     lost: u64,
     in_flight: u64,
     limited: bool,
-}
-
-/// Progress of the start.
-#[derive(Clone, Copy, Debug, Default)]
-struct Start {
-    full_rate: u64,
-    flat_rounds: u8,
-    lossy_rounds: u8,
 }
 
 /// Bytes that go in `time` at `rate`.
@@ -314,7 +301,15 @@ impl Controller {
         let asks = phase == Phase::Cycle(CYCLE_UP);
         self.asking.on_round(lost, asks);
         if phase == Phase::Startup {
-            self.check_start(round.limited, if lossy { lost } else { 0.0 });
+            let lost = if lossy { lost } else { 0.0 };
+            if self.start.on_round(self.rates.most(), round.limited, lost) {
+                // Where packets are lost the queue is short, and soon empty.
+                self.phase = if lossy {
+                    Phase::Cycle(CYCLE_DOWN)
+                } else {
+                    Phase::Drain
+                };
+            }
         }
         if lossy {
             self.tighten(round.in_flight);
@@ -329,33 +324,6 @@ impl Controller {
             } else if self.phase_rounds >= DOWN_ROUNDS {
                 self.cruise(now);
             }
-        }
-    }
-
-    /// The start ends when the rate no longer grows.
-    fn check_start(&mut self, limited: bool, lost: f64) {
-        let rate = self.rates.most();
-        if limited {
-            return;
-        }
-        if rate as f64 >= self.start.full_rate as f64 * STARTUP_GROWTH {
-            self.start = Start {
-                full_rate: rate,
-                ..Start::default()
-            };
-            return;
-        }
-        self.start.flat_rounds += 1;
-        self.start.lossy_rounds += u8::from(lost > LOSS_SHARE) + u8::from(lost > FLOOD_SHARE);
-        if self.start.flat_rounds >= STARTUP_ROUNDS
-            || self.start.lossy_rounds >= STARTUP_LOSSY_ROUNDS
-        {
-            // Where packets are lost the queue is short, and soon empty.
-            self.phase = if lost > LOSS_SHARE {
-                Phase::Cycle(CYCLE_DOWN)
-            } else {
-                Phase::Drain
-            };
         }
     }
 

@@ -126,10 +126,7 @@ fn a_lane_of_known_rate_and_time_is_fast_at_once() {
     let link = link(1000, 2000, 4, 0);
     let known = (Some(link.delay * 2), Some(link.rate));
     let mut world = World::new(link, &[known]);
-    assert_eq!(
-        world.flows[0].sender.control.bandwidth(),
-        Some(link.rate)
-    );
+    assert_eq!(world.flows[0].sender.control.bandwidth(), Some(link.rate));
     let share = world.share(0, link.delay * 2 * 10);
     let mut unknown = World::new(link, &[(None, None)]);
     let guessed = unknown.share(0, link.delay * 2 * 10);
