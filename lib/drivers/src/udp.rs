@@ -37,8 +37,7 @@ pub struct UdpDriver {
 impl UdpDriver {
     /// Binds a socket to `local` (port 0: any free one) and, where `device` is given, to that network device.
     ///
-    /// Packets then leave by no other device, whatever the routing table says. Those for an IPv4 address may come in by
-    /// any: a machine with two devices in one broadcast domain answers for each address on both. A link-local IPv6
+    /// Packets then neither leave nor enter by another device, whatever the routing table says. A link-local IPv6
     /// address without a scope id gets that of the device. The same holds for the addresses that packets are sent
     /// to: the scope id of a peer's link-local address means nothing here, but the link does.
     ///
@@ -52,7 +51,7 @@ impl UdpDriver {
             socket.set_only_v6(true)?;
         }
         if let Some(device) = device {
-            leave_by(&socket, device, local.is_ipv4())?;
+            socket.bind_device(Some(device.as_bytes()))?;
         }
         let scope = scope(&local, &socket, device)?;
         let local = within(local, scope);
@@ -300,21 +299,6 @@ pub fn socket_address(address: &LinkAddress) -> Option<SocketAddr> {
             SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, scope))
         }
     })
-}
-
-fn leave_by(socket: &Socket, device: &str, is_ipv4: bool) -> io::Result<()> {
-    if !is_ipv4 {
-        return socket.bind_device(Some(device.as_bytes()));
-    }
-    let index = rustix::net::netdevice::name_to_index(socket, device)?;
-    // The kernel takes it in network order, which socket2 does not know.
-    let index = i32::try_from(index).map_err(|_none| io::ErrorKind::NotFound)?;
-    socket_option::set(
-        socket.as_fd(),
-        libc::IPPROTO_IP,
-        libc::IP_UNICAST_IF,
-        index.to_be(),
-    )
 }
 
 /// No fragments, and trains where the kernel can.
