@@ -78,6 +78,16 @@ impl Lab {
         Ok(())
     }
 
+    /// How many calls went well until `stop`; all must.
+    fn ask_until(&self, connection: &Connection, stop: &AtomicBool) -> u64 {
+        let mut calls = 0;
+        while !stop.load(Ordering::Relaxed) {
+            self.ask(connection).unwrap();
+            calls += 1;
+        }
+        calls
+    }
+
     fn until_answered(&self, connection: &Connection) {
         until("an answer over the mended link", || {
             self.ask(connection).is_ok()
@@ -212,16 +222,7 @@ fn links_cut_in_turn_under_load_cost_no_message() {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let callers: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut calls = 0;
-                        while !stop.load(Ordering::Relaxed) {
-                            lab.ask(&plain).unwrap();
-                            calls += 1;
-                        }
-                        calls
-                    })
-                })
+                .map(|_| scope.spawn(|| lab.ask_until(&plain, &stop)))
                 .collect();
             for link in [0, 1, 0] {
                 lab.cuts.cut(link);
