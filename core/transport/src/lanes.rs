@@ -115,9 +115,11 @@ impl Session {
         let lane = &mut self.lanes[index];
         lane.pto_count = lane.pto_count.saturating_add(1);
         lane.flight.restart_probe_timer(now);
+        let (biggest, count_of_timeouts) = (lane.flight.biggest(), lane.pto_count);
         if others && (lane.flight.demands_ack() || lane.pto_count > 1) {
             // What is bound to the lane goes with its first question.
             lane.tell_peer = true;
+            self.note_lost_size(now, index, biggest, events);
             self.suspect(now, index, LaneReason::Unanswered, events);
             return;
         }
@@ -136,9 +138,8 @@ impl Session {
         } else {
             2
         };
-        let (size, count_of_timeouts) = (lane.size.packet(), lane.pto_count);
         if count_of_timeouts > 1 {
-            self.note_lost_size(now, index, size, events);
+            self.note_lost_size(now, index, biggest, events);
         }
         if count_of_timeouts >= DOWN_AFTER {
             self.fail_bound(index, events);

@@ -5,7 +5,7 @@ mod round_trip;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use abi::time::{Duration, Instant};
+use abi::time::Instant;
 
 use crate::frame::{Ack, WireOp};
 use crate::rate_model::Mark;
@@ -167,6 +167,18 @@ impl InFlight {
     /// Whether the peer must have acknowledged something, had it arrived.
     pub(crate) const fn demands_ack(&self) -> bool {
         self.eliciting > self.guarded
+    }
+
+    /// The longest packet in flight, in bytes.
+    pub(crate) fn biggest(&self) -> usize {
+        let in_flight = self
+            .packets
+            .iter()
+            .filter(|packet| packet.watch != Watch::None);
+        in_flight
+            .map(|packet| packet.bytes as usize)
+            .max()
+            .unwrap_or(0)
     }
 
     /// A probe timeout has been dealt with; the next counts from here.

@@ -8,8 +8,9 @@ use crate::rate_model::Controller;
 use crate::recovery::Rtt;
 use crate::summary::LaneReport;
 
-/// Every network carries packets of this size (UDP payload).
+/// Every network should carry packets of the first size (UDP payload), and does those of the second.
 const BASE: usize = 1232;
+const LEAST: usize = 548;
 /// Large packets lost in a row that show a smaller limit on the way.
 const BLACK_HOLE: u8 = 6;
 /// How long a size that was found not to pass is not believed again.
@@ -20,8 +21,9 @@ const DISTRUST: Duration = Duration::from_secs(10);
 pub(crate) struct Size {
     packet: usize,
     big_lost: u8,
-    /// A size that did not pass although it was reported, and when that was found.
-    refuted: Option<(usize, Instant)>,
+    /// What was said of it last, and when that was found to be wrong.
+    reported: usize,
+    refuted_at: Option<Instant>,
 }
 
 impl Size {
@@ -29,7 +31,8 @@ impl Size {
         Self {
             packet,
             big_lost: 0,
-            refuted: None,
+            reported: packet,
+            refuted_at: None,
         }
     }
 
@@ -37,13 +40,18 @@ impl Size {
     pub(crate) const fn packet(&self) -> usize {
         self.packet
     }
+
+    /// The size to fall back to: packets up to it prove nothing.
+    const fn lower(&self) -> usize {
+        if self.packet > BASE { BASE } else { LEAST }
+    }
 }
 
 impl Lane {
     /// Large packets that vanish while small ones arrive mean a smaller limit on the way. Answers
     /// whether that is so.
     pub(crate) fn note_lost_size(&mut self, now: Instant, bytes: usize) -> bool {
-        if bytes <= BASE || self.reliable {
+        if bytes <= self.size.lower() || self.reliable {
             return false;
         }
         self.size.big_lost += 1;
@@ -51,13 +59,13 @@ impl Lane {
             return false;
         }
         self.size.big_lost = 0;
-        self.size.refuted = Some((self.size.packet, now));
-        self.set_packet(self.size.packet.min(BASE));
+        self.size.refuted_at = Some(now);
+        self.set_packet(self.size.lower());
         true
     }
 
     pub(crate) const fn note_arrived_size(&mut self, bytes: u64) {
-        if bytes > BASE as u64 {
+        if bytes > self.size.lower() as u64 {
             self.size.big_lost = 0;
         }
     }
@@ -71,10 +79,11 @@ impl Lane {
     pub(crate) fn learn(&mut self, now: Instant, report: &LaneReport, config: &Config) {
         if let Some(mtu) = report.mtu {
             let packet = mtu.clamp(MTU_MIN, MTU_MAX) as usize;
-            let refuted = self.size.refuted;
-            let stale = refuted.is_some_and(|(size, at)| size == packet && at + DISTRUST > now);
+            let refuted = self.size.refuted_at.is_some_and(|at| at + DISTRUST > now);
+            let stale = refuted && packet == self.size.reported;
+            self.size.reported = packet;
             if !stale && packet != self.size.packet {
-                self.size.refuted = None;
+                self.size.refuted_at = None;
                 self.set_packet(packet);
             }
         }

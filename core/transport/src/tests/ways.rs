@@ -8,7 +8,8 @@ use core::cell::Cell;
 
 use super::pair::{Pair, address, lossy, millis, pattern};
 use crate::{
-    Buffer, Event, LaneParams, LaneReport, LinkIndex, Meta, Protection, Request, SessionParams,
+    Buffer, Event, LaneParams, LaneReport, LinkIndex, Meta, Policy, Protection, Request,
+    SessionParams,
 };
 
 fn echo(pair: &mut Pair, salt: u8) {
@@ -220,4 +221,27 @@ fn a_lane_whose_large_packets_vanish_goes_on_with_small_ones() {
             .report_lane(pair.now, session, 0, report);
     }
     assert_eq!(longest(&mut pair), 1472);
+}
+
+#[test]
+fn a_hole_that_opens_on_the_only_lane_of_an_operation_is_survived_beside_others() {
+    for limit in [1300, 600] {
+        let mut pair = Pair::new(lossy(2));
+        pair.fate = Box::new(move |_, to_server, link, len| {
+            !to_server || link != LinkIndex(1) || len <= limit
+        });
+        let only = Request {
+            policy: Policy::Exclusive {
+                lane: 1,
+                wait: true,
+            },
+            ..Request::new(Meta::EMPTY, 40_000, 0)
+        };
+        let before = pair.now;
+        pair.send(only, &pattern(40_000, 1));
+        let (incoming, _) = pair.request();
+        pair.reply(incoming, 0, b"");
+        while !matches!(pair.at_client(), Event::Replied { .. }) {}
+        assert!(pair.now.saturating_since(before) < millis(500));
+    }
 }
