@@ -36,6 +36,14 @@ impl FailedLinks {
         self.retry_at
     }
 
+    /// Something has changed: whatever has failed is tried at once, and soon again.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.pause = None;
+        if !self.links.is_empty() {
+            self.retry_at = Some(now);
+        }
+    }
+
     /// The links to try now.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<LinkIndex> {
         if self.retry_at.is_none_or(|at| at > now) {
@@ -48,7 +56,7 @@ impl FailedLinks {
 
 /// First and longest pause between two tries.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
@@ -67,11 +75,15 @@ mod tests {
             assert_eq!(failed.take_due(now), [LinkIndex(3)]);
             tries += 1;
         }
-        assert!((20..30).contains(&tries), "{tries} tries");
+        assert!((75..90).contains(&tries), "{tries} tries");
         // One that fails much later is tried again soon.
         now += Duration::from_secs(9);
         failed.add(now, LinkIndex(3));
         assert_eq!(failed.retry_at(), Some(now + PAUSE_MIN));
         assert!(failed.take_due(now).is_empty());
+        failed.hurry(now);
+        assert_eq!(failed.take_due(now), [LinkIndex(3)]);
+        failed.hurry(now);
+        assert_eq!(failed.retry_at(), None, "nothing has failed since");
     }
 }

@@ -155,6 +155,9 @@ impl State {
                 }
             }
         }
+        if reports.iter().any(|(_, _, report)| report.up) {
+            self.links.failed.hurry(now);
+        }
         if reports.iter().any(|(_, _, report)| !report.up) {
             self.lane_book.check_at = Some(now + CHECK_EVERY);
         }

@@ -14,6 +14,7 @@ impl State {
     /// sessions go on over them.
     pub(crate) fn links_changed(&mut self, now: Instant, links: Vec<NodeLink>) {
         self.node.links = links;
+        self.links.failed.hurry(now);
         self.ask_for_relay();
         for at in 0..self.node.sockets.sockets.len() {
             let socket = self.node.sockets.sockets[at];

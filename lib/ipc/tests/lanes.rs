@@ -40,8 +40,8 @@ fn two_descriptors_of_one_server_use_different_links_of_one_session() {
         let after = nodes.carried();
         let moved = [0, 1].map(|lane| after[lane] - before[lane]);
         assert!(moved[own] > CALLS * 64, "{moved:?}");
-        // What earlier calls left open may be acknowledged.
-        assert!(moved[1 - own] < 256, "{moved:?}");
+        // What earlier calls left open may be acknowledged, and a lane that was slow to answer is probed.
+        assert!(moved[1 - own] < 1024, "{moved:?}");
     }
 }
 
