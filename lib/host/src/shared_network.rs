@@ -60,8 +60,8 @@ fn advice(pair: [&Interface; 2], setting: &impl Fn(&str) -> Option<u32>) -> Opti
     }
     (!wanted.is_empty()).then(|| {
         format!(
-            "links {} and {} are in one network, where packets for one may come over the cable of the other, or be \
-             thrown away; this keeps them apart: sysctl -w {}",
+            "links {} and {} are in one network, where packets for one may come in at the other and are lost then; \
+             this keeps them apart: sysctl -w {}",
             pair[0].name,
             pair[1].name,
             wanted.join(" ")

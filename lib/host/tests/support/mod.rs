@@ -142,8 +142,17 @@ impl Program {
         }
     }
 
-    /// The next thing the node says unasked.
+    /// The next thing the node says unasked, but for `Lanes`: it is only a wake-up and comes at any time.
     pub fn notice(&mut self) -> (u32, Notice, Vec<OwnedFd>) {
+        loop {
+            let notice = self.any_notice();
+            if notice.1 != Notice::Lanes {
+                return notice;
+            }
+        }
+    }
+
+    fn any_notice(&mut self) -> (u32, Notice, Vec<OwnedFd>) {
         if !self.notices.is_empty() {
             return self.notices.remove(0);
         }
