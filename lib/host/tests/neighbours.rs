@@ -91,7 +91,7 @@ fn far_nd(near: &slashnet_host::Host) -> Nd {
 fn serve(channel: &Channel) {
     let mut buffer = vec![0; BULK];
     loop {
-        let Ok(Received::Message(message)) = channel.receive(&mut buffer) else {
+        let Received::Message(message) = channel.receive(&mut buffer).unwrap() else {
             continue;
         };
         let len = message.info().len as usize;
