@@ -14,6 +14,7 @@ use testkit::{Load, Track, Way};
 const BOUND: f64 = 1.15;
 const LEARNING: u64 = 50;
 const MESSAGES: u64 = 200;
+const BYTES: u64 = 100_000;
 /// A request or a reply without bytes: header, tag, frame, head, meta.
 const SMALL: usize = 32 + 35 + 8;
 
@@ -43,17 +44,28 @@ fn ratio(ways: &[Way], carrier: Carrier, bytes: u64) -> f64 {
     ratio
 }
 
-/// Both directions, with lanes as the link monitor knows them and with lanes of which nothing is
-/// known.
+/// Both directions, with lanes as the link monitor knows them, which is how sessions are opened, and
+/// with lanes of which nothing is known. The latter say nothing where a lane holds more than a
+/// message: then no message ever fills it, and its rate can be told but not measured (100:50 +
+/// 1000:1000 holds 250 kB; the most that 100 kB in 2 ms can show is 50 of its 125 MB/s, with which
+/// even the ideal split takes 1.4 times as long).
 fn check(ways: &[Way]) {
     let known: Vec<Way> = ways.iter().map(|way| way.known()).collect();
+    let holds = |way: &Way| way.shape.rate as f64 * way.round_trip().as_secs_f64();
+    let useful = |way: &&Way| way.round_trip() / 2 < completion(ways, Carrier::Reply, BYTES);
+    let measurable = ways
+        .iter()
+        .filter(useful)
+        .all(|way| holds(way) <= BYTES as f64);
     let mut worst: f64 = 0.0;
     for carrier in [Carrier::Reply, Carrier::Request] {
-        for ways in [&known, ways] {
-            let ratio = ratio(ways, carrier, 100_000);
+        for (ways, counts) in [(&known[..], true), (ways, measurable)] {
+            let ratio = ratio(ways, carrier, BYTES);
             // The oracle gives packets out one by one, which may miss the best by a part of one.
             assert!(ratio >= 0.99, "the oracle is wrong: {ratio}");
-            worst = worst.max(ratio);
+            if counts {
+                worst = worst.max(ratio);
+            }
         }
     }
     assert!(worst <= BOUND, "{}: {worst:.3}", names(ways));
