@@ -326,3 +326,32 @@ fn the_channel_itself_survives_a_cut_in_milliseconds() {
         world.cables.set(link, Cable::Whole);
     }
 }
+
+#[test]
+fn a_daemon_that_dies_on_a_busy_machine_says_nothing_about_lanes_either() {
+    for seed in 1..=20_u64 {
+        let mut world = world(Detect::Default);
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let cables = std::cell::RefCell::new(world.cables.fate());
+        world.lab.wire(move |datagram| {
+            random = random.rotate_left(17).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let late = Duration::from_micros(random >> 49);
+            let fate = (cables.borrow_mut())(datagram);
+            fate.into_iter().map(|delay| delay + late).collect()
+        });
+        world.lab.run(ms(2000 + seed * 7));
+        for _ in 0..5 {
+            world.lab.kill(LAB2);
+            for _ in 0..40 + 60 * (seed % 4) {
+                world.lab.run(ms(5));
+                assert_eq!(world.downs(), 0, "seed {seed}");
+            }
+            world.lab.start(LAB2);
+            for _ in 0..400 {
+                world.lab.run(ms(5));
+                assert_eq!(world.downs(), 0, "seed {seed}, started again");
+            }
+        }
+        assert_eq!(world.state(LAB1, 0), LaneState::Up);
+    }
+}

@@ -205,7 +205,7 @@ fn same_network(a: &LinkAddress, b: &LinkAddress) -> Option<u32> {
     shared_bits(a, b).map(|shared| shared.min(usual))
 }
 
-fn is_same_network(a: &LinkAddress, b: &LinkAddress) -> bool {
+pub(crate) fn is_same_network(a: &LinkAddress, b: &LinkAddress) -> bool {
     let (Some(own), Some(shared)) = (same_network(a, a), same_network(a, b)) else {
         return false;
     };

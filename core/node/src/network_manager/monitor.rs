@@ -208,7 +208,7 @@ impl Monitor {
             if moved {
                 watched.pair.moved(now, pace, found.address, found.mtu);
             }
-            watched.pair.near = found.near;
+            (watched.pair.near, watched.pair.home) = (found.near, found.home);
             watched.pair.set_carrier(now, found.without);
             watch.pairs.insert(ends, watched);
         }
@@ -313,7 +313,7 @@ impl Monitor {
         let own = watch.own_level(now);
         let all: Vec<Ends> = watch.pairs.keys().copied().collect();
         for ends in all {
-            let alive = watch.alive_beside(ends, now, pace);
+            let alive = watch.alive_beside(ends, pace);
             let Some(watched) = watch.pairs.get_mut(&ends) else {
                 continue;
             };

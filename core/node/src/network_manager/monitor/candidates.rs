@@ -10,7 +10,7 @@ use abi::system::peer::PeerLink;
 use transport::config::{MTU_MAX, MTU_MIN};
 
 use crate::interface::LinkConfig;
-use crate::network_manager::lanes::{near, shared_bits};
+use crate::network_manager::lanes::{is_same_network, near, shared_bits};
 
 /// Ways between two nodes that are probed.
 pub(crate) const PAIRS_MAX: usize = 16;
@@ -24,6 +24,8 @@ pub(crate) struct Candidate {
     pub(crate) theirs: u8,
     pub(crate) address: LinkAddress,
     pub(crate) near: bool,
+    /// Both addresses are of one network by the look of them, or of a kind that has no networks.
+    pub(crate) home: bool,
     pub(crate) mtu: u16,
     /// Why nothing can pass, if that is known.
     pub(crate) without: Option<LaneWhy>,
@@ -49,6 +51,7 @@ pub(crate) fn candidates(links: &[LinkConfig], theirs: &[PeerLink]) -> Vec<Candi
                 theirs: their.index,
                 address,
                 near: near(&link.address, shared),
+                home: link.address.internet().is_none() || is_same_network(&link.address, &address),
                 mtu: common_mtu(link.mtu, their.mtu),
                 without,
             };

@@ -18,6 +18,8 @@ pub(crate) struct Pair {
     pub(crate) listed: LinkAddress,
     /// It may lead to the peer by the look of its address; others are shown only once they have worked.
     pub(crate) near: bool,
+    /// It does not lead from one network to another.
+    pub(crate) home: bool,
     pub(crate) rtt: RoundTrip,
     pub(crate) loss: Loss,
     pub(crate) mtu: Search,
@@ -43,6 +45,9 @@ pub(crate) struct Pair {
     /// Until then the peer may not have noticed that the way works.
     grace: Instant,
     carrier: bool,
+    watched_since: Instant,
+    /// The peer was seen to live while nothing is known of this way.
+    alive_seen: bool,
     /// By how much the deadline was moved since the last answer because we were late.
     excused: Duration,
 }
@@ -70,6 +75,7 @@ impl Pair {
             address,
             listed: address,
             near,
+            home: near,
             rtt: RoundTrip::default(),
             loss: Loss::default(),
             mtu: Search::new(now, mtu),
@@ -89,6 +95,8 @@ impl Pair {
             damping: Damping::default(),
             grace: now,
             carrier: true,
+            watched_since: now,
+            alive_seen: false,
             excused: Duration::ZERO,
         }
     }
@@ -109,6 +117,11 @@ impl Pair {
 
     pub(crate) const fn since(&self) -> Instant {
         self.since
+    }
+
+    /// When the last answer came, or when watching began.
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.answered.unwrap_or(self.watched_since)
     }
 
     /// Whether an answer has come since `then`.
@@ -167,7 +180,9 @@ impl Pair {
         let missed = quiet > pace.interval * 3 / 2 + self.rtt.smoothed_or_zero();
         match (self.state, self.phase) {
             (LaneState::Up, _) if missed => pace.interval / 4,
-            (LaneState::Init, Phase::NodeSilent) if quiet < Duration::from_secs(1) => {
+            (LaneState::Init, Phase::NodeSilent)
+                if self.alive_seen || quiet < Duration::from_secs(1) =>
+            {
                 pace.interval / 4
             }
             (LaneState::Init, Phase::NodeSilent) => pace.interval * 4,
@@ -193,10 +208,18 @@ impl Pair {
                 (_, Phase::Fresh) if self.state == LaneState::Init => {
                     self.deadline = later(now, pace.detect);
                 }
+                // The first answer of a peer that was away may be one over another way.
+                (LaneState::Init, Phase::NodeSilent) if alive && !self.alive_seen => {
+                    self.alive_seen = true;
+                    self.hurry(now);
+                    let rtt = self.rtt.smoothed_or_zero() + self.rtt.slack();
+                    self.deadline = later(now, pace.interval + rtt);
+                }
                 _ if alive => self.fail(now, LaneWhy::Silent),
                 _ => {
                     (self.state, self.phase) = (LaneState::Init, Phase::NodeSilent);
                     (self.why, self.streak) = (LaneWhy::NodeSilent, 0);
+                    self.alive_seen = false;
                     self.deadline = later(now, pace.interval / 2 + self.rtt.smoothed_or_zero());
                 }
             }

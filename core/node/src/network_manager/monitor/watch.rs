@@ -191,20 +191,35 @@ impl Watch {
     }
 
     /// Whether people and programs are to see a way: it has worked, or it ought to and nothing else over our link does.
+    /// A way between two networks is not seen if both links have one within their own: it works only because kernels
+    /// take packets for any of their addresses from any wire.
     pub(crate) fn shows(&self, ends: Ends) -> bool {
-        let beside = |(other, watched): (&Ends, &Watched)| {
-            *other != ends && other.0 == ends.0 && watched.pair.ever_up
+        let Some(own) = self.pairs.get(&ends) else {
+            return false;
         };
-        let own = self.pairs.get(&ends);
-        own.is_some_and(|own| own.pair.ever_up || own.pair.near && !self.pairs.iter().any(beside))
+        let others = || {
+            let others = self.pairs.iter();
+            others.filter(|(other, watched)| **other != ends && watched.pair.ever_up)
+        };
+        if !own.pair.ever_up {
+            return own.pair.near && !others().any(|(other, _)| other.0 == ends.0);
+        }
+        let home_here = others().any(|(other, w)| other.0 == ends.0 && w.pair.home);
+        let home_there = others().any(|(other, w)| other.1 == ends.1 && w.pair.home);
+        own.pair.home || !(home_here && home_there)
     }
 
-    /// Whether the peer has answered on another way than this one so lately that it would have answered here.
-    pub(crate) fn alive_beside(&self, ends: Ends, now: Instant, pace: Pace) -> bool {
+    /// Whether the peer has answered on another way so long after its last answer on this one that it would have
+    /// answered here, too.
+    pub(crate) fn alive_beside(&self, ends: Ends, pace: Pace) -> bool {
+        let Some(own) = self.pairs.get(&ends) else {
+            return false;
+        };
         self.pairs.iter().any(|(other, watched)| {
-            let patience = pace.interval * 2 + watched.pair.rtt.slack();
-            let since = now.checked_sub(patience).unwrap_or(Instant::from_nanos(0));
-            *other != ends && watched.pair.answered_since(since)
+            let slack = own.pair.rtt.slack().max(watched.pair.rtt.slack());
+            let patience = pace.interval * 3 / 2 + slack;
+            let late = own.pair.last_heard().checked_add(patience);
+            *other != ends && late.is_some_and(|late| watched.pair.answered_since(late))
         })
     }
 }
