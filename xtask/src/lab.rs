@@ -155,7 +155,7 @@ pub(crate) fn test() -> Outcome {
     root_only()?;
     built()?;
     story::play()?;
-    stories::run(None)?;
+    stories::run_in_gate()?;
     cuts::run(2)?;
     sum::run(1, MEASURED_BRIEFLY)?;
     exclusive::run()?;
