@@ -37,6 +37,8 @@ pub(crate) struct Lane {
     pub(crate) state: LaneState,
     /// Since when it is in its state.
     pub(crate) since: Instant,
+    /// From when on those who prefer it may use it; none while it is down.
+    pub(crate) preferred_from: Option<Instant>,
     pub(crate) why: LaneReason,
     pub(crate) protection: Protection,
     pub(crate) next_pn: u64,
@@ -83,6 +85,7 @@ impl Lane {
             reliable: params.reliable,
             state: LaneState::Active,
             since: now,
+            preferred_from: Some(now),
             why: LaneReason::Opened,
             protection: params.protection,
             next_pn: 0,

@@ -47,8 +47,7 @@ impl Session {
             Route::Prefer(lane) => {
                 let bit = 1 << lane;
                 let known = &self.lanes[usize::from(lane)];
-                let settled = known.why == LaneReason::Opened
-                    || known.since + self.config.prefer_after <= now;
+                let settled = known.preferred_from.is_some_and(|from| from <= now);
                 let others = self.usable_any() & !bit;
                 if self.active & bit != 0 && (settled || others == 0) {
                     bit
@@ -97,6 +96,15 @@ impl Session {
         }
         let was_active = lane.state == LaneState::Active;
         lane.switches += u64::from(was_active != (state == LaneState::Active));
+        // Bulk that begins loses packets too, and a lane soon answers for that.
+        let lapse = lane.preferred_from.is_some() && now.saturating_since(lane.since) < SUSPECT_MAX;
+        match state {
+            LaneState::Active if !lapse => {
+                lane.preferred_from = Some(now + self.config.prefer_after)
+            }
+            LaneState::Down => lane.preferred_from = None,
+            _ => {}
+        }
         lane.state = state;
         lane.since = now;
         lane.why = why;

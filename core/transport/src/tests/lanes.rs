@@ -68,6 +68,28 @@ fn a_preferred_lane_that_is_lost_is_left_in_milliseconds_and_used_again_later() 
 }
 
 #[test]
+fn a_preferred_lane_that_soon_answers_for_a_loss_is_preferred_on() {
+    let mut pair = Pair::new(lossy(2));
+    let cut = Rc::new(Cell::new(false));
+    let last = Rc::new(Cell::new(LinkIndex(9)));
+    let (cut_, last_) = (cut.clone(), last.clone());
+    pair.fate = Box::new(move |_, _, link, _| {
+        last_.set(link);
+        !(cut_.get() && link == LinkIndex(0))
+    });
+    for round in 0..20 {
+        echo_by(&mut pair, Policy::Preferred(0), round);
+    }
+    cut.set(true);
+    echo_by(&mut pair, Policy::Preferred(0), 100);
+    assert_eq!(last.get(), LinkIndex(1), "the first lane is suspect");
+    cut.set(false);
+    pair.run(millis(60));
+    echo_by(&mut pair, Policy::Preferred(0), 101);
+    assert_eq!(last.get(), LinkIndex(0), "the first lane is used again");
+}
+
+#[test]
 fn a_link_reported_down_moves_everything_at_once() {
     let mut pair = Pair::new(lossy(2));
     let long = pattern(2_000_000, 1);
