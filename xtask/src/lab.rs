@@ -156,7 +156,7 @@ pub(crate) fn test() -> Outcome {
     built()?;
     story::play()?;
     stories::run_in_gate()?;
-    cuts::run(2)?;
+    cuts::run(5)?;
     sum::run(1, MEASURED_BRIEFLY)?;
     exclusive::run()?;
     loss::run(1, MEASURED_BRIEFLY)
