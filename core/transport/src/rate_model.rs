@@ -421,11 +421,13 @@ impl Controller {
         };
         let measured = (self.rates.most() as f64 * gain) as u64;
         let rate = if self.is_cold() {
-            // What little was sent so far says nothing of the lane: the window goes in a round.
+            // What little was sent at first says nothing of the lane: the window goes in a round.
             let window = if self.is_early() {
                 self.window
-            } else {
+            } else if measured == 0 {
                 self.first_window()
+            } else {
+                0
             };
             let nanos = self.min_rtt.unwrap_or(Duration::MAX).as_nanos().max(1);
             let first = (window as f64 * STARTUP_GAIN * 1e9 / nanos as f64) as u64;
