@@ -7,6 +7,7 @@ use crate::command::{Program, root};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -127,6 +128,8 @@ impl Host {
             .args(["sh", "-c", PREPARE, "sh", name])
             .into_command();
         command.stdin(Stdio::null()).stdout(Stdio::piped());
+        // A Ctrl-C must not end it: by its namespaces the guard finds all programs of the host.
+        command.process_group(0);
         let mut child = command
             .spawn()
             .map_err(|error| format!("unshare: {error}"))?;
