@@ -22,6 +22,10 @@ const PARTS: &[(&str, &[&str])] = &[
 
 /// Takes every figure. A missed bound is written down like any other row and ends nothing.
 pub(crate) fn take() -> Outcome {
+    // They take minutes to build, and seldom change.
+    if !root().join("tests/peers/target/release/peer").exists() {
+        run(&["bench", "--peers", "--list"])?;
+    }
     let mut missed = Vec::new();
     if !run(&["plot"])?.1 {
         missed.push("plot");
