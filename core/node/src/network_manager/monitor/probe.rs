@@ -200,7 +200,7 @@ fn known((last, known): &mut (u64, u64), probe: &Probe) -> Tally {
 
 fn count(known: u64, largest: u64, bitmap: u64, bits: u64) -> Tally {
     let mut tally = Tally::default();
-    let from = (known + 1).max((largest + 1).saturating_sub(bits));
+    let from = (known + 1).max(largest.saturating_sub(bits - 1));
     for number in from..=largest.saturating_sub(REORDERED) {
         if bitmap & 1 << (largest - number) == 0 {
             tally.lost += 1;
@@ -336,6 +336,15 @@ mod tests {
             add(window.tally());
         }
         assert_eq!((sum.came, sum.lost), (86, 9), "of 1 to 95");
+    }
+
+    #[test]
+    fn a_leap_to_the_last_number_is_counted_in_a_few_steps() {
+        let mut window = Window::default();
+        assert_eq!(window.take(u64::MAX), Some(true));
+        let tally = window.tally();
+        assert_eq!((tally.came, tally.lost), (0, 60), "as far as is known");
+        assert_eq!(window.tally(), Tally::default(), "counted before");
     }
 
     #[test]
