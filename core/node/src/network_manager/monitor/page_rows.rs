@@ -137,3 +137,47 @@ fn differs(old: &LaneRow, new: &LaneRow) -> bool {
         || another_rate
         || measured
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::LinkAddress;
+    use abi::system::peer::{PeerLink, PeerLinks};
+    use abi::system::{Detect, LinkKind, Protection};
+    use alloc::collections::BTreeSet;
+    use alloc::string::String;
+
+    use crate::interface::LinkConfig;
+
+    #[test]
+    fn a_number_that_a_peer_gives_to_two_links_takes_one_row() {
+        let now = Instant::from_nanos(1);
+        let own = LinkAddress::ipv4([10, 0, 0, 1], 9);
+        let link = LinkConfig::new(String::new(), LinkKind::Udp, own, 1472);
+        let mut monitor = Monitor::new(now, Detect::Default, &[link], 1);
+        let theirs = |host| PeerLink {
+            index: 0,
+            kind: LinkKind::Udp,
+            up: true,
+            address: LinkAddress::ipv4([10, 0, 0, host], 9),
+            mtu: 1472,
+            protection: Protection::Sealed,
+            speed: 0,
+        };
+        let mut written = BTreeSet::new();
+        for serial in 0..=LANE_ROWS as u64 {
+            let told = PeerLinks {
+                serial,
+                detect: Detect::Default,
+                links: [2, 3].map(theirs).into(),
+            };
+            monitor.peer_links(now, 1, told);
+            while let Some(output) = monitor.output() {
+                if let MonitorOutput::Row { index, .. } = output {
+                    written.insert(index);
+                }
+            }
+        }
+        assert_eq!(written.len(), 1, "{written:?}");
+    }
+}

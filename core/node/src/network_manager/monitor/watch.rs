@@ -1,6 +1,6 @@
 //! Everything the monitor knows of one peer.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use abi::system::Detect;
@@ -84,7 +84,10 @@ impl Watch {
         }
     }
 
-    pub(crate) fn set_links(&mut self, detect: Detect, links: Vec<PeerLink>) {
+    /// Of links with the same number, the first one counts.
+    pub(crate) fn set_links(&mut self, detect: Detect, mut links: Vec<PeerLink>) {
+        let mut numbers = BTreeSet::new();
+        links.retain(|link| numbers.insert(link.index));
         (self.detect, self.links) = (detect, links);
     }
 
