@@ -162,6 +162,13 @@ pub(crate) const fn weakest(link: &LinkConfig) -> Protection {
     }
 }
 
+/// Whether a lane that another node has planned is protected as our link demands: that node may know an older word of
+/// ours, or be careless with what is not its own.
+pub(crate) fn is_protected(links: &[LinkConfig], lane: &Lane) -> bool {
+    let link = links.get(usize::from(lane.link));
+    link.is_some_and(|link| lane.protection <= weakest(link))
+}
+
 /// Which link reaches an address best: the one whose own address shares most bits with it.
 pub(crate) fn nearest_link(links: &[LinkConfig], address: &LinkAddress) -> Option<u8> {
     let shared = |link: &LinkConfig| shared_bits(&link.address, address);
@@ -380,6 +387,26 @@ mod tests {
         assert_eq!(agreed(&links, Protection::Plain), Protection::Plain);
         links[0].protection = Protection::Checksum;
         assert_eq!(agreed(&links, Protection::Plain), Protection::Checksum);
+    }
+
+    #[test]
+    fn no_other_node_can_open_a_lane_that_is_to_be_sealed() {
+        let mut links = links(&[v4(10, 0, 0, 1)]);
+        let lane = |link, protection| Lane {
+            id: 0,
+            link,
+            peer: v4(10, 0, 0, 3),
+            mtu: 1472,
+            protection,
+        };
+        let levels = [Protection::Sealed, Protection::Checksum, Protection::Plain];
+        let taken = |links: &[LinkConfig]| levels.map(|level| is_protected(links, &lane(0, level)));
+        assert_eq!(taken(&links), [true, false, false]);
+        links[0].protection = Protection::Checksum;
+        assert_eq!(taken(&links), [true, false, false], "it is not trusted");
+        links[0].trusted = true;
+        assert_eq!(taken(&links), [true, true, false]);
+        assert!(!is_protected(&links, &lane(1, Protection::Sealed)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::peer_answers::Ask;
 use super::requests::{Call, Refused, plainly};
 use crate::interface::{Attached, ProgramKey};
 use crate::limits::{LINKS_MAX, OFFER_WAIT, OFFERS_PER_PEER, SESSIONS_PER_PROGRAM};
-use crate::network_manager::lanes::LanePlan;
+use crate::network_manager::lanes::{LanePlan, is_protected};
 use crate::process_manager::sessions::Session;
 
 impl Node {
@@ -156,9 +156,11 @@ impl Node {
                 .iter()
                 .any(|socket| socket.link == lane.link)
         };
+        let protected = |lane: &Lane| is_protected(&self.config.links, lane);
         let sound = !accepted.lanes.is_empty()
             && accepted.lanes.len() <= LINKS_MAX
             && accepted.lanes.iter().all(ours)
+            && accepted.lanes.iter().all(protected)
             && (1..=SLOTS_MAX).contains(&accepted.slots)
             && accepted.server.0 != 0;
         let alive = self.processes.programs.get(program).is_some();
