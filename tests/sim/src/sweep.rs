@@ -97,7 +97,8 @@ impl Sweep<'_> {
             self.operations
                 .fetch_add(outcome.operations, Ordering::Relaxed);
             self.done.fetch_add(1, Ordering::Relaxed);
-            if outcome.finding.is_some() {
+            if let Some(Finding { kind, text }) = &outcome.finding {
+                eprintln!("seed {seed}: {kind:?}: {text}");
                 self.stop.fetch_or(!self.options.all, Ordering::Relaxed);
                 if let Ok(mut found) = self.found.lock() {
                     found.insert(seed, outcome);
