@@ -16,7 +16,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("loss", &["lab", "loss"]),
     (
         "bench",
-        &["bench", "--peers", "--rounds", "3", "--milliseconds", "150"],
+        &["bench", "--rounds", "3", "--milliseconds", "150"],
     ),
 ];
 
