@@ -76,7 +76,7 @@ impl Builder {
         self
     }
 
-    /// Uses a link, as [`LinkSpec`] reads it: an interface's name, or an address of this machine. May be said 16 times;
+    /// Uses a link, as [`crate::LinkSpec`] reads it: an interface's name, or an address of this machine. May be said 16 times;
     /// if it is not said, every interface that is up is used, but not the loopback. A link that is not there yet is used
     /// as soon as it is.
     #[must_use]
