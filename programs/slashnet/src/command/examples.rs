@@ -21,8 +21,8 @@ Examples:
   slashnet up --serial /dev/ttyUSB0=/dev/ser1,115200 --export /srv=/srv,ro
   slashnet up --config /etc/slashnet.toml --detach
 
-A link is an interface, an address, an interface for bare frames (ethernet:eth1), or a directory that
-nodes of one machine share (memory:/run/lab).
+A link is an interface, an address, an interface for bare frames (ethernet:eth1),
+or a directory that nodes of one machine share (memory:/run/lab).
 Link options: mtu=BYTES, speed=BITS such as 1G, trusted, cipher=on|off, crc=on|off, ack=on|off.
 A link that is not there yet is used when it comes.
 
@@ -39,9 +39,9 @@ Examples:
   fusermount3 -u ~/net        ends it, as Ctrl-C does";
 
 pub(super) const LINKS_EXAMPLES: &str = "\
-One row for each link, one more for each way to a peer over it. SENT and RECEIVED are bytes, SINCE is
-how long the way has been in its state, SWITCHES how often traffic had to leave it, WHY what keeps it
-down.
+One row for each link, one more for each way to a peer over it. SINCE is how long it has been
+in its state, SENT and RECEIVED are bytes, SWITCHES how often traffic had to leave the way,
+WHY what keeps it down.
 
 Examples:
   slashnet links --watch";
