@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use ring::aead::{
-    AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey,
+use aws_lc_rs::aead::{
+    AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
 use transport::cipher::HEADER_LEN;
 use transport::keys::{self, Secret};
@@ -237,12 +237,10 @@ impl Chain {
         header: &[u8; HEADER_LEN],
         body: &'a mut [u8],
     ) -> Result<&'a mut [u8], Forged> {
-        let split = body.len().checked_sub(TAG_LEN).ok_or(Forged)?;
-        let (cipher, tag) = body.split_at_mut(split);
-        let tag = Tag::try_from(&*tag).map_err(|_| Forged)?;
         let nonce = self.nonce(lane, pn);
         self.key
-            .open_in_place_separate_tag(nonce, Aad::from(header), tag, cipher, 0..)
+            .open_in_place(nonce, Aad::from(header), body)
+            .map(|plain| &mut *plain)
             .map_err(|_| Forged)
     }
 }
