@@ -355,3 +355,28 @@ fn a_daemon_that_dies_on_a_busy_machine_says_nothing_about_lanes_either() {
         assert_eq!(world.state(LAB1, 0), LaneState::Up);
     }
 }
+
+#[test]
+fn programs_that_claim_absurd_traffic_do_not_break_the_table() {
+    let mut world = world(Detect::Relaxed);
+    let rows = (0..2).map(|link| LaneTraffic {
+        node: abi::Nd(11),
+        link,
+        peer: address(LAB2, link.into()).with_port(5000),
+        bytes_sent: u64::MAX,
+        bytes_received: u64::MAX,
+        rate: u64::MAX,
+        switches: u32::MAX,
+        suspect: false,
+    });
+    let traffic = Request::Traffic(Traffic {
+        rows: rows.collect(),
+    });
+    for _ in 0..2 {
+        world.lab.send(world.client, 0, &traffic, None);
+        world.lab.run(ms(1000));
+    }
+    let rows = link_rows(&mut world.lab, world.client);
+    let own = rows.iter().find(|row| row.peer.is_none()).unwrap();
+    assert_eq!((own.sent, own.received), (u64::MAX, u64::MAX));
+}

@@ -45,8 +45,8 @@ impl NetworkManager {
             let over: Vec<_> = ways.iter().filter(|(_, way)| way.ours == index).collect();
             let mut own = own_row(now, index, link, count);
             for (_, way) in &over {
-                own.sent += way.traffic.sent;
-                own.received += way.traffic.received;
+                own.sent = own.sent.saturating_add(way.traffic.sent);
+                own.received = own.received.saturating_add(way.traffic.received);
             }
             let of_peers = over
                 .iter()
