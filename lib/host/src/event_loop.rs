@@ -371,8 +371,7 @@ impl EventLoop {
     }
 
     fn link_event(&mut self, link: u8, flags: EventFlags) {
-        if flags.contains(EventFlags::OUT) {
-            self.relays.writable(link);
+        if self.relays.happened(link, flags, &self.links) {
             self.wait_for_link(link, EventFlags::IN);
         }
         if flags != EventFlags::OUT {

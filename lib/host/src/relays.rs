@@ -8,9 +8,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use abi::link_address::Internet;
 use abi::{LinkAddress, SessionId};
-use drivers::DriverError;
 use drivers::memory::{MemoryDriver, MemoryParts};
 use drivers::relay::{Progress, RelayEnd, Relayed};
+use drivers::{DriverError, PacketDriver};
 use node::ProgramKey;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
@@ -184,6 +184,17 @@ impl Relays {
                 }
             }
         }
+    }
+
+    /// Something has happened on a link. Whether it may take packets again, for those who wait for that.
+    pub(crate) fn happened(&mut self, link: u8, flags: EventFlags, links: &Links) -> bool {
+        let room = flags.contains(EventFlags::OUT);
+        // Some drivers are woken for reading when there is room.
+        let tells = |driver: &dyn PacketDriver| driver.events(true).contains(EventFlags::OUT);
+        if room || !links.driver(link).is_some_and(tells) {
+            self.writable(link);
+        }
+        room
     }
 
     /// A link takes packets again, or has another socket.

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd;
 
 use drivers::relay::Relay;
-use drivers::{Doorbell, PacketDriver, ReceiveBatch, RelayDriver, Silent};
+use drivers::{Doorbell, NeighbourDriver, PacketDriver, ReceiveBatch, RelayDriver, Silent};
 use rustix::event::epoll::CreateFlags;
 
 use crate::link_place::Own;
@@ -174,6 +174,36 @@ fn a_program_that_floods_its_relay_has_its_turn_like_everybody() {
         turns >= 100,
         "{turns} turns for 100 times as much as one takes"
     );
+}
+
+#[test]
+fn who_waits_for_a_neighbour_goes_on_when_that_has_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::new(&format!("memory:{}", directory.path().display()));
+    let program = node.program(1);
+    let peer = NeighbourDriver::open(directory.path(), [8; 8], 1).unwrap();
+    let to = peer.local_address();
+    node.relays
+        .route(SessionId(1), ProgramKey(1), vec![(0, to)]);
+    let train = packet(9, 1400);
+    let mut sent = 0;
+    while node.relays.blocked.is_empty() {
+        sent += program.send(&to, &train, 1400).unwrap() / 1400;
+        node.relays.rang(ProgramKey(1));
+        node.serve();
+    }
+    let (mut arrived, mut batch) = (0, ReceiveBatch::new());
+    while arrived < sent {
+        let count = peer.receive(&mut batch).unwrap();
+        arrived += count;
+        if count == 0 {
+            let own = node.links.driver(0).unwrap();
+            own.receive(&mut batch).unwrap();
+            node.relays.happened(0, EventFlags::IN, &node.links);
+            assert!(node.relays.has_work(), "{arrived} of {sent}");
+            node.serve();
+        }
+    }
 }
 
 #[test]
