@@ -151,13 +151,13 @@ impl PacketDriver for NeighbourDriver {
             let start = place * ReceiveBatch::SLOT;
             let room = &mut batch.buffer[start..start + ReceiveBatch::SLOT];
             let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-            let len = match rustix::net::recv(&self.socket, room, flags) {
+            let len = match rustix::net::recv(&self.socket, &mut *room, flags) {
                 Ok((_, len)) => len,
                 Err(Errno::AGAIN) => break,
                 Err(error) => return Err(error.into()),
             };
-            let Some(head) = Head::decode(batch.buffer.get(start..start + len).unwrap_or(&[]))
-            else {
+            // One that was cut off is none of ours: what stands behind its room belongs to others.
+            let Some(head) = room.get(..len).and_then(Head::decode) else {
                 continue;
             };
             let from = LinkAddress::neighbour(head.from.host, head.from.port);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use slashnet_drivers::{
-    DriverError, LinkAddress, NeighbourDriver, PacketDriver, ReceiveBatch, conformance,
+    DriverError, LinkAddress, NeighbourDriver, PacketDriver, ReceiveBatch, conformance, neighbour,
 };
 
 const LAB1: [u8; 8] = *b"lab-one!";
@@ -41,6 +41,22 @@ fn a_sender_waits_for_a_full_peer_and_is_woken_when_it_has_room() {
         assert_eq!(near.receive(&mut batch), Ok(0));
         assert!(!ready(near.readable()), "woken once");
     }
+}
+
+#[test]
+fn a_datagram_that_is_longer_than_any_train_is_nobodys() {
+    let shared = Shared::new("longer");
+    let near = NeighbourDriver::open(&shared.0, LAB1, 8192).unwrap();
+    let head = neighbour::Head {
+        from: near.local_address().as_neighbour().unwrap(),
+        segment: 4096,
+    };
+    let mut datagram = vec![7; 2 * ReceiveBatch::SLOT];
+    datagram[..neighbour::Head::LEN].copy_from_slice(&head.encode());
+    let stranger = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    let file = shared.0.join("6c61622d6f6e6521-8192");
+    stranger.send_to(&datagram, file).unwrap();
+    assert_eq!(near.receive(&mut ReceiveBatch::new()), Ok(0));
 }
 
 #[test]
