@@ -161,7 +161,11 @@ impl World {
                     .link_ready(now, LinkIndex(link));
             }
         }
-        self.flush(process)
+        self.flush(process)?;
+        if self.verified {
+            self.verify(process)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn kill(&mut self, process: usize) {
@@ -250,7 +254,18 @@ impl World {
         Ok(())
     }
 
+    /// All programs want to know whether their peers live.
     pub(crate) fn verify_all(&mut self) -> Checked {
+        self.verified = true;
+        for process in 0..self.processes.len() {
+            self.verify(process)?;
+        }
+        Ok(())
+    }
+
+    /// One that stands still asks when it goes on: what it has not read yet may be older than the
+    /// death of a peer.
+    fn verify(&mut self, process: usize) -> Checked {
         for index in 0..self.pairs.len() {
             let Pair {
                 client,
@@ -259,8 +274,9 @@ impl World {
                 server_key,
                 ..
             } = self.pairs[index];
-            for (process, key) in [(client, client_key), (server, server_key)] {
-                if let Some(key) = key.filter(|_| self.processes[process].alive) {
+            for (end, key) in [(client, client_key), (server, server_key)] {
+                let running = end == process && self.processes[process].is_running();
+                if let Some(key) = key.filter(|_| running) {
                     let bound = Duration::from_secs(4);
                     let now = self.local(process);
                     self.processes[process].transport.verify(now, key, bound);

@@ -128,6 +128,8 @@ pub struct World {
     pub(crate) space: Vec<u8>,
     pub(crate) packets: u64,
     pub(crate) healed: bool,
+    /// All sessions have been asked whether their peers live.
+    pub(crate) verified: bool,
     /// Print every event.
     pub trace: bool,
     /// Print every packet.
@@ -169,6 +171,7 @@ impl World {
             space: vec![0; 65_536],
             packets: 0,
             healed: false,
+            verified: false,
             trace: false,
             packets_too: false,
             plan,
