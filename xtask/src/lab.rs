@@ -25,6 +25,7 @@ use crate::Outcome;
 use crate::command::{Program, build};
 use crate::packages;
 use host::{Host, Lab};
+use report::Judge;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -115,10 +116,10 @@ pub(crate) fn run(verb: &Verb) -> Outcome {
         }
         Verb::Cable { host, cable, state } => Host::find(host)?.cable(*cable, *state),
         Verb::Test => test(),
-        Verb::Cuts { cuts } => built().and_then(|()| cuts::run(*cuts)),
-        Verb::Sum { rounds } => built().and_then(|()| sum::run(*rounds, MEASURED)),
-        Verb::Loss { rounds } => built().and_then(|()| loss::run(*rounds, MEASURED)),
-        Verb::Exclusive => built().and_then(|()| exclusive::run()),
+        Verb::Cuts { cuts } => built().and_then(|()| cuts::run(*cuts, Judge::Strict)),
+        Verb::Sum { rounds } => built().and_then(|()| sum::run(*rounds, MEASURED, Judge::Strict)),
+        Verb::Loss { rounds } => built().and_then(|()| loss::run(*rounds, MEASURED, Judge::Strict)),
+        Verb::Exclusive => built().and_then(|()| exclusive::run(Judge::Strict)),
         Verb::Stories { only } => built().and_then(|()| stories::run(only.as_deref())),
         Verb::Guard => guard::wait(),
     }
@@ -156,10 +157,10 @@ pub(crate) fn test() -> Outcome {
     built()?;
     story::play()?;
     stories::run_in_gate()?;
-    cuts::run(5)?;
-    sum::run(1, MEASURED_BRIEFLY)?;
-    exclusive::run()?;
-    loss::run(1, MEASURED_BRIEFLY)
+    cuts::run(5, Judge::Gate)?;
+    sum::run(1, MEASURED_BRIEFLY, Judge::Gate)?;
+    exclusive::run(Judge::Gate)?;
+    loss::run(1, MEASURED_BRIEFLY, Judge::Gate)
 }
 
 fn ip(arguments: &[&str]) -> Outcome {

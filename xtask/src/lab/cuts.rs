@@ -3,7 +3,7 @@
 use super::bed::{Bed, Load, wait_until};
 use super::host::CableState;
 use super::record::{Moment, Record};
-use super::report::{Report, median_and_worst};
+use super::report::{Judge, Report, median_and_worst};
 use super::wire::Rate;
 use crate::Outcome;
 use std::thread::sleep;
@@ -36,12 +36,12 @@ enum Kind {
 }
 
 /// Cuts `count` times in each way under each load, and asserts the bounds.
-pub(crate) fn run(count: u32) -> Outcome {
+pub(crate) fn run(count: u32, judge: Judge) -> Outcome {
     let bed = Bed::ready(2)?;
     for cable in 0..2 {
         bed.lab().shape(cable, Rate::megabits(RATE))?;
     }
-    let mut report = Report::default();
+    let mut report = Report::new(judge);
     report.title(format!(
         "cuts: two cables of {RATE} Mbit/s, {count} cuts each, load balance"
     ));
@@ -55,7 +55,7 @@ pub(crate) fn run(count: u32) -> Outcome {
             let running = bed.call("", load)?;
             let cuts = cut_repeatedly(&bed, kind, bulk, count);
             let record = running.end()?;
-            judge(&mut report, &title, &cuts?, &record);
+            judge_cuts(&mut report, &title, &cuts?, &record);
         }
     }
     report.end()
@@ -136,7 +136,7 @@ fn until_in_use(bed: &Bed, cable: u8) -> Outcome<Duration> {
     wait_until(&what, UNUSED_MAX, || Ok(bytes()? > before + IN_USE))
 }
 
-fn judge(report: &mut Report, title: &str, cuts: &[Cut], record: &Record) {
+fn judge_cuts(report: &mut Report, title: &str, cuts: &[Cut], record: &Record) {
     report.title(title);
     let gaps: Vec<_> = cuts
         .iter()

@@ -4,7 +4,7 @@ use super::bed::{Bed, Load, wait_until};
 use super::cuts::exactly_once;
 use super::host::{CableState, Host, SWITCH};
 use super::record::Moment;
-use super::report::{Report, milliseconds, real};
+use super::report::{Judge, Report, milliseconds, real};
 use super::wire::Rate;
 use crate::Outcome;
 use std::thread::sleep;
@@ -18,13 +18,13 @@ const KEPT_ALIVE: u64 = 50;
 const PREFERRED_AGAIN: Duration = Duration::from_millis(3000);
 const FAILS_WITHIN: Duration = Duration::from_millis(500);
 
-pub(crate) fn run() -> Outcome {
+pub(crate) fn run(judge: Judge) -> Outcome {
     let bed = Bed::ready(2)?;
     for cable in 0..2 {
         bed.lab().shape(cable, Rate::megabits(200))?;
         count_on(&bed, cable)?;
     }
-    let mut report = Report::default();
+    let mut report = Report::new(judge);
     keeps_to_its_link(&bed, &mut report)?;
     fails_when_cut(&bed, &mut report)?;
     waits_when_cut(&bed, &mut report)?;

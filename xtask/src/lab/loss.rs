@@ -2,7 +2,7 @@
 
 use super::bed::{Bed, Load};
 use super::cuts::exactly_once;
-use super::report::{Report, megabits};
+use super::report::{Judge, Report, megabits};
 use super::sum::median;
 use super::wire::Rate;
 use crate::Outcome;
@@ -15,14 +15,14 @@ const PERCENT: u32 = 5;
 const WARM: Duration = Duration::from_millis(500);
 
 /// Sends over what loses for `time`, `rounds` times.
-pub(crate) fn run(rounds: u32, time: Duration) -> Outcome {
+pub(crate) fn run(rounds: u32, time: Duration, judge: Judge) -> Outcome {
     let bed = Bed::ready(2)?;
     bed.lab().without_offload(2)?;
     for cable in 0..2 {
         bed.lab().shape(cable, Rate::megabits(RATE))?;
     }
     bed.lab().lose(0, PERCENT)?;
-    let mut report = Report::default();
+    let mut report = Report::new(judge);
     report.title(format!(
         "loss: two cables of {RATE} Mbit/s, eth0 loses {PERCENT} % in each direction, {rounds} rounds of {time:?}"
     ));

@@ -3,7 +3,7 @@
 use super::bed::{Bed, Load};
 use super::cuts::exactly_once;
 use super::record::Record;
-use super::report::{Report, megabits};
+use super::report::{Judge, Report, megabits};
 use super::wire::Rate;
 use crate::Outcome;
 use std::time::Duration;
@@ -15,10 +15,10 @@ const WARM: Duration = Duration::from_millis(700);
 const SHARE_MIN: f64 = 0.9;
 
 /// Measures each lane alone and both together, `rounds` times, each for `time`.
-pub(crate) fn run(rounds: u32, time: Duration) -> Outcome {
+pub(crate) fn run(rounds: u32, time: Duration, judge: Judge) -> Outcome {
     let bed = Bed::ready(2)?;
     bed.lab().without_offload(2)?;
-    let mut report = Report::default();
+    let mut report = Report::new(judge);
     for rates in CABLES {
         for (cable, rate) in (0..).zip(rates) {
             bed.lab().shape(cable, Rate::megabits(rate))?;
@@ -74,13 +74,7 @@ fn one_pair(bed: &Bed, report: &mut Report, rounds: u32, time: Duration) -> Outc
         .map(|round| both.rates[round] / (first.rates[round] + second.rates[round]))
         .collect();
     let share = median(&shares);
-    let asked = format!(">= {SHARE_MIN:.2}");
-    report.bound(
-        "share of the sum",
-        format!("{share:.3}"),
-        asked,
-        share >= SHARE_MIN,
-    );
+    report.at_least("share of the sum", share, SHARE_MIN);
     for subject in &subjects {
         for record in &subject.records {
             if record.failed + record.lost() + record.doubled > 0 {
