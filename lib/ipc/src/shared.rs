@@ -147,13 +147,18 @@ impl State {
         if arrival == Arrival::Broken {
             self.link_broken(now, link);
         }
+        self.retry_blocked(now);
+        self.pump(now);
+    }
+
+    /// Sends what a driver had no room for.
+    fn retry_blocked(&mut self, now: Instant) {
         if self.links.is_blocked() {
             let epoll = Arc::clone(&self.epoll);
             if let Some(broken) = self.links.retry(epoll_fd(&epoll), now, &mut self.transport) {
                 self.link_broken(now, broken);
             }
         }
-        self.pump(now);
     }
 
     /// As [`take_in`](Self::take_in), but does nothing else if nothing has come.
@@ -162,10 +167,17 @@ impl State {
             .links
             .receive(now, link, &mut self.transport, &mut self.regions);
         match arrival {
+            Arrival::Nothing if self.links.is_blocked() => {
+                // A driver may tell of room only once, to whoever looks first.
+                self.retry_blocked(now);
+                self.pump(now);
+                return false;
+            }
             Arrival::Nothing => return false,
             Arrival::Packets => {}
             Arrival::Broken => self.link_broken(now, link),
         }
+        self.retry_blocked(now);
         self.pump(now);
         true
     }
