@@ -22,8 +22,8 @@ use abi::{ChannelFlags, Nd, Pid};
 use ipc::{Channel, Connection, Endpoint, Received};
 use network::{Network, in_own_network};
 use slashnet_host::Builder;
-use support::Program;
 use support::pair::{invite, join, name, nd};
+use support::{Program, until};
 
 const BULK: usize = 1 << 20;
 
@@ -62,7 +62,11 @@ fn talk(one_port: bool) {
     let (place, id) = (server.pid(), channel.id());
     let serving = thread::spawn(move || serve(&channel));
     let client = networks[0].run(|| Endpoint::connect(near.directory()).unwrap());
-    let connection = Connection::attach(&client, far_nd(&near), place, id).unwrap();
+    let far_nd = far_nd(&near);
+    // ENETDOWN until both nodes have heard each other's probes.
+    let connection = until("a way between programs", || {
+        Connection::attach(&client, far_nd, place, id).ok()
+    });
     let mut answer = [0; 5];
     for _ in 0..1000 {
         connection.send(b"hello", &mut answer).unwrap();
