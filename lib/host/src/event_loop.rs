@@ -376,7 +376,6 @@ impl EventLoop {
         }
         if flags != EventFlags::OUT {
             self.datagrams(link);
-            self.relays.wake();
         }
     }
 
@@ -409,6 +408,8 @@ impl EventLoop {
                 let (from, bytes) = (*from, bytes.to_vec());
                 self.input(Input::Datagram { link, from, bytes });
             }
+            // They copy what has come while more is read: their rings have room for little more than one turn.
+            self.relays.wake();
         }
     }
 
