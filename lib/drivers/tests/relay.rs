@@ -79,6 +79,23 @@ fn a_program_that_has_read_everything_has_room_for_most_of_a_ring() {
 }
 
 #[test]
+fn an_idle_link_that_is_read_as_often_costs_a_busy_one_nothing() {
+    let (relay, end) = relay(MemoryDriver::RING);
+    let (idle, busy) = (open(&relay, 1), open(&relay, 2));
+    let mut batch = ReceiveBatch::new();
+    let packet = [7; 1472];
+    let count = (0..1300)
+        .take_while(|_| end.give(2, &address(9), &packet, packet.len()) == Ok(packet.len()))
+        .count();
+    let mut arrived = 0;
+    for _ in 0..200 {
+        assert_eq!(idle.receive(&mut batch), Ok(0));
+        arrived += busy.receive(&mut batch).unwrap();
+    }
+    assert_eq!(arrived, count);
+}
+
+#[test]
 fn a_sleeper_is_woken_when_another_link_is_read_first() {
     let (relay, end) = relay(MemoryDriver::RING);
     let (reader, sleeper) = (open(&relay, 1), open(&relay, 2));
