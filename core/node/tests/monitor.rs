@@ -81,6 +81,24 @@ fn a_cut_is_found_and_a_mended_way_is_used_again_in_time_by_both_ends() {
 }
 
 #[test]
+fn a_cut_and_its_end_are_in_the_log_once() {
+    let mut world = world(Detect::Default);
+    world.lab.run(ms(2500));
+    world.lab.log(0);
+    world.cables.set(1, Cable::Cut);
+    world.lab.run(ms(1000));
+    let [line] = world.lab.log(0).try_into().unwrap();
+    let (there, why) = line.split_once(": ").unwrap();
+    assert!(there.starts_with("the way to lab2 over "), "{line}");
+    assert!(there.ends_with(" is down"), "{line}");
+    assert_eq!(why, "answers stopped");
+    world.cables.set(1, Cable::Whole);
+    world.lab.run(ms(1000));
+    let [line] = world.lab.log(0).try_into().unwrap();
+    assert_eq!(line, there.replace(" is down", " is up"));
+}
+
+#[test]
 fn loss_and_stalls_bring_down_nothing_in_hours() {
     for seed in 0..4_u64 {
         let mut world = world(Detect::Default);

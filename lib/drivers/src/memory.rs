@@ -270,6 +270,11 @@ impl MemoryDriver {
         Ok(taken)
     }
 
+    /// What does not fit at once is lost: no room is given up to stay in warm memory.
+    pub(crate) fn keep_free(&self) {
+        lock(&self.producer).keep_free();
+    }
+
     fn note_blocked(&self, blocked: bool) {
         // The line is shared with other threads; most calls change nothing.
         if blocked != self.send_blocked.load(Ordering::Relaxed) {

@@ -166,16 +166,18 @@ impl PacketDriver for RelayDriver {
         if !batch.has_room_for_train() {
             return Ok(batch.len());
         }
-        let mut looks = 0;
+        let (mut looks, mut others) = (0, 0);
         self.shared.memory.receive_in_place(&mut |arrived| {
             looks += 1;
-            let go_on = looks < LOOKS_MAX;
+            let mut go_on = looks < LOOKS_MAX;
             let Some(record) = record_of(&arrived) else {
                 return go_on;
             };
             if record.link == self.link {
                 batch.put_train(&record, &arrived);
             } else if let Some(other) = inboxes.iter().find(|inbox| inbox.link == record.link) {
+                others += arrived.len();
+                go_on &= others < OTHERS_MAX;
                 other.keep(record, &arrived);
             }
             go_on && batch.has_room_for_train()
@@ -361,5 +363,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Records of other links that one `receive` steps over.
 const LOOKS_MAX: usize = 256;
+/// Bytes for other links that one `receive` moves to their inboxes: less than each of them takes at once, so that an
+/// inbox that is read as often as the others does not fill.
+const OTHERS_MAX: usize = 64 * 1024;
 const INBOX_BYTES: usize = 512 * 1024;
 const INBOX_TRAINS: usize = 1024;

@@ -57,6 +57,44 @@ fn each_link_gets_its_own_packets_whoever_reads() {
     assert!(links.iter().all(|link| link.has_data() == Some(false)));
 }
 
+/// The node does not wait: whatever a program that sleeps for a moment has no room for is lost.
+#[test]
+fn a_program_that_has_read_everything_has_room_for_most_of_a_ring() {
+    let (relay, end) = relay(MemoryDriver::RING);
+    let program = open(&relay, LINK);
+    let packet = [7; 1472];
+    let mut batch = ReceiveBatch::new();
+    for before in 0..1500 {
+        let taken = end.give(LINK, &address(9), &packet, packet.len());
+        assert_eq!(taken, Ok(packet.len()));
+        assert_eq!(program.receive(&mut batch), Ok(1));
+        if before % 10 == 0 {
+            let fits = || end.give(LINK, &address(9), &packet, packet.len()) == Ok(packet.len());
+            let given = (0..MemoryDriver::RING).take_while(|_| fits()).count();
+            let room = given * packet.len();
+            assert!(room > MemoryDriver::RING * 3 / 4, "{before}: {room} bytes");
+            while program.receive(&mut batch) != Ok(0) {}
+        }
+    }
+}
+
+#[test]
+fn an_idle_link_that_is_read_as_often_costs_a_busy_one_nothing() {
+    let (relay, end) = relay(MemoryDriver::RING);
+    let (idle, busy) = (open(&relay, 1), open(&relay, 2));
+    let mut batch = ReceiveBatch::new();
+    let packet = [7; 1472];
+    let count = (0..1300)
+        .take_while(|_| end.give(2, &address(9), &packet, packet.len()) == Ok(packet.len()))
+        .count();
+    let mut arrived = 0;
+    for _ in 0..200 {
+        assert_eq!(idle.receive(&mut batch), Ok(0));
+        arrived += busy.receive(&mut batch).unwrap();
+    }
+    assert_eq!(arrived, count);
+}
+
 #[test]
 fn a_sleeper_is_woken_when_another_link_is_read_first() {
     let (relay, end) = relay(MemoryDriver::RING);

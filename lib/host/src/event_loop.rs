@@ -23,6 +23,7 @@ use crate::node_page::NodePage;
 use crate::program_socket::{ProgramSocket, Received};
 use crate::relays::Relays;
 use crate::trust_keeper::TrustKeeper;
+use crate::unsent::Unsent;
 use crate::{StartError, clock, event_number};
 
 /// What an event is about, in the top byte of its number; the rest is a program's key or a link's index.
@@ -63,6 +64,7 @@ pub(crate) struct EventLoop {
     programs: BTreeMap<ProgramKey, ProgramSocket>,
     held: Held,
     relays: Relays,
+    unsent: Unsent,
     page: NodePage,
     trust: TrustKeeper,
     /// What programs are told once the trust it speaks of is kept.
@@ -133,6 +135,7 @@ impl EventLoop {
             programs: BTreeMap::new(),
             held: Held::default(),
             relays: Relays::default(),
+            unsent: Unsent::default(),
             page,
             trust,
             held_back: VecDeque::new(),
@@ -371,12 +374,13 @@ impl EventLoop {
     }
 
     fn link_event(&mut self, link: u8, flags: EventFlags) {
-        if self.relays.happened(link, flags, &self.links) {
+        // Before the programs fill the link again.
+        let is_full = self.unsent.go_on(&self.links, link);
+        if self.relays.happened(link, flags, &self.links) && !is_full {
             self.wait_for_link(link, EventFlags::IN);
         }
         if flags != EventFlags::OUT {
             self.datagrams(link);
-            self.relays.wake();
         }
     }
 
@@ -409,6 +413,8 @@ impl EventLoop {
                 let (from, bytes) = (*from, bytes.to_vec());
                 self.input(Input::Datagram { link, from, bytes });
             }
+            // They copy what has come while more is read: their rings have room for little more than one turn.
+            self.relays.wake();
         }
     }
 
@@ -430,6 +436,7 @@ impl EventLoop {
         for link in (0..).take(self.links.configs().len()) {
             // Whoever waited for a socket that is gone would wait for ever.
             self.relays.writable(link);
+            self.unsent.go_on(&self.links, link);
         }
         if update.changed {
             self.input(Input::Links(self.links.configs()));

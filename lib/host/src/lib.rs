@@ -29,6 +29,7 @@ mod relays;
 mod shared_network;
 mod trust_keeper;
 mod trust_store;
+mod unsent;
 
 pub use builder::{Builder, Host};
 pub use directories::{default_directory, default_state};

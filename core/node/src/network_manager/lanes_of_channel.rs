@@ -1,5 +1,7 @@
 //! What the link monitor means for the channel between two nodes: links are told, lanes are added and judged.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use abi::system::peer::{PeerLane, PeerLanes, PeerLink, PeerLinks, PeerRequest};
@@ -12,7 +14,7 @@ use super::link_table::LinkCount;
 use super::monitor::{MonitorOutput, WayState};
 use super::peer::Channel;
 use super::{NetworkEvent, NetworkManager, OWN_TAG, Own, Tag};
-use crate::interface::LinkConfig;
+use crate::interface::{Level, LinkConfig};
 use crate::limits::{ADDRESSES_MAX, PING_WAIT};
 
 /// Lanes of a channel beside the first one.
@@ -27,12 +29,27 @@ impl NetworkManager {
                     self.packets.push_back((link, to, bytes));
                 }
                 MonitorOutput::Row { index, row } => self.rows.push_back((index, row)),
+                MonitorOutput::Turned { peer, row } => {
+                    let text = self.tell_way(peer, &row);
+                    self.events.push_back(NetworkEvent::Log(Level::Info, text));
+                }
                 MonitorOutput::Changed { peer } => {
                     self.judge_lanes(now, peer);
                     self.offer_lanes(now, peer);
                     self.events.push_back(NetworkEvent::Lanes { peer });
                 }
             }
+        }
+    }
+
+    /// What became of a way, for the log.
+    fn tell_way(&self, peer: u16, row: &LaneRow) -> String {
+        let (name, to) = (self.links.get(usize::from(row.link)), self.name_of(peer));
+        let name = name.map_or("a link that is gone", |link| link.name.as_str());
+        match (row.state, row.why.words()) {
+            (LaneState::Up, _) => format!("the way to {to} over {name} is up"),
+            (_, "") => format!("the way to {to} over {name} is down"),
+            (_, why) => format!("the way to {to} over {name} is down: {why}"),
         }
     }
 

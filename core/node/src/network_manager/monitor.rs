@@ -49,6 +49,8 @@ pub(crate) enum MonitorOutput {
     },
     /// Write a row of the node page.
     Row { index: u16, row: Option<LaneRow> },
+    /// A way has begun to work, or ceased to.
+    Turned { peer: u16, row: LaneRow },
     /// Programs that talk to this peer have to look at its rows.
     Changed { peer: u16 },
 }

@@ -70,6 +70,7 @@ struct Place {
     closed: Vec<ProgramKey>,
     discarded: Vec<Descriptors>,
     names_changed: u64,
+    log: Vec<String>,
     /// `Notice::Lanes`, which come at any time and are not in the inboxes.
     lane_notices: u64,
     /// The node page.
@@ -166,6 +167,7 @@ impl Lab {
             closed: vec![],
             discarded: vec![],
             names_changed: 0,
+            log: Vec::new(),
             lane_notices: 0,
             rows: BTreeMap::new(),
             links_changed: 0,
@@ -339,7 +341,7 @@ impl Lab {
                 Output::Discard(descriptors) => place.discarded.push(descriptors),
                 Output::NamesChanged => place.names_changed += 1,
                 Output::SaveTrust(records) => place.trust = records,
-                Output::Log(..) => {}
+                Output::Log(_, text) => place.log.push(text),
                 Output::Stopped => {
                     place.node = None;
                     place.deadline = None;
@@ -454,6 +456,11 @@ impl Lab {
 
     pub fn relays(&self, node: usize) -> &[ProgramKey] {
         &self.nodes[node].relays
+    }
+
+    /// What a node has logged since this was last asked.
+    pub fn log(&mut self, node: usize) -> Vec<String> {
+        std::mem::take(&mut self.nodes[node].log)
     }
 
     pub fn names_changed(&self, node: usize) -> u64 {

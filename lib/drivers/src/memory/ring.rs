@@ -22,6 +22,8 @@ pub(super) struct Producer<M = Mapping> {
     head: u64,
     /// Bytes that the packet which did not fit needs.
     needed: u64,
+    /// Bytes that are free after a return to the start, at least.
+    kept_free: u64,
     /// Something was published since the consumer was last looked after.
     unannounced: bool,
     broken: bool,
@@ -36,9 +38,16 @@ impl<M: Memory> Producer<M> {
             published: 0,
             head: 0,
             needed: 0,
+            kept_free: 0,
             unannounced: false,
             broken: false,
         }
+    }
+
+    /// For a producer that does not wait for room: most of the ring is to be free whenever all of it is read.
+    pub(super) fn keep_free(&mut self) {
+        let size = self.memory.ring_bytes() as u64;
+        self.kept_free = size - size / 8;
     }
 
     /// An empty ring is used from its start again, so that small traffic stays in few warm pages. Only where
@@ -57,7 +66,7 @@ impl<M: Memory> Producer<M> {
         let train = record_bytes(segment).saturating_mul(bytes.div_ceil(segment) as u64);
         // A long packet is seldom the last one: those behind it need room, too.
         let room = if train > WARM_BYTES { size / 2 } else { train };
-        if room > offset {
+        if room.max(self.kept_free) > offset {
             return Ok(());
         }
         self.refresh()?;

@@ -56,6 +56,7 @@ impl RelayEnd {
     #[must_use]
     pub fn new(memory: MemoryDriver) -> Self {
         let space = vec![0; memory.properties().max_frame].into_boxed_slice();
+        memory.keep_free();
         Self {
             memory,
             space,

@@ -112,15 +112,10 @@ impl EventLoop {
         }
     }
 
-    fn transmit(&self, link: u8, to: &LinkAddress, bytes: &[u8], segment: usize) {
-        let Some(driver) = self.links.driver(link) else {
-            return;
-        };
-        // A packet that is not taken is a lost packet, which the transport makes good.
-        match driver.send(to, bytes, segment.max(1)) {
-            Ok(sent) if sent == bytes.len() => {}
-            Ok(_) => tracing::debug!("link {link} is full: packets are lost here"),
-            Err(error) => tracing::debug!("a packet over link {link} is lost here: {error}"),
+    fn transmit(&mut self, link: u8, to: &LinkAddress, bytes: &[u8], segment: usize) {
+        let packets = (bytes, segment.max(1));
+        if self.unsent.send(&self.links, link, to, packets) {
+            self.wait_for_link(link, EventFlags::IN | EventFlags::OUT);
         }
     }
 }

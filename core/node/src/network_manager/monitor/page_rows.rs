@@ -85,7 +85,11 @@ impl Monitor {
                 .map(|(index, _)| index)
                 .or_else(|| self.rows.take());
             let Some(index) = index else { continue };
-            (watched.row, watched.written) = (Some((index, row)), now);
+            let old = watched.row.replace((index, row));
+            watched.written = now;
+            if old.is_some_and(|(_, old)| turned(&old, &row)) {
+                self.outputs.push_back(MonitorOutput::Turned { peer, row });
+            }
             self.outputs.push_back(MonitorOutput::Row {
                 index,
                 row: Some(row),
@@ -126,6 +130,11 @@ impl Monitor {
             rate: watched.traffic.rate(now, claimed),
         }
     }
+}
+
+/// Whether a way that worked does not any more, or the reverse.
+fn turned(old: &LaneRow, new: &LaneRow) -> bool {
+    (old.state == LaneState::Up) != (new.state == LaneState::Up)
 }
 
 /// Whether programs have to act on the difference.
