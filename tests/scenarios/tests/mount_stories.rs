@@ -233,7 +233,9 @@ fn a_reader_of_a_silent_device_is_interrupted_and_killed_at_once() {
         .unwrap();
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::KILL] {
         let before = WAITING.load(Ordering::SeqCst);
-        let mut cat = Command::new("cat");
+        // A shell that starts these tests in the background has SIGINT ignored, and that is inherited.
+        let mut cat = Command::new("env");
+        cat.args(["--default-signal=INT", "cat"]);
         cat.arg(lab.lab2("dev/silent")).stdout(Stdio::null());
         let mut cat = cat.spawn().unwrap();
         within_limit("the read", || WAITING.load(Ordering::SeqCst) > before);

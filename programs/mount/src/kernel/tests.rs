@@ -143,7 +143,9 @@ impl Fixture {
     }
 
     fn cat(&self, name: &str) -> Child {
-        let mut cat = Command::new("cat");
+        // A shell that starts these tests in the background has SIGINT ignored, and that is inherited.
+        let mut cat = Command::new("env");
+        cat.args(["--default-signal=INT", "cat"]);
         cat.arg(self.mounted.point().join(name))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
