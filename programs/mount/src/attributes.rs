@@ -16,7 +16,7 @@ pub(crate) fn of(stat: &Stat) -> FileAttributes {
         accessed: (stat.atime.seconds, stat.atime.nanos),
         modified: (stat.mtime.seconds, stat.mtime.nanos),
         changed: (stat.ctime.seconds, stat.ctime.nanos),
-        mode: visible_mode(stat.mode),
+        mode: visible_mode(stat),
         links: stat.nlink,
         uid: stat.uid.0,
         gid: stat.gid.0,
@@ -34,20 +34,25 @@ fn block_size(stat: &Stat) -> u32 {
     }
 }
 
-/// Devices are shown as plain files: the kernel would open a device node on this machine instead of asking us.
-pub(crate) const fn visible_mode(file_mode: u32) -> u32 {
-    match file_mode & mode::S_IFMT {
-        mode::S_IFCHR | mode::S_IFBLK => mode::S_IFREG | (file_mode & !mode::S_IFMT),
-        0 => mode::S_IFREG | file_mode,
-        _ => file_mode,
+/// A manager's device is shown as a plain file: the kernel would open a device node on this machine instead of asking
+/// us. A node with a device number belongs to a driver of that other machine and is never opened from here, so it is shown
+/// as what it is (the mount says `nodev`).
+pub(crate) const fn visible_mode(stat: &Stat) -> u32 {
+    match stat.mode & mode::S_IFMT {
+        mode::S_IFCHR | mode::S_IFBLK if stat.rdev == 0 => {
+            mode::S_IFREG | (stat.mode & !mode::S_IFMT)
+        }
+        0 => mode::S_IFREG | stat.mode,
+        _ => stat.mode,
     }
 }
 
-/// The kind in a listing; 0 if only the server of the name knows.
-pub(crate) const fn listed_kind(file_mode: u32) -> u32 {
-    match file_mode & mode::S_IFMT {
-        0 => 0,
-        _ => visible_mode(file_mode),
+/// The kind in a listing; 0 if it takes a look at the file to know.
+pub(crate) const fn listed_kind(file_mode: u32, stat: Option<&Stat>) -> u32 {
+    match (stat, file_mode & mode::S_IFMT) {
+        (Some(stat), _) => visible_mode(stat),
+        (None, 0 | mode::S_IFCHR | mode::S_IFBLK) => 0,
+        (None, _) => file_mode,
     }
 }
 
@@ -122,9 +127,21 @@ mod tests {
 
     #[test]
     fn a_device_is_shown_as_a_file_that_is_known_to_be_one() {
-        assert_eq!(visible_mode(0o020_666), 0o100_666);
-        assert_eq!(visible_mode(0o040_755), 0o040_755);
-        assert_eq!(visible_mode(0o120_777), 0o120_777);
+        let shown = |mode, rdev| {
+            visible_mode(&Stat {
+                mode,
+                rdev,
+                ..Stat::default()
+            })
+        };
+        assert_eq!(shown(0o020_666, 0), 0o100_666);
+        assert_eq!(
+            shown(0o020_666, 0x501),
+            0o020_666,
+            "a driver's, not a manager's"
+        );
+        assert_eq!(shown(0o040_755, 0), 0o040_755);
+        assert_eq!(shown(0o120_777, 0), 0o120_777);
         assert!(is_device(0o020_666) && !is_device(0o100_644));
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::attributes;
 use crate::kernel::reply::{Entry, Known};
 use crate::kernel::{Answer, FileAttributes, Listing, Validity, reply};
+use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 use std::time::Instant;
 
@@ -104,7 +105,7 @@ impl PathSpace {
         let ino = entry.stat.as_ref().map_or(ino, attributes::inode);
         let shown = (
             ino,
-            attributes::listed_kind(entry.mode),
+            attributes::listed_kind(entry.mode, entry.stat.as_ref()),
             entry.name.as_slice(),
         );
         // A file that is being written has other attributes than the server knows.
@@ -116,9 +117,7 @@ impl PathSpace {
         let left = self.fresh.saturating_sub(read.elapsed());
         let known = attributes::of(stat);
         let known = Known {
-            node: self
-                .nodes
-                .enter(call.node, &entry.name, attributes::is_device(stat.mode)),
+            node: self.nodes.enter(call.node, &entry.name, Identity::of(stat)),
             attributes: &known,
             validity: Validity {
                 entry: left,

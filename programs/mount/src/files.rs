@@ -9,11 +9,14 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::attributes;
 use crate::kernel::{Answer, MAX_TRANSFER, reply};
+use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 
 /// A file that some program has open through the mount.
 pub(crate) struct OpenFile {
     file: File,
+    /// User and group of who opened it.
+    opener: (u32, u32),
     /// What the server was last told about `O_NONBLOCK`: a program may change it while the file is open.
     nonblocking: Mutex<bool>,
     /// Where the last write ended, to know a program that streams.
@@ -23,10 +26,11 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    fn new(file: File) -> Self {
+    fn new(file: File, opener: (u32, u32)) -> Self {
         let nonblocking = Mutex::new(file.flags().contains(OpenFlags::NONBLOCK));
         Self {
             file,
+            opener,
             nonblocking,
             end: AtomicU64::new(u64::MAX),
             failure: Mutex::new(None),
@@ -35,6 +39,10 @@ impl OpenFile {
 
     pub(crate) const fn file(&self) -> &File {
         &self.file
+    }
+
+    pub(crate) const fn opener(&self) -> (u32, u32) {
+        self.opener
     }
 
     /// Reads may wait for as long as they like, and there are no offsets.
@@ -115,10 +123,11 @@ impl OpenFile {
 
 impl PathSpace {
     pub(crate) fn open(&self, call: &Call<'_>, flags: u32) -> Result<Answer> {
-        let file = call.view.open(self.path(call)?, open_flags(flags))?;
-        let open = OpenFile::new(file);
+        let wanted = open_flags(flags);
+        let file = self.by_name(call.node, |path| call.view.open(path, wanted))?;
+        let open = OpenFile::new(file, call.caller);
         let flags = open.open_flags();
-        Ok(reply::opened(self.files.insert(open), flags))
+        Ok(reply::opened(self.files.insert(call.node, open), flags))
     }
 
     pub(crate) fn create(
@@ -133,11 +142,10 @@ impl PathSpace {
         let (file, stat) = call
             .view
             .open_and_stat(&path, wanted, mode & mode::PERMISSIONS)?;
-        let open = OpenFile::new(file);
+        let open = OpenFile::new(file, call.caller);
         let flags = open.open_flags();
-        let device = attributes::is_device(stat.mode);
-        let node = self.nodes.enter(call.node, name, device);
-        let handle = self.files.insert(open);
+        let node = self.nodes.enter(call.node, name, Identity::of(&stat));
+        let handle = self.files.insert(node, open);
         Ok(reply::created(
             node,
             &attributes::of(&stat),

@@ -15,6 +15,7 @@ mod kernel;
 mod mount;
 mod names;
 mod nodes;
+mod open_files;
 mod path_space;
 
 pub use error::{Error, MountPoint};

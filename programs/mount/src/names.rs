@@ -1,12 +1,15 @@
 //! Requests about names and attributes.
 
 use abi::flags::mode;
-use abi::io::{Stat, XattrFlags};
+use abi::io::{Chmod, Chown, Request, Stat, Utime, Xattr, XattrFlags};
+use abi::limits::XATTR_VALUE_MAX;
 use abi::{Errno, Gid, Result, Uid};
 
 use crate::attributes;
+use crate::files::OpenFile;
 use crate::kernel::request::SetAttr;
 use crate::kernel::{Answer, FileAttributes, reply};
+use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 
 impl PathSpace {
@@ -36,37 +39,77 @@ impl PathSpace {
     }
 
     pub(crate) fn set_attributes(&self, call: &Call<'_>, change: &SetAttr) -> Result<Answer> {
-        let file = change.handle.and_then(|handle| self.files.get(handle));
         if let Some(size) = change.size {
-            match &file {
-                Some(open) => open.file().truncate(size)?,
-                None => call.view.truncate(self.path(call)?, size)?,
-            }
+            self.set_size(call, change.handle, size)?;
         }
         if let Some(new) = change.mode {
-            call.view.chmod(self.path(call)?, new & mode::PERMISSIONS)?;
+            let new = new & mode::PERMISSIONS;
+            let request = Request::Chmod(Chmod { mode: new });
+            self.change(call, &request, |path| call.view.chmod(path, new))?;
         }
         if change.uid.is_some() || change.gid.is_some() {
-            call.view
-                .lchown(self.path(call)?, change.uid.map(Uid), change.gid.map(Gid))?;
+            let (uid, gid) = (change.uid.map(Uid), change.gid.map(Gid));
+            let request = Request::Chown(Chown { uid, gid });
+            self.change(call, &request, |path| call.view.lchown(path, uid, gid))?;
         }
         if change.accessed.is_some() || change.modified.is_some() {
-            let accessed = attributes::set_time(change.accessed);
-            let modified = attributes::set_time(change.modified);
-            call.view.lutimens(self.path(call)?, accessed, modified)?;
+            let atime = attributes::set_time(change.accessed);
+            let mtime = attributes::set_time(change.modified);
+            let request = Request::Utime(Utime { atime, mtime });
+            self.change(call, &request, |path| {
+                call.view.lutimens(path, atime, mtime)
+            })?;
         }
         self.get_attributes(call, change.handle)
     }
 
-    fn stat(&self, call: &Call<'_>, handle: Option<u64>) -> Result<Stat> {
-        match handle.and_then(|handle| self.files.get(handle)) {
-            Some(open) => open.file().stat(),
-            None => call.view.lstat(self.path(call)?),
+    fn set_size(&self, call: &Call<'_>, handle: Option<u64>, size: u64) -> Result {
+        let open = handle.and_then(|handle| self.files.get(handle));
+        match open {
+            Some(open) => open.file().truncate(size),
+            None => self.by_name(call.node, |path| call.view.truncate(path, size)),
         }
     }
 
+    /// Changes the file through a descriptor that its caller has opened, which is sure to be this file and may have no
+    /// name any more, or else by name.
+    fn change(
+        &self,
+        call: &Call<'_>,
+        request: &Request<'_>,
+        by_name: impl FnMut(&[u8]) -> Result,
+    ) -> Result {
+        let own = |open: &OpenFile| open.opener() == call.caller;
+        if let Some(open) = self.files.of(call.node, own) {
+            match open.file().call(request, &mut [], &call.options()) {
+                Err(errno) if is_gone(errno) => {}
+                done => return done.map(drop),
+            }
+        }
+        self.by_name(call.node, by_name)
+    }
+
+    fn stat(&self, call: &Call<'_>, handle: Option<u64>) -> Result<Stat> {
+        let open = handle.and_then(|handle| self.files.get(handle));
+        if let Some(open) = open.or_else(|| self.files.of(call.node, |_| true)) {
+            match open.file().stat() {
+                Err(errno) if is_gone(errno) => {}
+                done => return done,
+            }
+        }
+        self.by_name(call.node, |path| {
+            let stat = call.view.lstat(path)?;
+            match self.nodes.is(call.node, Identity::of(&stat)) {
+                true => Ok(stat),
+                // Somebody has put another file there: the kernel looks the name up again.
+                false => Err(Errno::ESTALE),
+            }
+        })
+    }
+
     pub(crate) fn read_link(&self, call: &Call<'_>) -> Result<Answer> {
-        Ok(Answer::Bytes(call.view.readlink(self.path(call)?)?))
+        let text = self.by_name(call.node, |path| call.view.readlink(path))?;
+        Ok(Answer::Bytes(text))
     }
 
     pub(crate) fn make_symlink(
@@ -87,8 +130,8 @@ impl PathSpace {
         kind: u32,
         rdev: u32,
     ) -> Result<Answer> {
-        // A device node would be shown as a plain file, which the kernel takes for a broken answer.
-        if matches!(kind & mode::S_IFMT, mode::S_IFCHR | mode::S_IFBLK) {
+        // A device without a number would be shown as a plain file, which the kernel takes for a broken answer.
+        if matches!(kind & mode::S_IFMT, mode::S_IFCHR | mode::S_IFBLK) && rdev == 0 {
             return Err(Errno::EPERM);
         }
         let path = self.child(call, name)?;
@@ -136,9 +179,8 @@ impl PathSpace {
     }
 
     pub(crate) fn link(&self, call: &Call<'_>, node: u64, new_name: &[u8]) -> Result<Answer> {
-        let old = self.nodes.path(node).ok_or(Errno::ENOENT)?;
         let path = self.child(call, new_name)?;
-        call.view.link(&old, &path)?;
+        self.by_name(node, |old| call.view.link(old, &path))?;
         Ok(self.entry(call, new_name, &call.view.lstat(&path)?))
     }
 
@@ -159,7 +201,7 @@ impl PathSpace {
 
     /// Says what the mode bits say; the server decides when the file is opened.
     pub(crate) fn access(&self, call: &Call<'_>, mask: u32) -> Result<Answer> {
-        let stat = call.view.lstat(self.path(call)?)?;
+        let stat = self.stat(call, None)?;
         let (uid, gid) = call.caller;
         let mut groups = vec![gid];
         if let Some(identity) = call.view.identity() {
@@ -180,24 +222,61 @@ impl PathSpace {
     ) -> Result<Answer> {
         carried(name, Errno::EOPNOTSUPP)?;
         let flags = XattrFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-        call.view.set_xattr(self.path(call)?, name, value, flags)?;
+        let request = Request::Xattr(Xattr::Set { name, flags, value });
+        self.change(call, &request, |path| {
+            call.view.set_xattr(path, name, value, flags)
+        })?;
         Ok(Answer::Empty)
     }
 
     pub(crate) fn get_xattr(&self, call: &Call<'_>, name: &[u8], size: u32) -> Result<Answer> {
         carried(name, Errno::ENODATA)?;
-        sized(call.view.xattr(self.path(call)?, name)?, size)
+        let nbytes = XATTR_VALUE_MAX as u32;
+        let request = Request::Xattr(Xattr::Get { name, nbytes });
+        let value = self.xattr(call, &request, |path| call.view.xattr(path, name))?;
+        sized(value, size)
     }
 
     pub(crate) fn list_xattr(&self, call: &Call<'_>, size: u32) -> Result<Answer> {
-        sized(call.view.xattrs(self.path(call)?)?, size)
+        let nbytes = XATTR_VALUE_MAX as u32;
+        let request = Request::Xattr(Xattr::List { nbytes });
+        let list = self.xattr(call, &request, |path| call.view.xattrs(path))?;
+        sized(list, size)
+    }
+
+    /// Asks by name, and a file without one through a descriptor of the caller.
+    fn xattr(
+        &self,
+        call: &Call<'_>,
+        request: &Request<'_>,
+        by_name: impl FnMut(&[u8]) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
+        let own = |open: &OpenFile| open.opener() == call.caller;
+        match self.by_name(call.node, by_name) {
+            Err(Errno::ENOENT) => {}
+            done => return done,
+        }
+        let open = self.files.of(call.node, own).ok_or(Errno::ENOENT)?;
+        let mut value = vec![0; XATTR_VALUE_MAX];
+        let reply = open.file().call(request, &mut value, &call.options())?;
+        value.truncate(reply.len);
+        Ok(value)
     }
 
     pub(crate) fn remove_xattr(&self, call: &Call<'_>, name: &[u8]) -> Result<Answer> {
         carried(name, Errno::ENODATA)?;
-        call.view.remove_xattr(self.path(call)?, name)?;
+        let request = Request::Xattr(Xattr::Remove { name });
+        self.change(call, &request, |path| call.view.remove_xattr(path, name))?;
         Ok(Answer::Empty)
     }
+}
+
+/// Whether an open file has no server any more, so that its name has to do.
+fn is_gone(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ESRCH | Errno::EBADF | Errno::ESTALE | Errno::ENOENT
+    )
 }
 
 /// Attributes that mean something to one kernel only (security modules, access control lists) are not carried:

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use crate::attributes;
 use crate::behind::Behind;
 use crate::directories::Listed;
-use crate::files::OpenFile;
 use crate::handles::Handles;
 use crate::identity::Views;
 use crate::kernel::request::Operation;
 use crate::kernel::{Answer, Handler, Header, Validity, reply};
-use crate::nodes::Nodes;
+use crate::nodes::{Identity, Nodes};
+use crate::open_files::OpenFiles;
 
 /// Everything between the kernel and the client.
 pub(crate) struct PathSpace {
     pub(crate) views: Views,
     pub(crate) nodes: Nodes,
-    pub(crate) files: Handles<OpenFile>,
+    pub(crate) files: OpenFiles,
     pub(crate) directories: Handles<Listed>,
     pub(crate) behind: Behind,
     /// How long the kernel may believe what it was told.
@@ -51,7 +51,7 @@ impl PathSpace {
         Self {
             views,
             nodes: Nodes::new(root),
-            files: Handles::new(),
+            files: OpenFiles::new(),
             directories: Handles::new(),
             behind: Behind::new(),
             fresh,
@@ -61,6 +61,23 @@ impl PathSpace {
     /// The path of the node that the call is about.
     pub(crate) fn path(&self, call: &Call<'_>) -> Result<Vec<u8>> {
         self.nodes.path(call.node).ok_or(Errno::ENOENT)
+    }
+
+    /// Does something to a file under one of its names: of several, one may be gone meanwhile and another may lie where the
+    /// caller may not go.
+    pub(crate) fn by_name<T>(
+        &self,
+        node: u64,
+        mut act: impl FnMut(&[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let mut last = Errno::ENOENT;
+        for path in self.nodes.paths(node) {
+            match act(&path) {
+                Err(errno @ (Errno::ENOENT | Errno::EACCES | Errno::ENOTDIR)) => last = errno,
+                done => return done,
+            }
+        }
+        Err(last)
     }
 
     /// The path of a name in the directory that the call is about.
@@ -83,9 +100,7 @@ impl PathSpace {
 
     /// Answers with a name and what it stands for; the kernel holds one more reference to it.
     pub(crate) fn entry(&self, call: &Call<'_>, name: &[u8], stat: &Stat) -> Answer {
-        let node = self
-            .nodes
-            .enter(call.node, name, attributes::is_device(stat.mode));
+        let node = self.nodes.enter(call.node, name, Identity::of(stat));
         reply::entry(node, &attributes::of(stat), self.validity(call))
     }
 
@@ -163,7 +178,7 @@ impl PathSpace {
             } => self.write(call, (handle, flags), offset, data, early),
             Operation::Release { handle } => {
                 // The last reference sends the close.
-                self.files.remove(handle);
+                self.files.remove(call.node, handle);
                 Ok(Answer::Empty)
             }
             Operation::Flush { handle } => self.flush(handle),
