@@ -46,6 +46,8 @@ pub(crate) struct Lane {
     pub(crate) rtt: Rtt,
     pub(crate) control: Controller,
     pub(crate) pto_count: u32,
+    /// When a packet of the peer came last.
+    heard_at: Instant,
     /// Packets that may go although the window is full.
     pub(crate) probes: u8,
     /// A probe is to be sent, with this answer expected.
@@ -93,6 +95,7 @@ impl Lane {
             rtt: Rtt::new(params.rtt),
             control: Controller::new(now, mtu as u64, config.window_max, params.rtt, params.rate),
             pto_count: 0,
+            heard_at: now,
             probes: 0,
             ping_now: false,
             ping_at: None,
@@ -127,6 +130,7 @@ impl Lane {
     /// Remembers an authentic packet, and whether its content is bound to this lane. Answers
     /// whether packets before it are missing.
     pub(crate) fn note_received(&mut self, now: Instant, pn: u64, bound: bool) -> bool {
+        self.heard_at = now;
         let largest = self.seen.largest();
         let gap = match largest {
             None => pn > 0,

@@ -13,6 +13,8 @@ const HINT_AFTER: u32 = 2;
 /// Probe timeouts in a row after which a lane without alternative counts as down for operations
 /// that may use no other.
 pub(crate) const DOWN_AFTER: u32 = 6;
+/// Probe timeouts in a row that a lane is not left for while the peer is heard over it.
+const HEARD_MAX: u32 = 6;
 /// Questions without an answer after which a suspect lane is down.
 const PINGS_MAX: u32 = 5;
 /// The same after this time of being suspect.
@@ -96,6 +98,9 @@ impl Session {
         }
         let was_active = lane.state == LaneState::Active;
         lane.switches += u64::from(was_active != (state == LaneState::Active));
+        if was_active {
+            lane.owe_again();
+        }
         // Bulk that begins loses packets too, and a lane soon answers for that.
         let lapse = lane.preferred_from.is_some() && now.saturating_since(lane.since) < SUSPECT_MAX;
         match state {
@@ -121,9 +126,16 @@ impl Session {
     pub(crate) fn on_probe_timeout(&mut self, now: Instant, index: usize, events: &mut Events) {
         let others = self.active & !(1 << index) != 0;
         let lane = &mut self.lanes[index];
+        let heard = lane.is_heard(now, &self.config);
         lane.pto_count = lane.pto_count.saturating_add(1);
         lane.flight.restart_probe_timer(now);
         let (biggest, count_of_timeouts) = (lane.flight.biggest(), lane.pto_count);
+        if others && heard && lane.pto_count <= HEARD_MAX {
+            lane.probes = 2;
+            lane.ping_now = true;
+            self.give_up(index, 2);
+            return;
+        }
         if others && (lane.flight.demands_ack() || lane.pto_count > 1) {
             // What is bound to the lane goes with its first question.
             lane.tell_peer = true;
@@ -245,6 +257,16 @@ impl Session {
             (LaneState::Active, LaneReason::Answered),
             events,
         );
+    }
+
+    /// A packet has come over a lane: one that was down is asked whether it works again. What was
+    /// under way when it failed says nothing.
+    pub(crate) fn lane_heard(&mut self, now: Instant, index: usize, events: &mut Events) {
+        let lane = &self.lanes[index];
+        let stale = now.saturating_since(lane.since) < SUSPECT_MAX;
+        if lane.state == LaneState::Down && !lane.reliable && !stale {
+            self.lane_up(now, index, LaneReason::Answered, events);
+        }
     }
 
     /// A lane has failed.

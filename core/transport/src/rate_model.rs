@@ -14,12 +14,15 @@ mod tests;
 use abi::time::{Duration, Instant};
 
 use self::asking::{Asking, UP_GAIN};
-use self::delivery::{Delivery, Surplus};
+use self::delivery::{Delivery, Rates, Surplus};
 pub(crate) use self::delivery::{Mark, RateSample};
 use self::filter::MaxFilter;
 use self::pacer::Pacer;
 use self::start::Start;
 
+/// Most that is believed of what others tell, bytes per second: no network is faster, and products
+/// with it do not overflow.
+const RATE_MAX: u64 = 1 << 40;
 /// Window of a lane of which nothing is known, in packets.
 const INITIAL_PACKETS: u64 = 32;
 /// Least window, in packets.
@@ -71,7 +74,10 @@ pub(crate) struct Controller {
     window_max: u64,
     phase: Phase,
     pacer: Pacer,
+    /// Rates that held for a while: those of bursts only confirm or lower them.
     rates: MaxFilter,
+    /// Rates of single rounds, bursts or not: good enough to start with.
+    quick: MaxFilter,
     /// Rate believed before any was measured at full load, bytes per second.
     assumed: u64,
     /// Rate that others tell of the lane: good enough to choose lanes by, not to send at.
@@ -86,6 +92,8 @@ pub(crate) struct Controller {
     phase_rounds: u8,
     asking: Asking,
     start: Start,
+    /// The start has found no more, but perhaps a burst.
+    flat: bool,
     surplus: Surplus,
     /// Bound in flight that losses have shown.
     bound: Option<u64>,
@@ -119,7 +127,8 @@ impl Controller {
         rtt: Option<Duration>,
         rate: Option<u64>,
     ) -> Self {
-        let assumed = rate.unwrap_or(0) / 2;
+        let told = rate.unwrap_or(0).min(RATE_MAX);
+        let assumed = told / 2;
         let mut controller = Self {
             packet,
             window: 0,
@@ -127,8 +136,9 @@ impl Controller {
             phase: Phase::Startup,
             pacer: Pacer::new(now),
             rates: MaxFilter::default(),
+            quick: MaxFilter::default(),
             assumed,
-            told: rate.unwrap_or(0),
+            told,
             min_rtt: rtt,
             min_rtt_at: now,
             delivery: Delivery::new(now, 0),
@@ -138,6 +148,7 @@ impl Controller {
             phase_rounds: 0,
             asking: Asking::default(),
             start: Start::default(),
+            flat: false,
             surplus: Surplus::new(now),
             bound: None,
             bound_before: None,
@@ -161,11 +172,19 @@ impl Controller {
     /// nothing is known.
     pub(crate) fn bandwidth(&self) -> Option<u64> {
         let rate = if self.is_cold() {
-            self.rates.most().max(self.told)
+            self.measured().max(self.told)
         } else {
-            self.rates.most()
+            self.measured()
         };
         (rate > 0).then_some(rate)
+    }
+
+    const fn measured(&self) -> u64 {
+        if self.is_cold() {
+            self.quick.most()
+        } else {
+            self.rates.most()
+        }
     }
 
     /// Least round-trip time of late.
@@ -243,19 +262,20 @@ impl Controller {
     /// Something has arrived.
     pub(crate) fn on_acked(&mut self, now: Instant, sample: &RateSample) {
         self.take_rtt(now, sample);
-        let rate = self.delivery.on_acked(now, sample, self.min_rtt);
+        let limited = sample.mark.limited;
+        if self.is_cold() && self.round.limited && !limited {
+            self.delivery.forget_span();
+        }
+        let rates = self.delivery.on_acked(now, sample, self.min_rtt);
         let round_over = sample.mark.delivered >= self.round.end;
         if round_over {
             self.rates.advance(!self.round.limited);
+            self.quick.advance(!self.round.limited);
             self.surplus.advance();
         }
-        self.round.limited = sample.mark.limited;
-        if let Some(rate) = rate
-            && (!sample.mark.limited || rate > self.rates.most())
-        {
-            self.rates.take(rate);
-        }
-        let rate = self.rates.most();
+        self.round.limited = limited;
+        self.take_rates(rates, limited);
+        let rate = self.measured();
         self.surplus.take(now, sample.bytes, rate, self.window);
         if round_over {
             self.on_round(now);
@@ -263,6 +283,28 @@ impl Controller {
         self.step(now, sample);
         self.set_window(sample);
         self.pace();
+    }
+
+    /// While the sender has too little to send, only rates above the known one tell something.
+    fn take_rates(&mut self, rates: Rates, limited: bool) {
+        let counts = |rate: u64, known: u64| !limited || rate > known;
+        if let Some(rate) = rates.short {
+            if counts(rate, self.quick.most()) {
+                self.quick.take(rate);
+            }
+            if !limited {
+                // One that is a quarter above what held is what asking for more shows.
+                let long = rates.long.unwrap_or(0);
+                self.rates
+                    .take(rate.min(self.rates.most().max(long + long / 4)));
+            }
+        }
+        if let Some(rate) = rates.long
+            && counts(rate, self.rates.most())
+            && !(limited && self.is_cold())
+        {
+            self.rates.take(rate);
+        }
     }
 
     fn take_rtt(&mut self, now: Instant, sample: &RateSample) {
@@ -302,7 +344,13 @@ impl Controller {
         self.asking.on_round(lost, asks);
         if phase == Phase::Startup {
             let lost = if lossy { lost } else { 0.0 };
-            if self.start.on_round(self.rates.most(), round.limited, lost) {
+            let flat = self.start.on_round(self.quick.most(), round.limited, lost);
+            // A burst may have been all that there was.
+            if flat {
+                self.flat = true;
+                self.assumed = 0;
+            }
+            if flat && self.rates.most() > 0 {
                 // Where packets are lost the queue is short, and soon empty.
                 self.phase = if lossy {
                     Phase::Cycle(CYCLE_DOWN)
@@ -413,13 +461,14 @@ impl Controller {
 
     fn pace(&mut self) {
         let gain = match self.phase {
+            Phase::Startup if self.flat => 1.0,
             Phase::Startup => STARTUP_GAIN,
             Phase::Drain => 1.0 / STARTUP_GAIN,
             Phase::Cycle(CYCLE_UP) => self.asking.gain,
             Phase::Cycle(at) => CYCLE[usize::from(at)],
             Phase::Bare { .. } => 1.0,
         };
-        let measured = (self.rates.most() as f64 * gain) as u64;
+        let measured = (self.measured() as f64 * gain) as u64;
         let rate = if self.is_cold() {
             // What little was sent at first says nothing of the lane: the window goes in a round.
             let window = if self.is_early() {
@@ -457,10 +506,15 @@ impl Controller {
 
     /// The lane works again after it did not: start anew, from the rate it had.
     pub(crate) fn on_restart(&mut self, now: Instant) {
-        let assumed = self.bandwidth().unwrap_or(0);
+        let known = self.bandwidth().unwrap_or(0);
         let mut fresh = Self::new(now, self.packet, self.window_max, self.min_rtt, None);
-        fresh.assumed = assumed;
-        fresh.told = assumed;
+        fresh.assumed = known;
+        fresh.told = known;
+        if !self.is_cold() {
+            // A burst after the pause must not seem to be a faster lane.
+            fresh.rates.take(known);
+            fresh.phase = Phase::Cycle(CYCLE_CRUISE);
+        }
         fresh.window = fresh.first_window();
         fresh.delivery = Delivery::new(now, self.delivery.total);
         fresh.round.delivered = self.delivery.total;

@@ -67,6 +67,7 @@ impl Session {
             urgency = Urgency::Now;
         }
         self.lanes[index].owe(shell.now, urgency, gap);
+        self.lane_heard(shell.now, index, shell.events);
     }
 
     /// The peer broke the protocol: tell it, and end.

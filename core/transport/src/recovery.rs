@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use abi::time::Instant;
 
-use crate::frame::{Ack, WireOp};
+use crate::frame::{ACK_WORDS, Ack, WireOp};
 use crate::rate_model::Mark;
 
 pub(crate) use self::round_trip::Rtt;
@@ -17,8 +17,11 @@ const REORDER_MIN: u64 = 3;
 const REORDER_MAX: u64 = 32;
 /// Packets for which memory is kept when nothing is in flight: a message of a megabyte.
 const KEPT_PACKETS: usize = 1024;
-/// Lost packets that are remembered, to notice that they were only late.
-const LATE_MAX: usize = 32;
+/// Lost packets that are remembered, to notice that they were only late: as many as one
+/// acknowledgement speaks of.
+const LATE_MAX: usize = 64 * ACK_WORDS;
+/// Frames of each that are remembered.
+const LATE_FRAMES: usize = 2;
 
 /// What a packet carried that must arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,8 @@ struct GivenUp {
     time: Instant,
     /// Later ones were acknowledged, not only time had passed.
     overtaken: bool,
+    /// What it carried, or the first of that: if it has arrived it need not be sent again.
+    frames: [Option<SentFrame>; LATE_FRAMES],
 }
 
 /// What was given up.
@@ -288,7 +293,7 @@ impl InFlight {
             return None;
         }
         let mut outcome = AckOutcome::default();
-        self.notice_late(ack, &mut outcome);
+        self.notice_late(ack, &mut outcome, arrived);
         let covered = 64 * u64::from(ack.words);
         let from = ack.largest.saturating_sub(covered).max(self.first_pn);
         for pn in from..=ack.largest {
@@ -313,20 +318,23 @@ impl InFlight {
         Some(outcome)
     }
 
-    fn notice_late(&mut self, ack: &Ack, outcome: &mut AckOutcome) {
+    fn notice_late(&mut self, ack: &Ack, outcome: &mut AckOutcome, arrived: &mut Vec<SentFrame>) {
         if self.late.is_empty() {
             return;
         }
         let mut reordered = false;
         self.late.retain(|packet| {
             let late = acks(ack, packet.pn);
+            if late {
+                arrived.extend(packet.frames.iter().flatten());
+            }
             outcome.late += u32::from(late);
             reordered |= late && packet.overtaken;
             // A way that has become longer is measured by what was given up too soon.
             if late && packet.pn == ack.largest {
                 outcome.largest_sent = Some(packet.time);
             }
-            !late
+            !late && packet.pn + LATE_MAX as u64 >= ack.largest
         });
         if reordered {
             self.reorder = (self.reorder + 1).min(REORDER_MAX);
@@ -357,8 +365,9 @@ impl InFlight {
                     self.loss_time = Some(packet.time + delay);
                     break;
                 }
+                let from = lost.len();
                 self.settle(index, lost);
-                self.remember_late(pn, packet.time, true);
+                self.remember_late(pn, packet.time, true, &lost[from..]);
                 loss.packets += 1;
                 loss.bytes += u64::from(packet.bytes);
                 loss.biggest = loss.biggest.max(packet.bytes);
@@ -369,14 +378,20 @@ impl InFlight {
         loss
     }
 
-    fn remember_late(&mut self, pn: u64, time: Instant, overtaken: bool) {
+    fn remember_late(&mut self, pn: u64, time: Instant, overtaken: bool, lost: &[SentFrame]) {
         if self.late.len() == LATE_MAX {
             self.late.pop_front();
         }
+        // A notice that was given up may have been repeated since, and must be.
+        let mut worthy = lost
+            .iter()
+            .filter(|frame| !matches!(frame, SentFrame::LaneLeft { .. }));
+        let frames = [(); LATE_FRAMES].map(|()| worthy.next().copied());
         self.late.push_back(GivenUp {
             pn,
             time,
             overtaken,
+            frames,
         });
     }
 
@@ -385,8 +400,10 @@ impl InFlight {
         let mut left = count;
         let mut index = 0;
         while left > 0 && index < self.packets.len() {
+            let from = lost.len();
             if let Some(packet) = self.settle(index, lost) {
-                self.remember_late(self.first_pn + index as u64, packet.time, false);
+                let pn = self.first_pn + index as u64;
+                self.remember_late(pn, packet.time, false, &lost[from..]);
                 left -= 1;
             }
             index += 1;

@@ -127,6 +127,7 @@ fn shape(r: &mut Random, mtu: u32) -> Shape {
         jitter: jitter.unwrap_or_default(),
         ordered: r.chance(500),
         queue: magnitude(r, 8 * packet, 2_000_000),
+        bucket: 0,
         loss,
         late: if r.chance(200) {
             magnitude(r, 100, 100_000)

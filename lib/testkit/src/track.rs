@@ -107,6 +107,12 @@ pub enum Happening {
         way: usize,
         up: bool,
     },
+    /// One end's driver reports the link up or down.
+    DriverOf {
+        way: usize,
+        end: usize,
+        up: bool,
+    },
     /// Both ends' monitors say that probes pass on a way, or do not.
     Monitor {
         way: usize,
@@ -365,16 +371,10 @@ impl Track {
                     .for_each(|wire| wire.shape = shape);
             }
             Happening::Driver { way, up } => {
-                for n in [CLIENT, SERVER] {
-                    let (transport, link) = (&mut self.ends[n].transport, LinkIndex(way as u32));
-                    if up {
-                        transport.link_up(self.now, link);
-                    } else {
-                        transport.link_down(self.now, link);
-                    }
-                    self.settle(n);
-                }
+                self.driver(way, CLIENT, up);
+                self.driver(way, SERVER, up);
             }
+            Happening::DriverOf { way, end, up } => self.driver(way, end, up),
             Happening::Monitor { way, up } => self.monitor(way, up),
             Happening::Stall { end, time } => {
                 let until = self.now + time;
@@ -391,6 +391,16 @@ impl Track {
                 self.settle(end);
             }
         }
+    }
+
+    fn driver(&mut self, way: usize, n: usize, up: bool) {
+        let (transport, link) = (&mut self.ends[n].transport, LinkIndex(way as u32));
+        if up {
+            transport.link_up(self.now, link);
+        } else {
+            transport.link_down(self.now, link);
+        }
+        self.settle(n);
     }
 
     fn monitor(&mut self, way: usize, up: bool) {

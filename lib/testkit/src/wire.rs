@@ -8,6 +8,9 @@ use crate::random::Random;
 /// gap 12, IP 20, UDP 8.
 pub const WIRE_OVERHEAD: u64 = 66;
 
+/// Bytes per second at which a token bucket lets its burst go: the bare link under it.
+const BUCKET_LINE: u64 = 1_250_000_000;
+
 /// Which packets vanish by chance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Loss {
@@ -41,6 +44,9 @@ pub struct Shape {
     pub ordered: bool,
     /// Bytes that wait at most; more are dropped (drop-tail). Only with a rate.
     pub queue: u64,
+    /// Bytes that leave at once after a pause, at 10 Gbit/s, before the rate holds (a token bucket's
+    /// burst). Only with a rate.
+    pub bucket: u64,
     /// What vanishes.
     pub loss: Loss,
     /// Out of a million packets, so many come late by `late_by`.
@@ -63,6 +69,7 @@ impl Shape {
             jitter: Duration::ZERO,
             ordered: true,
             queue: 256 << 10,
+            bucket: 0,
             loss: Loss::None,
             late: 0,
             late_by: Duration::ZERO,
@@ -81,6 +88,12 @@ impl Shape {
     #[must_use]
     pub const fn with_queue(self, queue: u64) -> Self {
         Self { queue, ..self }
+    }
+
+    /// The same with a token bucket of so many bytes.
+    #[must_use]
+    pub const fn with_bucket(self, bucket: u64) -> Self {
+        Self { bucket, ..self }
     }
 
     /// The same with jitter that keeps the order.
@@ -107,7 +120,9 @@ pub struct Wire {
     pub shape: Shape,
     /// Cuts that hold; they may overlap.
     pub cuts: u32,
+    /// When all tokens that were taken have come again.
     busy_until: Instant,
+    line_until: Instant,
     last_arrival: Instant,
     bursting: bool,
     /// Packets that went in.
@@ -161,7 +176,15 @@ impl Wire {
     /// How long a packet that comes now would wait for those before it.
     #[must_use]
     pub fn backlog(&self, now: Instant) -> Duration {
-        self.busy_until.saturating_since(now)
+        self.busy_until
+            .saturating_since(now)
+            .saturating_sub(self.burst())
+    }
+
+    /// How long a full bucket lasts at the rate.
+    fn burst(&self) -> Duration {
+        let Shape { rate, bucket, .. } = self.shape;
+        Duration::from_nanos((bucket * 1_000_000_000).checked_div(rate).unwrap_or(0))
     }
 
     fn leaves(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
@@ -176,7 +199,13 @@ impl Wire {
             return None;
         }
         self.busy_until = self.busy_until.max(now) + shape.serialization(bytes);
-        Some(self.busy_until)
+        if shape.bucket == 0 {
+            return Some(self.busy_until);
+        }
+        let tokens = self.busy_until.checked_sub(self.burst()).unwrap_or(now);
+        let line = Duration::from_nanos(wire_bytes * 1_000_000_000 / BUCKET_LINE);
+        self.line_until = self.line_until.max(tokens).max(now) + line;
+        Some(self.line_until)
     }
 
     fn vanishes(&mut self, random: &mut Random) -> bool {
@@ -215,6 +244,30 @@ mod tests {
         assert_eq!(wire.overflowed, 10);
         assert_eq!(arrivals[0], START + Duration::from_millis(2));
         assert_eq!(arrivals[9], START + Duration::from_millis(11));
+    }
+
+    #[test]
+    fn a_bucket_lets_its_burst_go_at_once_and_the_rest_at_the_rate() {
+        let shape = Shape {
+            overhead: 0,
+            ..Shape::megabits(8, Duration::ZERO)
+                .with_queue(5_000)
+                .with_bucket(10_000)
+        };
+        let mut wire = Wire::new(shape);
+        let mut random = Random::new(1);
+        let mut send = |now| -> Vec<_> {
+            let packets = (0..20).filter_map(|_| wire.pass(now, 1000, &mut random));
+            packets.map(|at| (at - now).as_micros()).collect()
+        };
+        let first = send(START);
+        assert_eq!(first.len(), 15);
+        assert!(first[9] < 10 && (1_000..1_010).contains(&first[10]));
+        assert!((5_000..5_010).contains(&first[14]));
+        let later = send(START + Duration::from_millis(5));
+        assert_eq!(later.len(), 5, "no tokens have gathered");
+        let rested = send(START + Duration::from_millis(25));
+        assert!(rested.len() == 15 && rested[9] < 10, "{rested:?}");
     }
 
     #[test]

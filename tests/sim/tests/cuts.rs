@@ -131,11 +131,15 @@ fn shares(track: &Track, way: usize, from: abi::time::Instant, time: Duration) -
 /// after the monitor's word) the first new byte comes over it.
 fn back(monitor: bool) -> Duration {
     let ways = [Way::of(1000, 50), Way::of(1000, 50)];
-    let mut track = Track::new(&ways);
+    back_after(&ways, monitor, Duration::from_millis(500))
+}
+
+fn back_after(ways: &[Way], monitor: bool, cut_for: Duration) -> Duration {
+    let mut track = Track::new(ways);
     track.load(track.now(), Load::new(0, BULK).at_once(4));
     track.idle(WARM);
     let cut = track.now();
-    let mend = cut + Duration::from_millis(500);
+    let mend = cut + cut_for;
     let told = mend + Duration::from_millis(75);
     track.at(cut, Happening::Cut(0));
     track.at(mend, Happening::Mend(0));
@@ -146,7 +150,7 @@ fn back(monitor: bool) -> Duration {
         );
         track.at(told, Happening::Monitor { way: 0, up: true });
     }
-    track.idle(Duration::from_secs(3));
+    track.idle(cut_for + Duration::from_millis(2500));
     let from = if monitor { told } else { mend };
     let first = track
         .arrivals
@@ -180,6 +184,47 @@ fn a_mended_lane_is_used_again_at_once_when_the_monitor_says_so() {
 #[test]
 fn a_mended_lane_is_found_without_a_monitor_too() {
     assert!(back(false) <= Duration::from_millis(500));
+}
+
+#[test]
+fn a_lane_that_was_cut_for_long_is_found_as_soon() {
+    for millis in [3_000, 9_900, 10_300, 12_345, 12_900, 15_000] {
+        let time = Duration::from_millis(millis);
+        let took = back_after(&[Way::of(100, 50), Way::of(100, 50)], false, time);
+        assert!(
+            took <= Duration::from_millis(500),
+            "after {time:?}: {took:?}"
+        );
+    }
+}
+
+/// One end's link goes down and up while the other end knows nothing of it; what the first end hears of
+/// its link at the end is the peer alone.
+#[test]
+fn a_link_of_one_end_that_comes_back_is_used_at_once() {
+    for end in [CLIENT, SERVER] {
+        for told in [true, false] {
+            let mut track = Track::new(&[Way::of(1000, 50), Way::of(1000, 50)]);
+            track.load(track.now(), Load::new(0, BULK).at_once(4));
+            track.idle(WARM);
+            let cut = track.now();
+            let mend = cut + Duration::from_millis(2_345);
+            track.at(cut, Happening::Cut(0));
+            let driver = |up| Happening::DriverOf { way: 0, end, up };
+            track.at(cut, driver(false));
+            track.at(mend, Happening::Mend(0));
+            if told {
+                // The link is up before anything passes.
+                track.at(cut + Duration::from_millis(1_995), driver(true));
+            }
+            track.idle(Duration::from_secs(5));
+            let mut arrivals = track.arrivals.iter();
+            let first = arrivals.find(|(at, way, _)| *way == 0 && *at > mend);
+            let back = first.map_or(Duration::MAX, |(at, ..)| *at - mend);
+            println!("link of end {end} back, told {told}: {back:.1?}");
+            assert!(back <= Duration::from_millis(500), "{back:?}");
+        }
+    }
 }
 
 #[test]

@@ -124,4 +124,9 @@ fn timers_that_are_late_as_a_kernels_cost_nothing() {
     let late = Duration::from_micros(150);
     check_late(&[Way::of(1000, 50)], 100 << 20, late);
     check_late(&[Way::of(1000, 50), Way::of(1000, 1_050)], 200 << 20, late);
+    check_late(
+        &[Way::of(1000, 50), Way::of(1000, 10_050)],
+        1600 << 20,
+        late,
+    );
 }

@@ -119,6 +119,17 @@ impl Lane {
         );
     }
 
+    /// The lane is left: the acknowledgements of late may be lost with it, and the peer would send again
+    /// what has arrived. They are repeated where they get through.
+    pub(crate) fn owe_again(&mut self) {
+        if self.reliable || self.seen.largest().is_none() {
+            return;
+        }
+        self.debt.packets += 1;
+        self.debt.now = true;
+        self.debt.since_sent += 64 * ACK_WORDS as u64;
+    }
+
     /// Whether an acknowledgement of packets on this lane may leave on another: the newest packet
     /// is not bound to it.
     pub(crate) fn may_stray(&self) -> bool {

@@ -9,6 +9,8 @@ use crate::summary::LaneState;
 /// Longest time between questions on a lane that does not answer: at first, and after a while.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
+const PROBE_INTERVAL_LATER: Duration = Duration::from_millis(400);
+/// Longest time between probe timeouts.
 pub(super) const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Largest floor of the probe timeout, and the time in which it falls by a tenth.
 const FLOOR_MAX: Duration = Duration::from_millis(20);
@@ -60,6 +62,13 @@ impl Lane {
         self.floor.decay(now);
     }
 
+    /// Whether the peer was heard over the lane until just now, after the newest packet had left: what is
+    /// missing may wait in a queue with what the peer sends.
+    pub(crate) fn is_heard(&self, now: Instant, config: &Config) -> bool {
+        let late = self.probe_timeout(config) / 2;
+        self.heard_at > self.flight.last_eliciting() && self.heard_at + late > now
+    }
+
     /// The lane does not answer: it is asked at once, along with what may go only here.
     pub(crate) fn start_probing(&mut self, now: Instant, config: &Config) {
         self.pings = 0;
@@ -80,7 +89,7 @@ impl Lane {
         let wait = self.probe_timeout(config) * (1 << unanswered.min(10));
         let patient = now.saturating_since(self.since) > PROBE_PATIENCE;
         let most = if patient {
-            PROBE_INTERVAL_MAX
+            PROBE_INTERVAL_LATER
         } else {
             PROBE_INTERVAL
         };

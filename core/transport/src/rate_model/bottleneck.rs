@@ -70,10 +70,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(link: Link, known: &[(Option<Duration>, Option<u64>)]) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
-        let config = Config {
-            window_max: 64 << 20,
-            ..Config::default()
-        };
+        let config = Config::default();
         let address = LinkAddress::from_raw(&[1]).unwrap();
         let flows = known.iter().enumerate().map(|(index, &(rtt, rate))| {
             let mut params = LaneParams::new(0, LinkIndex(0), address, PACKET as u32);

@@ -33,8 +33,9 @@ impl Start {
             };
             return false;
         }
-        self.flat_rounds += u8::from(!limited);
-        self.lossy_rounds += u8::from(lost > LOSS_SHARE) + u8::from(lost > FLOOD_SHARE);
+        let lossy = u8::from(lost > LOSS_SHARE) + u8::from(lost > FLOOD_SHARE);
+        self.flat_rounds = self.flat_rounds.saturating_add(u8::from(!limited));
+        self.lossy_rounds = self.lossy_rounds.saturating_add(lossy);
         self.flat_rounds >= FLAT_ROUNDS || self.lossy_rounds >= LOSSY_ROUNDS
     }
 }
@@ -53,6 +54,14 @@ mod tests {
         assert!(!start.on_round(full, false, 0.0));
         assert!(!start.on_round(full, false, 0.0));
         assert!(start.on_round(full, false, 0.0));
+    }
+
+    #[test]
+    fn a_start_may_stay_flat_for_as_long_as_it_likes() {
+        let mut start = Start::default();
+        assert!(!start.on_round(100, false, 0.0));
+        let flat = (0..1000).filter(|_| start.on_round(100, false, 0.5));
+        assert_eq!(flat.count(), 1000);
     }
 
     #[test]

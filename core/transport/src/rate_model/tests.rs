@@ -36,6 +36,7 @@ fn a_lane_is_filled_whatever_its_rate_its_delay_and_its_queue() {
         (1000, 50),
         (1000, 1000),
         (10_000, 50),
+        (10_000, 5_000),
     ] {
         for quarters in [1, 8] {
             let link = link(megabits, delay, quarters, 0);
