@@ -8,14 +8,16 @@
 
 mod support;
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use abi::LinkAddress;
-use abi::system::{Detect, LaneRow};
+use abi::system::{Detect, LaneRow, LaneState};
 use support::cables::Cable;
-use support::ms;
 use support::talk::*;
 use support::world::world;
+use support::{Lab, address, ms};
 
 #[test]
 fn replayed_and_forged_probes_are_met_with_silence() {
@@ -50,6 +52,82 @@ fn replayed_and_forged_probes_are_met_with_silence() {
     assert_eq!(world.cables.carried(), before);
     let addresses = |rows: &[LaneRow]| rows.iter().map(|row| row.peer).collect::<Vec<_>>();
     assert_eq!(addresses(&world.lab.rows(LAB1)), addresses(&rows));
+}
+
+#[test]
+fn copies_from_another_address_move_no_lane_and_bring_no_flood() {
+    let mut world = world(Detect::Default);
+    let (victim, bystander) = (LinkAddress::ipv4([10, 0, 7, 7], 666), address(LAB1, 0));
+    let (spoofed, flood) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let (copied, hit) = (Rc::clone(&spoofed), Rc::clone(&flood));
+    let mut cables = world.cables.fate();
+    let forged = Rc::new(RefCell::new(Vec::new()));
+    let copies = Rc::clone(&forged);
+    world.lab.wire(move |datagram| {
+        if datagram.to == victim {
+            hit.set(hit.get() + datagram.bytes.len());
+            return vec![];
+        }
+        let is_probe = datagram.bytes[0] & 31 == 6;
+        if is_probe && datagram.from == bystander {
+            // The copy overtakes the original, which is lost.
+            copied.set(copied.get() + datagram.bytes.len());
+            copies.borrow_mut().push(datagram.clone());
+            return vec![];
+        }
+        cables(datagram)
+    });
+    for _ in 0..1000 {
+        world.lab.run(ms(1));
+        for copy in forged.borrow_mut().drain(..) {
+            world.lab.throw(victim, copy.to, copy.bytes);
+        }
+    }
+    assert!(spoofed.get() > 48 * 40, "{}", spoofed.get());
+    let rows = world.lab.rows(LAB2);
+    assert!(rows.iter().all(|row| row.peer != victim), "{rows:?}");
+    assert!(
+        flood.get() <= 3 * spoofed.get(),
+        "{} {}",
+        flood.get(),
+        spoofed.get()
+    );
+}
+
+#[test]
+fn a_peer_behind_an_address_translator_is_followed() {
+    let mut world = world(Detect::Default);
+    let (inside, outside) = (address(LAB1, 0), LinkAddress::ipv4([10, 0, 7, 7], 5555));
+    let mut cables = world.cables.fate();
+    let queue = Rc::new(RefCell::new(Vec::new()));
+    let translated = Rc::clone(&queue);
+    world.lab.wire(move |datagram| {
+        if datagram.from == inside {
+            let out = (outside, datagram.to, datagram.bytes.clone());
+            translated.borrow_mut().push(out);
+            return vec![];
+        }
+        if datagram.to == outside {
+            let back = (datagram.from, inside, datagram.bytes.clone());
+            translated.borrow_mut().push(back);
+            return vec![];
+        }
+        cables(datagram)
+    });
+    let lane = |lab: &Lab| {
+        lab.rows(LAB2)
+            .into_iter()
+            .find(|row| row.link == 0)
+            .unwrap()
+    };
+    for _ in 0..500 {
+        world.lab.run(ms(1));
+        for (from, to, bytes) in queue.borrow_mut().drain(..) {
+            world.lab.throw(from, to, bytes);
+        }
+    }
+    assert_eq!(lane(&world.lab).peer, outside);
+    assert_eq!(lane(&world.lab).state, LaneState::Up);
 }
 
 /// Little-endian, as `docs/protocol/probes.md` says; read without the code that wrote it.

@@ -9,6 +9,7 @@ mod pace;
 mod page_rows;
 mod pair;
 mod probe;
+mod roaming;
 mod traffic;
 mod watch;
 
@@ -382,24 +383,28 @@ impl Monitor {
         }
         let ends = (link, said_here.from_link);
         let disturbed = now < self.disturbed;
-        take(watch, now, (ends, *from), &heard, self.detect, disturbed);
-        if said_here.asks {
-            let own = watch.own_level(now);
-            let state = watch
-                .pairs
-                .get(&ends)
-                .map_or(LaneState::Init, |w| w.pair.state());
-            let answer = Probe {
-                state: state.number(),
-                echo: Some(said_here.sent),
-                size: said_here.size,
-                ..said(ends, own, now)
-            };
+        let challenge = take(watch, now, (ends, *from), &heard, self.detect, disturbed);
+        let state = watch.pairs.get(&ends).map(|w| w.pair.state());
+        let own = Probe {
+            state: state.unwrap_or(LaneState::Init).number(),
+            ..said(ends, watch.own_level(now), now)
+        };
+        let challenge = challenge.map(|sent| Probe {
+            asks: true,
+            sent,
+            ..own
+        });
+        let answer = said_here.asks.then_some(Probe {
+            echo: Some(said_here.sent),
+            size: said_here.size,
+            ..own
+        });
+        for probe in challenge.into_iter().chain(answer) {
             if let Some(ring) = watch.rings.iter_mut().find(|ring| ring.ours == number) {
                 self.outputs.push_back(MonitorOutput::Send {
                     link,
                     to: *from,
-                    bytes: ring.seal(crypto, &answer),
+                    bytes: ring.seal(crypto, &probe),
                 });
             }
         }
@@ -446,7 +451,8 @@ fn said(ends: Ends, own: Level, now: Instant) -> Probe {
     }
 }
 
-/// What an authentic probe tells of its way.
+/// What an authentic probe tells of its way. If it comes from where the peer was not so far: when a probe that asks
+/// there was sent, for the peer to show that it hears it.
 fn take(
     watch: &mut Watch,
     now: Instant,
@@ -454,14 +460,13 @@ fn take(
     heard: &Heard,
     detect: Detect,
     disturbed: bool,
-) {
+) -> Option<u32> {
     let pace = watch.pace(detect);
-    let Some(Watched { pair, .. }) = watch.pairs.get_mut(&ends) else {
-        return;
-    };
+    let Watched { pair, .. } = watch.pairs.get_mut(&ends)?;
     pair.loss.count(heard.there, heard.here);
+    let mut challenge = None;
     if heard.newest {
-        pair.address = from;
+        challenge = pair.came_from(now, pace, from, heard.probe.echo);
         if let Some(state) = LaneState::from_number(heard.probe.state) {
             pair.hear(now, pace, state);
         }
@@ -477,9 +482,10 @@ fn take(
             pair.mtu.passed(now, size);
         }
     }
+    challenge
 }
 
 /// The clock of probes; it begins again every 71 minutes.
-const fn micros(now: Instant) -> u32 {
+pub(crate) const fn micros(now: Instant) -> u32 {
     (now.as_nanos() / 1000) as u32
 }

@@ -8,12 +8,14 @@ use abi::{Instant, LinkAddress};
 use super::estimate::{Loss, RoundTrip};
 use super::mtu::Search;
 use super::pace::{Damping, Pace, while_down};
+use super::roaming::{Roaming, Verdict};
 
 /// How a way stands, and what to do about it next.
 #[derive(Clone, Debug)]
 pub(crate) struct Pair {
-    /// Where probes go: what the peer says of its link, or where its last probe came from.
+    /// Where probes go: what the peer says of its link, or where it has answered since.
     pub(crate) address: LinkAddress,
+    roaming: Roaming,
     /// What the peer says of its link.
     pub(crate) listed: LinkAddress,
     /// It may lead to the peer by the look of its address; others are shown only once they have worked.
@@ -73,6 +75,7 @@ impl Pair {
     ) -> Self {
         Self {
             address,
+            roaming: Roaming::default(),
             listed: address,
             near,
             home: near,
@@ -248,6 +251,27 @@ impl Pair {
         self.settle(now, pace);
     }
 
+    /// The newest probe has come from there, an answer to one that was sent at `echo`. When to say that a probe was sent
+    /// that is to go there at once.
+    pub(crate) fn came_from(
+        &mut self,
+        now: Instant,
+        pace: Pace,
+        from: LinkAddress,
+        echo: Option<u32>,
+    ) -> Option<u32> {
+        if from == self.address {
+            return None;
+        }
+        let patience = pace.interval + self.rtt.smoothed_or_zero() * 2 + self.rtt.slack();
+        match self.roaming.judge(now, patience, from, echo) {
+            Verdict::Believed => self.address = from,
+            Verdict::Ask(sent) => return Some(sent),
+            Verdict::Wait => {}
+        }
+        None
+    }
+
     /// The peer has said how it sees this way.
     pub(crate) fn hear(&mut self, now: Instant, pace: Pace, remote: LaneState) {
         self.remote = Some(remote);
@@ -354,6 +378,7 @@ impl Pair {
     /// One end has another address: what was known of the way is to be shown anew.
     pub(crate) fn moved(&mut self, now: Instant, pace: Pace, address: LinkAddress, mtu: u16) {
         (self.address, self.listed) = (address, address);
+        self.roaming.settled();
         self.mtu = Search::new(now, mtu);
         self.resume(now, pace);
         self.next = now;
