@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use abi::system::{Detect, LaneRow, LinkKind, Protection};
 use abi::{Gid, Incarnation, Instant, LinkAddress, NodeName, Pid, SessionId, Uid};
 
-use crate::network_manager::trust::TrustRecord;
+use crate::network_manager::trust::{InviteRecord, TrustRecord};
 
 /// One connection of a program to the daemon socket, numbered by the host and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +84,15 @@ impl LinkConfig {
     }
 }
 
+/// What outlives a run of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Nodes that are trusted.
+    pub trust: Vec<TrustRecord>,
+    /// Codes that are open, or whose second use is to get a clear answer.
+    pub invites: Vec<InviteRecord>,
+}
+
 /// What a node is told once.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -101,8 +110,8 @@ pub struct Config {
     pub detect: Detect,
     /// Programs have no sockets of their own: all packets pass through the node's.
     pub one_port: bool,
-    /// Nodes that are trusted.
-    pub trust: Vec<TrustRecord>,
+    /// What was kept of an earlier run.
+    pub kept: Kept,
     /// For session numbers and jitter; nothing secret depends on it.
     pub seed: u64,
 }
@@ -116,6 +125,24 @@ pub enum Input {
         program: ProgramKey,
         /// Who it is.
         caller: Caller,
+    },
+    /// A program connected to a socket that [`Output::OpenDoor`] had made.
+    ConnectedByDoor {
+        /// The new connection.
+        program: ProgramKey,
+        /// Who it is.
+        caller: Caller,
+        /// Whose door it is.
+        owner: ProgramKey,
+    },
+    /// What came of [`Output::OpenDoor`].
+    DoorOpened {
+        /// Whose door it is.
+        program: ProgramKey,
+        /// As it was in the output.
+        serial: u32,
+        /// The directory that holds the socket, or why there is none, for a person.
+        outcome: Result<Vec<u8>, String>,
     },
     /// A program sent a packet.
     Packet {
@@ -165,6 +192,16 @@ pub enum Output {
     Discard(Descriptors),
     /// Close a program's connection. No [`Input::Disconnected`] is expected for it.
     Disconnect(ProgramKey),
+    /// Listen on a second socket, in a directory of its own; whoever connects to it is
+    /// [`Input::ConnectedByDoor`]. It is closed and removed when the program is disconnected.
+    OpenDoor {
+        /// Whose door it is.
+        program: ProgramKey,
+        /// For [`Input::DoorOpened`].
+        serial: u32,
+        /// Names the directory: the same for the same process, also after the node was restarted.
+        process: Pid,
+    },
     /// Send packets on a link, all `segment` bytes long but the last.
     Datagram {
         /// Index of the link.
@@ -205,8 +242,14 @@ pub enum Output {
         /// port: only hosts are compared.
         targets: Vec<(u8, LinkAddress)>,
     },
-    /// Keep this list of trusted nodes.
-    SaveTrust(Vec<TrustRecord>),
+    /// Keep this, in place of what was kept before.
+    Keep {
+        /// All of it.
+        kept: Kept,
+        /// A program that is to hear nothing more before it is kept: the answer that follows promises it. Others wait
+        /// for nothing.
+        promised: Option<ProgramKey>,
+    },
     /// Something for the log.
     Log(Level, String),
     /// The node has said goodbye: stop.

@@ -22,8 +22,8 @@ mod process_manager;
 
 pub use crypto::{Crypto, PublicKey, Secret};
 pub use interface::{
-    Attached, Caller, Config, Descriptors, Input, Level, LinkConfig, Output, ProgramKey,
+    Attached, Caller, Config, Descriptors, Input, Kept, Level, LinkConfig, Output, ProgramKey,
 };
 pub use network_manager::identity_map::{IdentityMap, MayAssert, NOBODY, Range};
-pub use network_manager::trust::TrustRecord;
+pub use network_manager::trust::{InviteRecord, TrustRecord};
 pub use node::Node;

@@ -12,6 +12,14 @@ pub const ENDPOINTS_PER_PROCESS: u32 = 1 << 10;
 pub const PREFIXES_PER_PROGRAM: usize = 4096;
 /// Sessions of one program.
 pub const SESSIONS_PER_PROGRAM: usize = 16_384;
+/// Doors at once: entrances for programs with a smaller view, each a socket of the host.
+pub const DOORS_MAX: usize = 256;
+/// Doors of one user.
+pub const DOORS_PER_USER: usize = 64;
+/// Other nodes that a program with a smaller view can come to see.
+pub const VIEW_NODES_MAX: usize = 4096;
+/// Servers that such a program can come to know. As many as it may have sessions.
+pub const VIEW_SERVERS_MAX: usize = SESSIONS_PER_PROGRAM;
 /// Requests of one program that wait for another node or program.
 pub const WAITING_PER_PROGRAM: usize = 256;
 /// Introductions that wait for servers, from one other node.
@@ -86,6 +94,8 @@ pub const JOIN_WAIT: Duration = Duration::from_secs(4);
 pub const JOIN_RETRY: Duration = Duration::from_millis(500);
 /// Joins of this node that are under way at once.
 pub const JOINS_MAX: usize = 4;
+/// Pause between two writings of what other nodes can change at will, such as their addresses.
+pub const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// Nodes that can be trusted: the low 16 bits of a node descriptor, without this node's 0.
 pub const PEERS_MAX: usize = 65_535;
 /// Addresses kept per node.

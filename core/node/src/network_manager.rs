@@ -90,8 +90,11 @@ pub(crate) enum NetworkEvent {
     Silent { peer: u16 },
     /// Lanes to another node have changed: programs that talk to it look at the node page.
     Lanes { peer: u16 },
-    /// Another node is trusted now.
-    Trusted { peer: u16 },
+    /// Another node is trusted now, as a program of ours wanted or one of theirs.
+    Trusted {
+        peer: u16,
+        promised: Option<ProgramKey>,
+    },
     /// Another node was reached at a new address.
     Moved,
     /// Joining has come to an end.
@@ -169,7 +172,8 @@ impl NetworkManager {
             space: Vec::new(),
         };
         manager.index_policies();
-        for record in config.trust.iter().cloned() {
+        manager.restore_invites(now, &config.kept.invites);
+        for record in config.kept.trust.iter().cloned() {
             let name = record.name;
             if manager.add_peer(record).is_none() {
                 let text = format!("{name} is in the trust store twice, or is this node: left out");

@@ -2,6 +2,7 @@
 
 mod introduce;
 mod introduce_far;
+mod keeping;
 mod links;
 mod managing;
 mod name_requests;
@@ -12,6 +13,7 @@ mod peer_requests;
 mod relays;
 mod requests;
 mod tables;
+mod views;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,6 +56,9 @@ pub struct Node {
     news: BTreeSet<u16>,
     /// When to ask which nodes for lost sessions.
     checks: BTreeMap<u16, Instant>,
+    /// When what is worth keeping has changed and is kept, and when that was done last.
+    keep_at: Option<Instant>,
+    kept_at: Option<Instant>,
     /// What the host was told to wait for.
     next_due: Option<Instant>,
     stopping: Option<Instant>,
@@ -79,6 +84,8 @@ impl Node {
             watchers: BTreeSet::new(),
             news: BTreeSet::new(),
             checks: BTreeMap::new(),
+            keep_at: None,
+            kept_at: None,
             next_due: Some(now),
             stopping: None,
             stopped: false,
@@ -111,6 +118,16 @@ impl Node {
                     self.outputs.push_back(Output::Disconnect(program));
                 }
             }
+            Input::ConnectedByDoor {
+                program,
+                caller,
+                owner,
+            } => self.connected_by_door(now, program, caller, owner),
+            Input::DoorOpened {
+                program,
+                serial,
+                outcome,
+            } => self.door_opened(program, serial, outcome),
             Input::Packet {
                 program,
                 bytes,
@@ -173,6 +190,7 @@ impl Node {
             self.offers.deadline(),
             self.grace_ends,
             self.stopping,
+            self.keep_at,
             check,
         ];
         own.into_iter()
@@ -184,6 +202,9 @@ impl Node {
     fn due(&mut self, now: Instant) {
         self.network.handle_timeout(now);
         self.expire_offers(now);
+        if self.keep_at.is_some_and(|at| now >= at) {
+            self.keep(now, None);
+        }
         if self.grace_ends.is_some_and(|at| now >= at) {
             self.grace_ends = None;
             self.look_for_lost_sessions(now);
@@ -227,11 +248,8 @@ impl Node {
                 } => self.peer_up(now, peer, another_run, rebooted),
                 NetworkEvent::Silent { peer } => self.peer_silent(peer),
                 NetworkEvent::Lanes { peer } => self.lanes_changed(peer),
-                NetworkEvent::Trusted { peer } => self.trusted(peer),
-                NetworkEvent::Moved => {
-                    let records = self.network.trust_records();
-                    self.outputs.push_back(Output::SaveTrust(records));
-                }
+                NetworkEvent::Trusted { peer, promised } => self.trusted(now, peer, promised),
+                NetworkEvent::Moved => self.keep_soon(now),
                 NetworkEvent::Joined {
                     program,
                     serial,
@@ -268,8 +286,16 @@ impl Node {
     }
 
     fn reply(&mut self, program: ProgramKey, serial: u32, reply: &Reply) {
-        if self.awaits(program, serial) {
-            self.send(program, serial, reply, Attached::Nothing);
+        if !self.awaits(program, serial) {
+            return;
+        }
+        let known = self.processes.programs.get_mut(program);
+        match known.and_then(|known| known.view.as_mut()) {
+            Some(view) => {
+                let reply = view.answered(serial, reply.clone());
+                self.send(program, serial, &reply, Attached::Nothing);
+            }
+            None => self.send(program, serial, reply, Attached::Nothing),
         }
     }
 
@@ -318,6 +344,9 @@ impl Node {
         if self.stopping.is_none() {
             self.log(Level::Info, format!("{} stops", self.config.name));
             self.say_goodbye(now);
+            if self.keep_at.is_some() {
+                self.keep(now, None);
+            }
             self.stopping = now.checked_add(core::time::Duration::from_millis(200));
         }
     }

@@ -107,3 +107,62 @@ fn forgetting_a_node_ends_its_sessions_and_its_introductions() {
     assert!(matches!(lab.answer(client, 901), Reply::Error(_)));
     assert!(lab.trust(LAB2).is_empty());
 }
+
+#[test]
+fn a_code_outlives_the_daemon_that_made_it() {
+    let mut lab = Lab::strangers(3);
+    lab.start_all();
+    let (inviting, _) = lab.program(LAB1);
+    let ttl = Duration::from_secs(600);
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let Reply::Code(Code { code }) = lab.ask(inviting, &Request::Invite(Invite { ttl })) else {
+            panic!()
+        };
+        codes.push(Request::Join(Join { code }));
+    }
+    let (lab2, _) = lab.program(LAB2);
+    assert!(matches!(lab.ask(lab2, &codes[0]), Reply::Joined(_)));
+    lab.kill(LAB1);
+    lab.start(LAB1);
+    let (lab3, _) = lab.program(2);
+    let used = lab.refusal(lab3, &codes[0]);
+    assert_eq!(used, Errno::EALREADY, "it is known what was used");
+    assert!(matches!(lab.ask(lab3, &codes[1]), Reply::Joined(_)));
+}
+
+#[test]
+fn a_code_expires_while_its_daemon_does_not_run() {
+    let mut lab = Lab::strangers(2);
+    lab.start_all();
+    let (inviting, _) = lab.program(LAB1);
+    let ttl = Duration::from_secs(600);
+    let Reply::Code(Code { code }) = lab.ask(inviting, &Request::Invite(Invite { ttl })) else {
+        panic!()
+    };
+    lab.kill(LAB1);
+    lab.run(Duration::from_secs(601));
+    lab.start(LAB1);
+    let (joining, _) = lab.program(LAB2);
+    assert_eq!(
+        lab.refusal(joining, &Request::Join(Join { code })),
+        Errno::ETIME
+    );
+}
+
+#[test]
+fn a_node_that_moves_all_the_time_is_written_down_once_a_second() {
+    let mut lab = Lab::new(2);
+    lab.run(ms(2000));
+    let before = lab.times_kept(LAB1);
+    let mut newest = lab.links(LAB2)[1].address;
+    for turn in 0..100 {
+        newest = newest.with_port(42_000 + turn);
+        lab.change_link(LAB2, 1, |link| link.address = newest);
+        lab.run(ms(30));
+    }
+    let times = lab.times_kept(LAB1) - before;
+    assert!((2..=4).contains(&times), "{times} times in 3 s");
+    lab.run(ms(1100));
+    assert!(lab.trust(LAB1)[0].addresses.contains(&newest));
+}

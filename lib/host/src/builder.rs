@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use abi::system::{Detect, NODE_PORT, SOCKET_NAME};
 use abi::{Incarnation, NodeName, Uid};
-use node::{Config, LinkConfig};
+use node::{Config, Kept, LinkConfig};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::crypto::NodeCrypto;
@@ -17,7 +17,10 @@ use crate::event_loop::{EventLoop, Parts};
 use crate::interface_watch::InterfaceWatch;
 use crate::link_place::Own;
 use crate::links::Links;
-use crate::{StartError, clock, directories, event_number, key_file, program_socket, trust_store};
+use crate::{
+    StartError, clock, directories, event_number, invite_store, key_file, program_socket,
+    trust_store,
+};
 
 const LOCK_NAME: &str = "node.lock";
 /// Written to the stop descriptor: say goodbye and stop.
@@ -147,7 +150,10 @@ impl Builder {
         let lock = lock(&directory)?;
         directories::make_private(&state)?;
         let (private, public) = key_file::load_or_make(&state)?;
-        let trust = trust_store::load(&state)?;
+        let kept = Kept {
+            trust: trust_store::load(&state)?,
+            invites: invite_store::load(&state)?,
+        };
         let wanted = self.links.iter().map(|text| text.parse());
         let wanted = wanted.collect::<Result<_, _>>().map_err(StartError::new)?;
         let (watch, interfaces) = InterfaceWatch::start().map_err(|error| {
@@ -165,7 +171,7 @@ impl Builder {
             incarnation: Incarnation(clock::wall()),
             boot: boot_id(),
             links: links.configs(),
-            trust,
+            kept,
             detect: self.detect,
             one_port: self.one_port,
             seed: seed()?,

@@ -1,8 +1,9 @@
 //! The daemon's only loop: one input into the node, everything the node wants done, and again.
 
+mod accepting;
 mod outputs;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::builder::KILL;
 use crate::descriptors::Held;
+use crate::doors::Doors;
+use crate::held_back::HeldBack;
 use crate::interface_watch::InterfaceWatch;
 use crate::interfaces::Interfaces;
 use crate::links::Links;
@@ -35,6 +38,7 @@ const PROCESS: u64 = 4;
 const INTERFACES: u64 = 5;
 const RELAY: u64 = 6;
 const TRUST: u64 = 7;
+const DOOR: u64 = 8;
 const KIND_SHIFT: u32 = 56;
 
 /// Events taken at once.
@@ -62,13 +66,14 @@ pub(crate) struct EventLoop {
     watch: InterfaceWatch,
     interfaces: Interfaces,
     programs: BTreeMap<ProgramKey, ProgramSocket>,
+    doors: Doors,
     held: Held,
     relays: Relays,
     unsent: Unsent,
     page: NodePage,
     trust: TrustKeeper,
-    /// What programs are told once the trust it speaks of is kept.
-    held_back: VecDeque<(ProgramKey, Vec<u8>, Vec<OwnedFd>)>,
+    /// What programs are told once what it promises is kept.
+    held_back: HeldBack,
     /// Removed at an orderly end, while the directory is still ours.
     socket_path: PathBuf,
     /// Kept open and locked for as long as the node runs.
@@ -121,7 +126,7 @@ impl EventLoop {
         links
             .watch(epoll.as_fd(), LINK << KIND_SHIFT)
             .map_err(failed)?;
-        let trust = TrustKeeper::start(parts.state)?;
+        let trust = TrustKeeper::start(parts.state, parts.config.kept.clone())?;
         add(trust.descriptor(), TRUST << KIND_SHIFT)?;
         let page = NodePage::new().map_err(failed)?;
         Ok(Self {
@@ -133,12 +138,13 @@ impl EventLoop {
             watch: parts.watch,
             interfaces: parts.interfaces,
             programs: BTreeMap::new(),
+            doors: Doors::default(),
             held: Held::default(),
             relays: Relays::default(),
             unsent: Unsent::default(),
             page,
             trust,
-            held_back: VecDeque::new(),
+            held_back: HeldBack::default(),
             socket_path: parts.socket_path,
             _lock: parts.lock,
             stop: parts.stop,
@@ -179,7 +185,7 @@ impl EventLoop {
             self.serve_relays();
         }
         self.trust.finish();
-        self.say_held_back();
+        self.say_held_back(u64::MAX);
         if !self.killed {
             let _ = std::fs::remove_file(&self.socket_path);
         }
@@ -237,7 +243,8 @@ impl EventLoop {
         let rest = number & ((1 << KIND_SHIFT) - 1);
         let key = ProgramKey(rest);
         match number >> KIND_SHIFT {
-            LISTENER => self.accept(),
+            LISTENER => self.accept(None),
+            DOOR => self.accept(Some(key)),
             STOP => self.stop(),
             LINK => self.link_event(rest as u8, flags),
             RELAY => self.relays.rang(key),
@@ -262,42 +269,6 @@ impl EventLoop {
             (self.stopped, self.killed) = (true, true);
         } else {
             self.input(Input::Stop);
-        }
-    }
-
-    fn accept(&mut self) {
-        for _ in 0..BURST {
-            match ProgramSocket::accept(&self.listener) {
-                Ok(Some((socket, caller))) => {
-                    self.last_program += 1;
-                    let program = ProgramKey(self.last_program);
-                    if self.watch(program, &socket).is_ok() {
-                        self.programs.insert(program, socket);
-                        self.page.beat();
-                        self.next_beat = self
-                            .next_beat
-                            .or_else(|| clock::now().checked_add(HEARTBEAT));
-                        self.input(Input::Connected { program, caller });
-                    }
-                }
-                Ok(None) => return,
-                Err(rustix::io::Errno::ACCESS) => {
-                    tracing::warn!("a program in another pid namespace is turned away");
-                }
-                Err(error) => {
-                    tracing::warn!("cannot take a program's connection: {error}");
-                    self.listen(EventFlags::empty());
-                    self.accept_again = clock::now().checked_add(ACCEPT_PAUSE);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn listen(&self, flags: EventFlags) {
-        let number = EventData::new_u64(LISTENER << KIND_SHIFT);
-        if let Err(error) = epoll::modify(&self.epoll, &self.listener, number, flags) {
-            tracing::warn!("cannot change what is waited for: {error}");
         }
     }
 
@@ -362,6 +333,8 @@ impl EventLoop {
 
     fn forget(&mut self, program: ProgramKey) -> bool {
         self.relays.forget(program, self.epoll.as_fd());
+        self.doors.close(program);
+        self.held_back.forget(program);
         let Some(socket) = self.programs.remove(&program) else {
             return false;
         };

@@ -2,8 +2,7 @@
 //!
 //! The node writes it when trust begins or ends; people may edit it while the node does not run.
 
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use abi::{LinkAddress, NodeName};
@@ -13,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::StartError;
 use crate::key_file::{from_hex, to_hex};
+use crate::private_file;
 
 pub(crate) const FILE_NAME: &str = "trust.toml";
 
@@ -106,17 +106,7 @@ pub(crate) fn save(state: &Path, records: &[TrustRecord]) -> std::io::Result<()>
     };
     let body = toml::to_string(&document).map_err(std::io::Error::other)?;
     let text = Zeroizing::new(format!("{HEADING}{}", *Zeroizing::new(body)));
-    let new = state.join("trust.toml.new");
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, state.join(FILE_NAME))
+    private_file::replace(state, FILE_NAME, text.as_bytes())
 }
 
 impl Entry {

@@ -6,7 +6,7 @@ use abi::codec::{Decode, Encode};
 use abi::system::{self, Detect, FromNode, LinkKind, Request};
 use abi::{Gid, Incarnation, Instant, LinkAddress, NodeName, Pid, Uid};
 use slashnet_node::{
-    Attached, Caller, Config, Descriptors, Input, LinkConfig, Node, Output, ProgramKey,
+    Attached, Caller, Config, Descriptors, Input, Kept, LinkConfig, Node, Output, ProgramKey,
 };
 
 use crate::tape::Tape;
@@ -64,7 +64,7 @@ impl Daemon {
             links: vec![LinkConfig::new("en0".into(), LinkKind::Udp, address, 1472)],
             detect: Detect::Default,
             one_port: false,
-            trust: vec![],
+            kept: Kept::default(),
             seed: 7919,
         };
         let crypto = Box::new(Toy::new(0, 1, now));

@@ -11,7 +11,7 @@ use abi::{
     Pid, Uid,
 };
 use slashnet_node::{
-    Caller, Config, IdentityMap, Input, LinkConfig, Node, Output, ProgramKey, TrustRecord,
+    Caller, Config, IdentityMap, Input, Kept, LinkConfig, Node, Output, ProgramKey, TrustRecord,
 };
 
 use crate::meddler::{Change, Meddler, Shared};
@@ -341,7 +341,10 @@ fn place(now: Instant, at: usize, run: u64, shared: &Shared) -> Place {
         links: links.collect(),
         detect: Detect::Default,
         one_port: false,
-        trust: vec![trust],
+        kept: Kept {
+            trust: vec![trust],
+            invites: vec![],
+        },
         seed: run * 7919,
     };
     let toy = Toy::new(at as u8, run, now);

@@ -16,12 +16,13 @@ use abi::{Decode, Encode, Errno, Instant, LinkAddress, Nd};
 
 use super::code::{BadCode, Invitation};
 use super::identity_map::IdentityMap;
-use super::trust::TrustRecord;
+use super::trust::{InviteRecord, TrustRecord};
 use super::{NetworkEvent, NetworkManager, load, wire};
 use crate::crypto::{Crypto, Initiator, Pattern, PublicKey, Secret};
 use crate::interface::ProgramKey;
 use crate::limits::{
-    ADDRESSES_MAX, INVITE_MEMORY, INVITES_MAX, JOIN_RETRY, JOIN_WAIT, JOINS_MAX, PEERS_MAX,
+    ADDRESSES_MAX, INVITE_MEMORY, INVITE_TTL_MAX, INVITES_MAX, JOIN_RETRY, JOIN_WAIT, JOINS_MAX,
+    PEERS_MAX,
 };
 
 /// Codes of this node, and joins of this node with codes of others.
@@ -33,14 +34,26 @@ pub(crate) struct Joining {
 
 /// A code that this node has made.
 struct Invite {
-    psk: Secret,
-    kept: Secret,
+    record: InviteRecord,
     expires: Instant,
     /// When even the memory of it goes.
     forgotten: Instant,
-    /// Who used it, and the time in the message that did.
-    used_by: Option<(PublicKey, u64)>,
-    last_timestamp: u64,
+}
+
+impl Invite {
+    /// `None` if it is to be forgotten already. The calendar may have been set back since the code was made, but no code
+    /// lives longer than any may.
+    fn new(now: Instant, calendar: u64, record: InviteRecord) -> Option<Self> {
+        let after = |at: u64| Duration::from_nanos(at.saturating_sub(calendar));
+        let memory = INVITE_MEMORY.as_nanos() as u64;
+        let forgotten = after(record.expires.saturating_add(memory));
+        let expires = after(record.expires).min(INVITE_TTL_MAX);
+        (!forgotten.is_zero()).then_some(Self {
+            record,
+            expires: now.checked_add(expires)?,
+            forgotten: now.checked_add(forgotten.min(INVITE_TTL_MAX + INVITE_MEMORY))?,
+        })
+    }
 }
 
 /// A code that this node is using.
@@ -106,19 +119,34 @@ impl NetworkManager {
             secret,
             addresses,
         };
-        let expires = now.checked_add(ttl).unwrap_or(Instant::MAX);
-        let invite = Invite {
-            psk: invitation.psk(&*self.crypto),
+        let calendar = self.crypto.wall_clock();
+        let record = InviteRecord {
+            id: invitation.id(&*self.crypto),
+            joining: invitation.psk(&*self.crypto),
             kept: invitation.kept_secret(&*self.crypto),
-            expires,
-            forgotten: expires.checked_add(INVITE_MEMORY).unwrap_or(Instant::MAX),
+            expires: calendar.saturating_add(ttl.as_nanos() as u64),
             used_by: None,
             last_timestamp: 0,
         };
-        self.joining
-            .invites
-            .insert(invitation.id(&*self.crypto), invite);
+        let invite = Invite::new(now, calendar, record).ok_or(Errno::EINVAL)?;
+        self.joining.invites.insert(invite.record.id, invite);
         Ok(invitation.write(&*self.crypto))
+    }
+
+    /// Codes of an earlier run are good in this one.
+    pub(super) fn restore_invites(&mut self, now: Instant, records: &[InviteRecord]) {
+        let calendar = self.crypto.wall_clock();
+        for record in records.iter().take(INVITES_MAX) {
+            if let Some(invite) = Invite::new(now, calendar, record.clone()) {
+                self.joining.invites.insert(record.id, invite);
+            }
+        }
+    }
+
+    /// The codes that are to outlive this run.
+    pub(crate) fn invite_records(&self) -> Vec<InviteRecord> {
+        let invites = self.joining.invites.values();
+        invites.map(|invite| invite.record.clone()).collect()
     }
 
     /// Joins the node that made a code. [`NetworkEvent::Joined`] follows.
@@ -245,7 +273,10 @@ impl NetworkManager {
         let Some(invite) = self.joining.invites.get_mut(&hello.code) else {
             return;
         };
-        let Ok(responder) = self.crypto.respond(Pattern::Join, &invite.psk, hello.noise) else {
+        let Ok(responder) = self
+            .crypto
+            .respond(Pattern::Join, &invite.record.joining, hello.noise)
+        else {
             return;
         };
         let Ok(theirs) = Introduction::from_bytes(responder.payload()) else {
@@ -257,25 +288,25 @@ impl NetworkManager {
         let key = responder.peer();
         // The same message comes once per link, and again when our answer was lost: it is answered alike. A
         // later one is a second use.
-        let again =
-            invite.used_by == Some((key, theirs.timestamp)) && self.by_key.contains_key(&key);
-        if theirs.timestamp < invite.last_timestamp {
+        let again = invite.record.used_by == Some((key, theirs.timestamp))
+            && self.by_key.contains_key(&key);
+        if theirs.timestamp < invite.record.last_timestamp {
             return;
         }
-        invite.last_timestamp = theirs.timestamp;
-        let kept = invite.kept.clone();
+        invite.record.last_timestamp = theirs.timestamp;
+        let kept = invite.record.kept.clone();
         let refusal = if again {
             None
-        } else if invite.used_by.is_some() {
+        } else if invite.record.used_by.is_some() {
             Some(Errno::EALREADY)
         } else if invite.expires <= now {
             Some(Errno::ETIME)
         } else {
-            let used = self.trust(&theirs, key, kept, *from).err();
+            let used = self.trust(&theirs, key, kept, *from, None).err();
             if used.is_none()
                 && let Some(invite) = self.joining.invites.get_mut(&hello.code)
             {
-                invite.used_by = Some((key, theirs.timestamp));
+                invite.record.used_by = Some((key, theirs.timestamp));
             }
             used
         };
@@ -352,7 +383,8 @@ impl NetworkManager {
             };
             return Err((errno, text));
         }
-        let number = self.trust(theirs, join.key, join.kept.clone(), from).map_err(|errno| {
+        let program = Some(join.program);
+        let number = self.trust(theirs, join.key, join.kept.clone(), from, program).map_err(|errno| {
             let text = match errno {
                 Errno::EEXIST => format!(
                     "the other node is called {}, as this one or one that is trusted already; {} trusts this node now: \
@@ -377,6 +409,7 @@ impl NetworkManager {
         key: PublicKey,
         kept: Secret,
         from: LinkAddress,
+        promised: Option<ProgramKey>,
     ) -> Result<u16, Errno> {
         if self.peers.len() >= PEERS_MAX {
             return Err(Errno::ENOSPC);
@@ -395,8 +428,10 @@ impl NetworkManager {
                 peer.record.secret = Some(kept);
                 peer.reached_at(from);
             }
-            self.events
-                .push_back(NetworkEvent::Trusted { peer: number });
+            self.events.push_back(NetworkEvent::Trusted {
+                peer: number,
+                promised,
+            });
             return Ok(number);
         }
         let mut addresses = Vec::from([from]);
@@ -417,8 +452,10 @@ impl NetworkManager {
             identities: IdentityMap::default(),
         };
         let number = self.add_peer(record).ok_or(Errno::EEXIST)?;
-        self.events
-            .push_back(NetworkEvent::Trusted { peer: number });
+        self.events.push_back(NetworkEvent::Trusted {
+            peer: number,
+            promised,
+        });
         Ok(number)
     }
 }

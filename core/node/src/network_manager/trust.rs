@@ -1,4 +1,4 @@
-//! What this node keeps about a node that it trusts.
+//! What this node keeps about nodes that it trusts, and about codes that it has made.
 
 use alloc::vec::Vec;
 
@@ -22,4 +22,21 @@ pub struct TrustRecord {
     pub addresses: Vec<LinkAddress>,
     /// Who its users are here.
     pub identities: IdentityMap,
+}
+
+/// A code that this node has made. The code itself cannot be found out from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InviteRecord {
+    /// What whoever holds the code names it by.
+    pub id: [u8; 8],
+    /// The secret of the joining handshake, a hash of the code's.
+    pub joining: Secret,
+    /// The secret that both nodes keep, another hash of it.
+    pub kept: Secret,
+    /// Nanoseconds since the Unix epoch.
+    pub expires: u64,
+    /// Who used it, and the time in the message that did, by the user's calendar.
+    pub used_by: Option<(PublicKey, u64)>,
+    /// The time in the newest message with this code.
+    pub last_timestamp: u64,
 }

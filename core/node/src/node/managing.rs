@@ -8,7 +8,7 @@ use abi::{Errno, Instant, NodeName};
 
 use super::Node;
 use super::requests::{Call, Refused, plainly};
-use crate::interface::Level;
+use crate::interface::{Level, ProgramKey};
 use crate::limits::INVITE_TTL_MAX;
 
 impl Node {
@@ -29,6 +29,7 @@ impl Node {
                 let full = "too many codes are open; wait until some expire";
                 let code = self.network.invite(now, invite.ttl);
                 let code = code.map_err(|errno| (errno, String::from(full)))?;
+                self.keep(now, Some(call.program));
                 Ok(Some(Reply::Code(Code {
                     code: code.into_bytes(),
                 })))
@@ -41,7 +42,7 @@ impl Node {
             }
             Request::Forget(forget) => {
                 self.must_manage(call.program, "forget a node")?;
-                self.forget(now, &forget.node).map(Some)
+                self.forget(now, call.program, &forget.node).map(Some)
             }
             Request::Shutdown => {
                 self.must_manage(call.program, "stop the node")?;
@@ -52,14 +53,19 @@ impl Node {
         }
     }
 
-    fn forget(&mut self, now: Instant, name: &NodeName) -> Result<Reply, Refused> {
+    fn forget(
+        &mut self,
+        now: Instant,
+        program: ProgramKey,
+        name: &NodeName,
+    ) -> Result<Reply, Refused> {
         let Some(peer) = self.network.number_of_name(name) else {
             return Err((
                 Errno::ENOENT,
                 format!("no node is called {name}; see `slashnet nodes`"),
             ));
         };
-        self.end_trust(now, peer);
+        self.end_trust(now, peer, program);
         self.log(Level::Info, format!("{name} is forgotten"));
         Ok(Reply::Done)
     }

@@ -268,16 +268,15 @@ impl Node {
         self.outputs.push_back(Output::NamesChanged);
     }
 
-    pub(super) fn trusted(&mut self, peer: u16) {
+    pub(super) fn trusted(&mut self, now: Instant, peer: u16, promised: Option<ProgramKey>) {
         let name = self.network.name_of(peer);
         self.log(Level::Info, format!("{name} is trusted now"));
-        self.outputs
-            .push_back(Output::SaveTrust(self.network.trust_records()));
+        self.keep(now, promised);
         self.outputs.push_back(Output::NamesChanged);
     }
 
     /// Ends the trust in a node: nothing of its sessions may go on.
-    pub(super) fn end_trust(&mut self, now: Instant, peer: u16) {
+    pub(super) fn end_trust(&mut self, now: Instant, peer: u16, promised: ProgramKey) {
         let sessions: Vec<Session> = self.processes.sessions.with_node(peer).cloned().collect();
         let mut revoked = Vec::new();
         for session in &sessions {
@@ -288,8 +287,7 @@ impl Node {
         self.drop_offers_from(peer);
         self.watchers.remove(&peer);
         self.network.forget(now, peer);
-        self.outputs
-            .push_back(Output::SaveTrust(self.network.trust_records()));
+        self.keep(now, Some(promised));
         self.outputs.push_back(Output::NamesChanged);
         self.tell_watchers();
     }

@@ -23,7 +23,7 @@ use abi::system::{self, Detect, FromNode, LaneRow, LinkKind, Notice};
 use abi::{Incarnation, Instant, LinkAddress, NodeName, SessionId, Uid};
 use crypto::Toy;
 use slashnet_node::{
-    Attached, Config, Descriptors, IdentityMap, Input, LinkConfig, Node, Output, ProgramKey,
+    Attached, Config, Descriptors, IdentityMap, Input, Kept, LinkConfig, Node, Output, ProgramKey,
     PublicKey, TrustRecord,
 };
 
@@ -64,7 +64,9 @@ struct Place {
     one_port: bool,
     /// It does not run until then.
     stalled: Instant,
-    trust: Vec<TrustRecord>,
+    kept: Kept,
+    /// How often that was written down.
+    times_kept: u64,
     boot: u64,
     inbox: BTreeMap<ProgramKey, Vec<(u32, FromNode, Attached)>>,
     closed: Vec<ProgramKey>,
@@ -141,7 +143,7 @@ impl Lab {
     pub fn new(count: usize) -> Self {
         let mut lab = Self::strangers(count);
         for at in 0..count {
-            lab.nodes[at].trust = (0..count)
+            lab.nodes[at].kept.trust = (0..count)
                 .filter(|other| *other != at)
                 .map(record)
                 .collect();
@@ -161,7 +163,8 @@ impl Lab {
             detect: Detect::Default,
             one_port: false,
             stalled: Instant::from_nanos(0),
-            trust: vec![],
+            kept: Kept::default(),
+            times_kept: 0,
             boot: 100 + at as u64,
             inbox: BTreeMap::new(),
             closed: vec![],
@@ -205,7 +208,7 @@ impl Lab {
             links: place.links.clone(),
             detect: place.detect,
             one_port: place.one_port,
-            trust: place.trust.clone(),
+            kept: place.kept.clone(),
             seed: self.runs * 7919,
         };
         let calendar = self.calendar.unwrap_or(self.now);
@@ -340,7 +343,10 @@ impl Lab {
                 Output::Disconnect(program) => place.closed.push(program),
                 Output::Discard(descriptors) => place.discarded.push(descriptors),
                 Output::NamesChanged => place.names_changed += 1,
-                Output::SaveTrust(records) => place.trust = records,
+                Output::Keep { kept, .. } => {
+                    place.kept = kept;
+                    place.times_kept += 1;
+                }
                 Output::Log(_, text) => place.log.push(text),
                 Output::Stopped => {
                     place.node = None;
@@ -468,7 +474,12 @@ impl Lab {
     }
 
     pub fn trust(&mut self, node: usize) -> &mut Vec<TrustRecord> {
-        &mut self.nodes[node].trust
+        &mut self.nodes[node].kept.trust
+    }
+
+    /// How often a node has had its list of trusted nodes written down.
+    pub fn times_kept(&self, node: usize) -> u64 {
+        self.nodes[node].times_kept
     }
 
     pub fn key(at: usize) -> PublicKey {

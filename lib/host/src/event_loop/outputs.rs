@@ -9,9 +9,6 @@ use rustix::event::epoll::EventFlags;
 use super::{EventLoop, KIND_SHIFT, RELAY};
 use crate::clock;
 
-/// Packets that wait for trust to be kept; a disk that is slower than so many is not waited for.
-const HELD_BACK_MAX: usize = 4096;
-
 impl EventLoop {
     /// Does all that the node wants done.
     pub(super) fn drain(&mut self) {
@@ -45,7 +42,17 @@ impl EventLoop {
                     program,
                     targets,
                 } => self.relays.route(session, program, targets),
-                Output::SaveTrust(records) => self.trust.keep(records),
+                Output::OpenDoor {
+                    program,
+                    serial,
+                    process,
+                } => self.open_door(program, serial, process),
+                Output::Keep { kept, promised } => {
+                    let version = self.trust.keep(kept);
+                    if let Some(program) = promised {
+                        self.held_back.until(version, program);
+                    }
+                }
                 Output::Log(level, text) => match level {
                     Level::Debug => tracing::debug!("{text}"),
                     Level::Info => tracing::info!("{text}"),
@@ -78,21 +85,18 @@ impl EventLoop {
             Attached::Passed(descriptors) => self.held.take(descriptors),
             Attached::WithDoorbells(memory) => self.held.take_with_doorbells(memory),
         };
-        self.held_back.push_back((program, bytes, descriptors));
-        if self.held_back.len() > HELD_BACK_MAX || !self.trust.is_busy() {
-            self.say_held_back();
+        if let Some((bytes, descriptors)) = self.held_back.hold(program, bytes, descriptors) {
+            self.send_now(program, bytes, descriptors);
         }
     }
 
     pub(super) fn trust_kept(&mut self) {
-        self.trust.written();
-        if !self.trust.is_busy() {
-            self.say_held_back();
-        }
+        let written = self.trust.written();
+        self.say_held_back(written);
     }
 
-    pub(super) fn say_held_back(&mut self) {
-        while let Some((program, bytes, descriptors)) = self.held_back.pop_front() {
+    pub(super) fn say_held_back(&mut self, written: u64) {
+        for (program, bytes, descriptors) in self.held_back.kept(written) {
             self.send_now(program, bytes, descriptors);
         }
     }
