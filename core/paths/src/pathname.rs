@@ -90,6 +90,33 @@ impl Pathname {
         }
     }
 
+    /// What this path of a client whose root is `root` is called without that root (P42).
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG` if the two together are too long.
+    pub fn below_root(self, root: &Self) -> Result<Self> {
+        if root.is_root() {
+            return Ok(self);
+        }
+        if self.is_root() {
+            return Ok(root.clone().with_flags(self.flags));
+        }
+        if root.bytes.len() + self.bytes.len() > PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        Ok(Self {
+            bytes: [root.as_bytes(), self.as_bytes()].concat(),
+            flags: self.flags,
+        })
+    }
+
+    /// Whether this is `directory` or lies below it.
+    #[must_use]
+    pub fn is_within(&self, directory: &Self) -> bool {
+        let rest = self.bytes.strip_prefix(directory.as_bytes());
+        directory.is_root() || rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+    }
+
     /// The whole path, with a leading slash and without a trailing one.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -72,9 +72,26 @@ pub enum Resolution {
 /// that is too long, and those of [`Pathname::parse`].
 #[doc(alias = "pathmgr_resolve_path")]
 pub fn resolve(tree: &PrefixTree, path: &[u8], asker: &Asker) -> Result<Resolution> {
-    let path = Pathname::parse(path)?;
+    resolve_below(tree, &Pathname::root(), path, asker)
+}
+
+/// As [`resolve()`], for a client whose root is `root` (P42): its `/` is there, and neither `..` nor the text of a symlink
+/// leads above it. Candidates' prefixes are prefixes of the whole path, `root` included; the path of a symlink starts at
+/// the client's root.
+///
+/// # Errors
+/// As [`resolve()`]; `ENOENT` too if a symlink stands at the root or above it.
+#[doc(alias = "chroot")]
+pub fn resolve_below(
+    tree: &PrefixTree,
+    root: &Pathname,
+    path: &[u8],
+    asker: &Asker,
+) -> Result<Resolution> {
+    let path = Pathname::parse(path)?.below_root(root)?;
     let mut search = Search {
         path: &path,
+        root_len: path_len(root),
         asker,
         candidates: Vec::new(),
         opaque: false,
@@ -110,6 +127,7 @@ pub fn resolve(tree: &PrefixTree, path: &[u8], asker: &Asker) -> Result<Resoluti
 
 struct Search<'a> {
     path: &'a Pathname,
+    root_len: u16,
     asker: &'a Asker,
     candidates: Vec<Candidate>,
     opaque: bool,
@@ -162,6 +180,9 @@ impl Search<'_> {
     /// nothing of shorter prefixes is offered (P62).
     fn symlink(&mut self, target: &[u8], prefix_len: u16) -> Result<Option<Resolution>> {
         self.opaque = true;
+        if self.root_len > 0 && prefix_len <= self.root_len {
+            return Ok(None);
+        }
         let itself = prefix_len == path_len(self.path)
             && self.asker.no_follow
             && !self.path.flags().contains(PathFlags::DIR);
@@ -175,7 +196,7 @@ impl Search<'_> {
                 .push(process_manager(HANDLE_SYMLINK, prefix_len));
             return Ok(None);
         }
-        let path = splice(self.path, prefix_len, target)?;
+        let path = splice(self.path, self.root_len, prefix_len, target)?;
         Ok(Some(Resolution::Symlink {
             path,
             absolute: target.starts_with(b"/"),
@@ -185,14 +206,15 @@ impl Search<'_> {
 
 /// `path` with the symlink in its first `link_len` bytes replaced by `target`: an absolute target
 /// replaces the prefix, a relative one starts at the directory that holds the link, and what
-/// followed the link is appended with one slash (P62).
+/// followed the link is appended with one slash (P62). The first `root_len` bytes are the client's root: they
+/// are neither in the result nor above it.
 ///
 /// # Errors
 /// Those of [`Pathname::parse`] for the spliced path.
-pub fn splice(path: &Pathname, link_len: u16, target: &[u8]) -> Result<Pathname> {
+pub fn splice(path: &Pathname, root_len: u16, link_len: u16, target: &[u8]) -> Result<Pathname> {
     let link = path
         .as_bytes()
-        .get(..usize::from(link_len))
+        .get(usize::from(root_len)..usize::from(link_len))
         .ok_or(Errno::EBADMSG)?;
     let rest = below(path.as_bytes(), link_len).ok_or(Errno::EBADMSG)?;
     splice_at(link, target, rest, path.flags())

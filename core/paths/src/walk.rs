@@ -91,9 +91,17 @@ impl Walk {
             };
             match frame.target() {
                 Target::Exhausted => self.exhausted(),
-                Target::Descend { nd, base, path } => {
+                Target::Descend {
+                    nd,
+                    base,
+                    root_len,
+                    path,
+                } => {
                     let depth = frame.depth;
-                    self.frames.push(Frame::ask(nd, base, path, depth));
+                    self.frames.push(Frame {
+                        root_len,
+                        ..Frame::ask(nd, base, path, depth)
+                    });
                 }
                 Target::Malformed => self.fail(Errno::EBADMSG),
                 Target::Step(step) => match self.refuse(&step) {
@@ -158,10 +166,11 @@ impl Walk {
                 Answer::Resolved {
                     path,
                     path_flags,
+                    root,
                     candidates,
                 },
             ) => {
-                self.resolved(*nd, &path, path_flags, candidates);
+                self.resolved(*nd, (&path, path_flags), root, candidates);
             }
             (Step::Resolve { nd, .. }, Answer::Symlink { path, absolute }) => {
                 self.symlink(*nd, &path, absolute);
@@ -291,7 +300,13 @@ impl Walk {
         self.type_changed = true;
     }
 
-    fn resolved(&mut self, nd: Nd, path: &[u8], flags: PathFlags, candidates: Vec<Candidate>) {
+    fn resolved(
+        &mut self,
+        nd: Nd,
+        (path, flags): (&[u8], PathFlags),
+        root: u16,
+        candidates: Vec<Candidate>,
+    ) {
         let Ok(path) = Pathname::parse(path) else {
             return self.fail(Errno::EBADMSG);
         };
@@ -301,6 +316,9 @@ impl Walk {
         if !matches!(frame.work, Work::Ask) {
             // A symlink stood here when the list was made; now a server does. Its list comes first.
             return self.fail(Errno::ENOENT);
+        }
+        if nd == Nd::LOCAL {
+            frame.root_len = usize::from(root);
         }
         frame.path = path.with_flags(flags);
         frame.work = Work::List {
@@ -316,8 +334,15 @@ impl Walk {
         let Some(depth) = self.deeper() else {
             return self.fail(Errno::ELOOP);
         };
+        let root_len = match self.frames.last() {
+            Some(frame) if nd != Nd::LOCAL => frame.root_len,
+            _ => 0,
+        };
         match path {
-            Ok(path) => self.frames.push(Frame::ask(nd, base, path, depth)),
+            Ok(path) => self.frames.push(Frame {
+                root_len,
+                ..Frame::ask(nd, base, path, depth)
+            }),
             Err(error) => self.fail(error),
         }
     }
@@ -372,7 +397,7 @@ impl Walk {
             return;
         };
         frame.probing = None;
-        let base = frame.base_for(&path);
+        let (base, root_len) = frame.base_for(&path);
         let mut path_flags = redirect.path_flags;
         if frame.is_network() {
             path_flags |= frame.path.flags();
@@ -398,8 +423,10 @@ impl Walk {
             asked: from,
             resolved: false,
         };
-        self.frames
-            .push(Frame::list(base, path.with_flags(path_flags), work, depth));
+        self.frames.push(Frame {
+            root_len,
+            ..Frame::list(base, path.with_flags(path_flags), work, depth)
+        });
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Frame {
     /// How the client sees the root that `path` starts at.
     pub(super) base: Vec<u8>,
     pub(super) path: Pathname,
+    /// How many bytes of `path` are above the client's root, so that it does not see them.
+    pub(super) root_len: usize,
     pub(super) work: Work,
     /// How many redirects and symlinks led here.
     pub(super) depth: u32,
@@ -23,7 +25,7 @@ pub(super) struct Frame {
     /// The present candidate has changed the type already.
     pub(super) retyped: bool,
     /// Whose process manager is asked first.
-    nd: Nd,
+    pub(super) nd: Nd,
 }
 
 #[derive(Clone, Debug)]
@@ -47,6 +49,7 @@ pub(super) enum Target {
     Descend {
         nd: Nd,
         base: Vec<u8>,
+        root_len: usize,
         path: Pathname,
     },
     Malformed,
@@ -65,6 +68,7 @@ impl Frame {
         Self {
             base,
             path,
+            root_len: 0,
             work,
             depth,
             saved: None,
@@ -95,8 +99,8 @@ impl Frame {
             return Target::Step(self.own(asked));
         }
         if resolved && is_own(&candidate, HANDLE_SYMLINK) {
-            let link = &self.path.as_bytes()[..usize::from(candidate.prefix_len)];
-            return Target::Step(self.resolve(link.to_vec(), asked));
+            let link = self.path_at(asked, usize::from(candidate.prefix_len));
+            return Target::Step(self.resolve(link, asked));
         }
         if candidate.pid == Pid::PROCESS_MANAGER {
             return self.manager(&candidate, rest);
@@ -131,8 +135,18 @@ impl Frame {
     fn own(&self, nd: Nd) -> Step {
         Step::Own {
             nd,
-            path: self.path.as_bytes().to_vec(),
+            path: self.path_at(nd, self.path.as_bytes().len()),
             view: self.view(),
+        }
+    }
+
+    /// The first `len` bytes of the path as the process manager of `nd` is asked for them: the own one starts at the
+    /// client's root.
+    fn path_at(&self, nd: Nd, len: usize) -> Vec<u8> {
+        let above = if nd == Nd::LOCAL { self.root_len } else { 0 };
+        match self.path.as_bytes().get(above..len).unwrap_or_default() {
+            [] => Vec::from(*b"/"),
+            path => path.to_vec(),
         }
     }
 
@@ -154,6 +168,9 @@ impl Frame {
             Ok(path) => Target::Descend {
                 nd: candidate.nd,
                 base: self.prefix_view(candidate.prefix_len),
+                root_len: self
+                    .root_len
+                    .saturating_sub(usize::from(candidate.prefix_len)),
                 path: path.with_flags(self.path.flags()),
             },
             Err(_) => Target::Malformed,
@@ -178,16 +195,18 @@ impl Frame {
 
     /// The whole path as the client sees it.
     pub(super) fn view(&self) -> Vec<u8> {
-        join(&self.base, self.path.as_bytes())
+        join(&self.base, self.seen(self.path.as_bytes().len()))
+    }
+
+    /// What the client sees of the first `len` bytes of the path.
+    fn seen(&self, len: usize) -> &[u8] {
+        let path = self.path.as_bytes();
+        path.get(self.root_len..len).unwrap_or_default()
     }
 
     /// The first `prefix_len` bytes of the path as the client sees them.
     fn prefix_view(&self, prefix_len: u16) -> Vec<u8> {
-        let prefix = self
-            .path
-            .as_bytes()
-            .get(..usize::from(prefix_len))
-            .unwrap_or_default();
+        let prefix = self.seen(usize::from(prefix_len));
         match join(&self.base, prefix) {
             root if root == b"/" => Vec::new(),
             view => view,
@@ -209,16 +228,21 @@ impl Frame {
     }
 
     /// How the client sees the root of the redirect `path`: what is left of its own view if that ends
-    /// in `path`, else the prefix of the one who redirected.
-    pub(super) fn base_for(&self, path: &Pathname) -> Vec<u8> {
+    /// in `path`, else the prefix of the one who redirected. And how many bytes of `path` are above the client's root.
+    pub(super) fn base_for(&self, path: &Pathname) -> (Vec<u8>, usize) {
         let view = self.view();
         if path.is_root() {
-            return view;
+            return (view, 0);
         }
-        match view.strip_suffix(path.as_bytes()) {
-            Some(base) => base.to_vec(),
-            None => self.prefix_view(self.present().map_or(0, |c| c.prefix_len)),
+        if let Some(base) = view.strip_suffix(path.as_bytes()) {
+            return (base.to_vec(), 0);
         }
+        let prefix_len = self.present().map_or(0, |c| c.prefix_len);
+        let above = match self.path.as_bytes().strip_suffix(path.as_bytes()) {
+            Some(head) => self.root_len.saturating_sub(head.len()),
+            None => 0,
+        };
+        (self.prefix_view(prefix_len), above)
     }
 
     /// The path a process manager's symlink leads to; a symlink that was only a candidate does not

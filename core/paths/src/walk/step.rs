@@ -106,6 +106,8 @@ pub enum Answer {
         path: Vec<u8>,
         /// What it looked like.
         path_flags: PathFlags,
+        /// How many bytes of it are the client's root, which it does not see (P31).
+        root: u16,
         /// In the order in which to try them.
         candidates: Vec<Candidate>,
     },

@@ -279,11 +279,11 @@ fn texts_are_spliced_into_the_path() {
 fn a_spliced_path_may_be_too_long() {
     let path = Pathname::parse(&[b"/l".to_vec(), b"/x".repeat(1500)].concat()).unwrap();
     let target = b"/y".repeat(600);
-    assert_eq!(splice(&path, 2, &target), Err(Errno::ENAMETOOLONG));
-    assert!(splice(&path, 2, &target[..1000]).is_ok());
-    assert_eq!(splice(&path, 2, b""), Err(Errno::ENOENT));
-    assert_eq!(splice(&path, 9000, b"x"), Err(Errno::EBADMSG));
-    assert_eq!(splice(&path, 1, b"x"), Err(Errno::EBADMSG));
+    assert_eq!(splice(&path, 0, 2, &target), Err(Errno::ENAMETOOLONG));
+    assert!(splice(&path, 0, 2, &target[..1000]).is_ok());
+    assert_eq!(splice(&path, 0, 2, b""), Err(Errno::ENOENT));
+    assert_eq!(splice(&path, 0, 9000, b"x"), Err(Errno::EBADMSG));
+    assert_eq!(splice(&path, 0, 1, b"x"), Err(Errno::EBADMSG));
 }
 
 // qnx: P63

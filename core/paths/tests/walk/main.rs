@@ -5,6 +5,7 @@ extern crate slashnet_paths as paths;
 
 mod errors;
 mod open;
+mod rooted;
 mod world;
 
 use paths::{Answer, Step, Walk, WalkOptions};
@@ -46,6 +47,7 @@ fn any_answer() -> impl Strategy<Value = Answer> {
             Answer::Resolved {
                 path: path.into(),
                 path_flags,
+                root: candidates.len() as u16,
                 candidates,
             }
         }),

@@ -246,6 +246,7 @@ fn a_symlink_that_was_replaced_meanwhile_is_passed_over() {
     let resolved = |path: &[u8], candidates| Answer::Resolved {
         path: path.to_vec(),
         path_flags: PathFlags::empty(),
+        root: 0,
         candidates,
     };
     let mut walk = paths::Walk::new(b"/a/b", WalkOptions::default());

@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 use abi::connect::Redirect;
 use abi::system::NETWORK_MANAGER;
 use abi::{AttachFlags, Candidate, ChannelId, Errno, FileType, Handle, Nd, PathFlags, Pid, Result};
-use paths::resolve::translate;
+use paths::resolve::{resolve_below, translate};
 use paths::{
-    Answer, Asker, NodeComponent, PrefixTree, Registrar, Resolution, Server, Step, Walk,
-    WalkOptions, resolve,
+    Answer, Asker, NodeComponent, Pathname, PrefixTree, Registrar, Resolution, Server, Step, Walk,
+    WalkOptions,
 };
 
 /// What a server says to a path: its own choice for each request.
@@ -27,6 +27,8 @@ pub(crate) struct World {
     trees: BTreeMap<u16, PrefixTree>,
     names: BTreeMap<&'static str, u16>,
     servers: BTreeMap<(u16, u32), Behaviour>,
+    /// The client's, on `lab1`.
+    pub(crate) root: Pathname,
 }
 
 /// How a walk ended, and what was asked on the way.
@@ -48,6 +50,7 @@ impl World {
             trees: BTreeMap::new(),
             names: BTreeMap::from([("lab2", 2), ("lab3", 3)]),
             servers: BTreeMap::new(),
+            root: Pathname::root(),
         };
         for node in [0, 2, 3] {
             let mut tree = PrefixTree::new();
@@ -131,11 +134,13 @@ impl World {
                 no_follow,
             } => self.resolve(*nd, path, *file_type, *no_follow),
             Step::Network { path, .. } => self.network(path),
-            Step::Own { nd, path, .. } => match self.trees[&nd.node()].describe(path) {
-                Ok(_) => Answer::Done,
-                Err(_) if path == b"/net" => Answer::Done,
-                Err(error) => Answer::Failed(error),
-            },
+            Step::Own { nd, path, .. } => {
+                match self.trees[&nd.node()].describe(&self.whole(*nd, path)) {
+                    Ok(_) => Answer::Done,
+                    Err(_) if path == b"/net" => Answer::Done,
+                    Err(error) => Answer::Failed(error),
+                }
+            }
             Step::Connect {
                 candidate,
                 path,
@@ -174,6 +179,17 @@ impl World {
         }
     }
 
+    /// What a process manager takes a path of the client for.
+    fn whole(&self, nd: Nd, path: &[u8]) -> Vec<u8> {
+        let path = Pathname::parse(path).unwrap();
+        let root = if nd == Nd::LOCAL {
+            &self.root
+        } else {
+            &Pathname::root()
+        };
+        path.below_root(root).unwrap().into_bytes()
+    }
+
     fn resolve(&self, nd: Nd, path: &[u8], file_type: FileType, no_follow: bool) -> Answer {
         let asker_node = if nd.is_local() {
             Nd::LOCAL
@@ -186,7 +202,17 @@ impl World {
             file_type,
             no_follow,
         };
-        match resolve(&self.trees[&nd.node()], path, &asker) {
+        let root = if nd == Nd::LOCAL {
+            self.root.clone()
+        } else {
+            Pathname::root()
+        };
+        let root_len = if root.is_root() {
+            0
+        } else {
+            root.as_bytes().len()
+        };
+        match resolve_below(&self.trees[&nd.node()], &root, path, &asker) {
             Err(error) => Answer::Failed(error),
             Ok(Resolution::Symlink { path, absolute }) => {
                 let mut bytes = path.as_bytes().to_vec();
@@ -207,6 +233,7 @@ impl World {
                 Answer::Resolved {
                     path: path.into_bytes(),
                     path_flags,
+                    root: root_len as u16,
                     candidates,
                 }
             }
