@@ -23,7 +23,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &["core", "lib"]),
     (
         "managers",
-        &["core/abi", "lib/resmgr", "lib/client", "lib/ipc"],
+        &[
+            "core/abi",
+            "core/telnet",
+            "lib/resmgr",
+            "lib/client",
+            "lib/ipc",
+        ],
     ),
     (
         "programs",
