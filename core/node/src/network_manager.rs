@@ -125,6 +125,8 @@ pub(crate) struct NetworkManager {
     own: BTreeMap<Tag, Own>,
     detect: abi::system::Detect,
     policies: Vec<LinkPolicy>,
+    /// Which of them took the place of another one last.
+    policy_reused: usize,
     transport: Transport,
     letters: Letters,
     load: Load,
@@ -158,6 +160,7 @@ impl NetworkManager {
             own: BTreeMap::new(),
             detect: config.detect,
             policies: Vec::from([LinkPolicy::LoadBalance]),
+            policy_reused: 0,
             transport: Transport::new(transport::Config::default()),
             letters: Letters::default(),
             load: Load::default(),

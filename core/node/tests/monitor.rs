@@ -398,3 +398,27 @@ fn programs_that_claim_absurd_traffic_do_not_break_the_table() {
     let own = rows.iter().find(|row| row.peer.is_none()).unwrap();
     assert_eq!((own.sent, own.received), (u64::MAX, u64::MAX));
 }
+
+#[test]
+fn programs_that_suspect_a_way_without_end_do_not_make_a_flood() {
+    let mut world = world(Detect::Relaxed);
+    let row = LaneTraffic {
+        node: abi::Nd(11),
+        link: 0,
+        peer: address(LAB2, 0).with_port(5000),
+        bytes_sent: 0,
+        bytes_received: 0,
+        rate: 0,
+        switches: 0,
+        suspect: true,
+    };
+    let traffic = Request::Traffic(Traffic { rows: vec![row] });
+    let offered = world.cables.offered();
+    for _ in 0..10_000 {
+        world.lab.send(world.client, 0, &traffic, None);
+        world.lab.run(Duration::from_micros(10));
+    }
+    // 100 ms of that: 20 questions, as many answers, and what goes on anyway.
+    let probes = world.cables.offered() - offered;
+    assert!(probes <= 60, "{probes}");
+}

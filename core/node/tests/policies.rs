@@ -204,3 +204,21 @@ fn a_node_says_what_it_calls_another_one() {
     });
     assert_eq!(lab.refusal(client, &unknown), Errno::ENOENT);
 }
+
+#[test]
+fn links_that_come_and_go_without_end_have_their_policies() {
+    let mut lab = Lab::new(2);
+    let (client, _) = lab.program(LAB1);
+    for number in 0..1000 {
+        let name = format!("veth{number}");
+        lab.change_link(LAB1, 1, |link| link.name.clone_from(&name));
+        for kind in ["preferred", "exclusive", "exclusive-wait"] {
+            for link in [&name, "en0"] {
+                let text = format!("{kind}:{link}");
+                let path = format!("lab2~{text}/x");
+                let (nd, _) = redirect(&mut lab, client, Nd::LOCAL, path.as_bytes());
+                assert_eq!(policy(&mut lab, client, nd), text);
+            }
+        }
+    }
+}

@@ -165,6 +165,7 @@ fn after_a_restart_routes_come_from_what_the_node_knows_and_not_from_the_program
     let mut elsewhere = ticket.lanes[0];
     elsewhere.peer = LinkAddress::ipv4([192, 0, 2, 1], 53);
     let live = LiveSession {
+        user: abi::Uid(0),
         local: ticket.local,
         peer: ticket.peer,
         role: SessionRole::Client,
@@ -182,4 +183,23 @@ fn after_a_restart_routes_come_from_what_the_node_knows_and_not_from_the_program
             "link {link}: {to}"
         );
     }
+}
+
+#[test]
+fn a_peer_that_moves_all_the_time_is_followed_and_its_old_addresses_go() {
+    let mut lab = lab();
+    let (server, welcome) = lab.program(LAB2);
+    let (client, _) = lab.program(LAB1);
+    relay(&mut lab, client, 7);
+    let (ticket, _) = introduce(&mut lab, client, server, welcome.pid);
+    let mut newest = address(LAB2, 1);
+    for host in 10..150 {
+        newest = LinkAddress::ipv4([10, 0, 1, host], 41_000);
+        lab.change_link(LAB2, 1, |link| link.address = newest);
+        lab.run(ms(100));
+    }
+    let targets = lab.route(LAB1, ticket.local).unwrap();
+    assert!(targets.contains(&(1, newest)), "{targets:?}");
+    assert!(targets.contains(&(0, address(LAB2, 0))), "{targets:?}");
+    assert!(targets.len() <= 64, "{}", targets.len());
 }

@@ -212,7 +212,11 @@ impl NetworkManager {
             let index = LinkIndex(lane.mine.into());
             let params = LaneParams::new(lane.id, index, address, link.mtu.into());
             let halves = [channel.asking, channel.answering];
-            if halves.map(|half| self.transport.add_lane(now, half, &params)) == [Ok(()); 2] {
+            // Both halves have it, or none: what one of them alone has would be in the way of the next offer.
+            let fits = |half| self.transport.check_lane(half, &params).is_ok();
+            if halves.into_iter().all(fits) {
+                let added = halves.map(|half| self.transport.add_lane(now, half, &params));
+                debug_assert_eq!(added, [Ok(()); 2], "it was looked at");
                 channel.lanes.push(*lane);
             }
         }

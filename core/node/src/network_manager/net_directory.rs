@@ -19,6 +19,14 @@ use crate::interface::Config;
 /// one is a string that somebody outside has chosen.
 const POLICIES_MAX: usize = 256;
 
+fn policies_of(link: &[u8]) -> [LinkPolicy; 3] {
+    [
+        LinkPolicy::Preferred(link.to_vec()),
+        LinkPolicy::Exclusive(link.to_vec()),
+        LinkPolicy::ExclusiveWait(link.to_vec()),
+    ]
+}
+
 impl NetworkManager {
     /// The node descriptor of a component below `/net`, such as `lab2` or `lab2~exclusive:eth0` (N4).
     pub(crate) fn nd_of(&self, component: &[u8], own: &NodeName) -> Result<Nd, (Errno, String)> {
@@ -80,20 +88,35 @@ impl NetworkManager {
         number.map(|&number| Nd::new(number, 0)).ok_or_else(unknown)
     }
 
-    /// Gives every link policy that can be meant its index, which it keeps: those that name a link, for each link.
+    /// Gives every link policy that can be meant its index: those that name a link, for each link. It keeps it, until
+    /// there is no room: then the policies of links that are gone make room, each in its turn.
     pub(super) fn index_policies(&mut self) {
-        for link in &self.links {
-            let name = link.name.clone().into_bytes();
-            for policy in [
-                LinkPolicy::Preferred(name.clone()),
-                LinkPolicy::Exclusive(name.clone()),
-                LinkPolicy::ExclusiveWait(name),
-            ] {
-                if !self.policies.contains(&policy) && self.policies.len() < POLICIES_MAX {
+        let names: Vec<Vec<u8>> = self.links.iter().map(|l| l.name.clone().into()).collect();
+        for name in &names {
+            for policy in policies_of(name) {
+                if self.policies.contains(&policy) {
+                    continue;
+                }
+                if self.policies.len() < POLICIES_MAX {
                     self.policies.push(policy);
+                } else if let Some(index) = self.next_gone(&names) {
+                    self.policies[index] = policy;
+                    self.policy_reused = index;
                 }
             }
         }
+    }
+
+    /// After the one that was reused last, the next policy of a link that is gone.
+    fn next_gone(&self, names: &[Vec<u8>]) -> Option<usize> {
+        let turns = (self.policy_reused + 1..POLICIES_MAX).chain(1..=self.policy_reused);
+        let kept = |index: &usize| {
+            names
+                .iter()
+                .flat_map(|n| policies_of(n))
+                .any(|p| p == self.policies[*index])
+        };
+        turns.into_iter().find(|index| !kept(index))
     }
 
     /// The link policy of a node descriptor, as it is written in a path.

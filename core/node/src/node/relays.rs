@@ -1,6 +1,5 @@
 //! Programs without sockets of their own: their packets pass through the host, which is told what may pass.
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -11,10 +10,11 @@ use super::Node;
 use super::requests::{Call, Refused};
 use crate::interface::{Attached, Descriptors, Output};
 
-/// Link and address.
-pub(super) type Targets = BTreeSet<(u8, LinkAddress)>;
+/// Link and address, the newest first.
+pub(super) type Targets = Vec<(u8, LinkAddress)>;
 
-/// Targets of one session: every link of this node to every link of the other one.
+/// Targets of one session: its lanes, every way to the other node, and where those were lately, for a program that has
+/// not heard of a move yet. The oldest ones go.
 const TARGETS_MAX: usize = 64;
 
 impl Node {
@@ -64,22 +64,24 @@ impl Node {
             return;
         }
         let program = known.program;
-        let mut targets = self.routed.get(&session).cloned().unwrap_or_default();
+        let before = self.routed.get(&session).cloned().unwrap_or_default();
         let offered = lanes.iter().map(|lane| (lane.link, lane.peer));
-        let before = targets.len();
-        for target in offered.chain(self.network.hosts_of(known.node)) {
-            if targets.len() < TARGETS_MAX {
-                targets.insert(target);
+        let ways = self.network.hosts_of(known.node);
+        let mut targets = Targets::new();
+        for target in offered.chain(ways).chain(before.iter().copied()) {
+            if targets.len() < TARGETS_MAX && !targets.contains(&target) {
+                targets.push(target);
             }
         }
-        if targets.len() > before {
+        let others = targets.iter().any(|target| !before.contains(target));
+        if others || targets.len() < before.len() {
             self.outputs.push_back(Output::RelayRoute {
                 session,
                 program,
-                targets: targets.iter().copied().collect(),
+                targets: targets.clone(),
             });
-            self.routed.insert(session, targets);
         }
+        self.routed.insert(session, targets);
     }
 
     /// A node has other addresses, or this one has other links.

@@ -58,12 +58,24 @@ impl Transport {
         session: SessionKey,
         lane: &LaneParams,
     ) -> Result<(), OpenError> {
-        if !(MTU_MIN..=MTU_MAX).contains(&lane.mtu) {
-            return Err(OpenError::BadMtu);
-        }
+        self.check_lane(session, lane)?;
         let config = self.config;
         let mut lane = lane.clone();
         self.recall(now, &mut lane);
+        let (open, _) = self.parts(session).ok_or(OpenError::BadLanes)?;
+        open.add_lane(Lane::new(now, &lane, &config));
+        self.touched(now, session.index);
+        Ok(())
+    }
+
+    /// Whether a session can be given one more lane, as [`Self::add_lane`] would. Nothing is changed.
+    ///
+    /// # Errors
+    /// Those of [`Self::add_lane`].
+    pub fn check_lane(&mut self, session: SessionKey, lane: &LaneParams) -> Result<(), OpenError> {
+        if !(MTU_MIN..=MTU_MAX).contains(&lane.mtu) {
+            return Err(OpenError::BadMtu);
+        }
         let (open, _) = self.parts(session).ok_or(OpenError::BadLanes)?;
         let full = open.lanes.len() >= LANES_MAX || usize::from(lane.id) >= LANES_MAX;
         if full || open.lanes.iter().any(|other| other.id == lane.id) {
@@ -72,8 +84,6 @@ impl Transport {
         if open.cipher.is_none() && lane.protection == Protection::Sealed {
             return Err(OpenError::CipherRequired);
         }
-        open.add_lane(Lane::new(now, &lane, &config));
-        self.touched(now, session.index);
         Ok(())
     }
 

@@ -36,6 +36,9 @@ pub(crate) const BUSY_AFTER_HANDSHAKE: Duration = Duration::from_secs(1);
 /// How long a peer's wish to watch is good for.
 pub(crate) const WISH_LIFE: Duration = Duration::from_secs(1);
 
+/// Between probes that programs ask for on one way, whatever they say.
+pub(crate) const SUSPECT_EVERY: Duration = Duration::from_millis(5);
+
 const fn pace(interval: u64, times: u64, answers: u32) -> Pace {
     Pace {
         interval: Duration::from_millis(interval),

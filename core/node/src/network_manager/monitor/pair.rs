@@ -7,7 +7,7 @@ use abi::{Instant, LinkAddress};
 
 use super::estimate::{Loss, RoundTrip};
 use super::mtu::Search;
-use super::pace::{Damping, Pace, while_down};
+use super::pace::{Damping, Pace, SUSPECT_EVERY, while_down};
 use super::roaming::{Roaming, Verdict};
 
 /// How a way stands, and what to do about it next.
@@ -50,6 +50,8 @@ pub(crate) struct Pair {
     watched_since: Instant,
     /// The peer was seen to live while nothing is known of this way.
     alive_seen: bool,
+    /// When a program's suspicion was last looked into.
+    suspected: Option<Instant>,
     /// By how much the deadline was moved since the last answer because we were late.
     excused: Duration,
 }
@@ -100,6 +102,7 @@ impl Pair {
             carrier: true,
             watched_since: now,
             alive_seen: false,
+            suspected: None,
             excused: Duration::ZERO,
         }
     }
@@ -165,9 +168,12 @@ impl Pair {
         if up { self.mtu.due(now, rtt) } else { None }
     }
 
-    /// A program finds this way silent: it is probed at once, but not more often than it makes sense.
+    /// A program finds this way silent: it is probed at once, but for all programs together not more often than it makes
+    /// sense.
     pub(crate) fn suspected(&mut self, now: Instant) {
-        if self.carrier {
+        let lately = |at: Instant| now.saturating_since(at) < SUSPECT_EVERY;
+        if self.carrier && !self.suspected.is_some_and(lately) {
+            self.suspected = Some(now);
             self.hurry(now);
         }
     }

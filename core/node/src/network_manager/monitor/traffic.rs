@@ -11,6 +11,9 @@ const RATE_LIFE: Duration = Duration::from_secs(30);
 /// Who has sent less since the last report has not filled the lane, and knows nothing about its rate.
 const MEASURED: u64 = 256 * 1024;
 
+/// No lane carries more bytes per second, whoever claims it: sums and doubles of rates stay far from overflowing.
+pub(crate) const RATE_MAX: u64 = 1 << 40;
+
 /// Sums, and the best rate reported lately.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Traffic {
@@ -27,8 +30,9 @@ impl Traffic {
         self.switches = self.switches.saturating_add(more.switches);
         let (at, known) = self.rate.unwrap_or((now, 0));
         let old = now.saturating_since(at) >= RATE_LIFE / 3;
-        if more.rate > 0 && more.bytes_sent >= MEASURED && (old || more.rate >= known) {
-            self.rate = Some((now, more.rate));
+        let rate = more.rate.min(RATE_MAX);
+        if rate > 0 && more.bytes_sent >= MEASURED && (old || rate >= known) {
+            self.rate = Some((now, rate));
         }
     }
 
@@ -37,6 +41,7 @@ impl Traffic {
         let reported = self
             .rate
             .filter(|(at, _)| now.saturating_since(*at) < RATE_LIFE);
+        let claimed = claimed.map(|rate| rate.min(RATE_MAX));
         reported.map(|(_, rate)| rate).or(claimed)
     }
 }
@@ -82,5 +87,14 @@ mod tests {
             "nobody has said anything lately"
         );
         assert_eq!(traffic.sent, 3 * (1 << 20) + 1000);
+    }
+
+    #[test]
+    fn nobody_claims_a_rate_that_cannot_be_doubled() {
+        let now = Instant::from_nanos(1_000_000_000);
+        let mut traffic = Traffic::default();
+        assert_eq!(traffic.rate(now, Some(u64::MAX)), Some(RATE_MAX));
+        traffic.add(now, &report(1 << 20, u64::MAX));
+        assert_eq!(traffic.rate(now, None), Some(RATE_MAX));
     }
 }
