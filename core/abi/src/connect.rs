@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::codec::{Decode, Encode, Malformed, Reader, Writer};
 use crate::flags::{AttachFlags, FileType, OpenFlags, PathFlags};
 use crate::ids::{ChannelId, Handle, Nd, Pid};
-use crate::limits::{CANDIDATES_MAX, PATH_MAX};
+use crate::limits::{CANDIDATES_MAX, NAME_MAX, PATH_MAX};
 use crate::message::MessageKind;
 
 /// Longest I/O message that may ride in a connect message, in bytes.
@@ -42,7 +42,7 @@ pub enum ConnectType {
     /// Give the object of [`Extra::Link`] this path too.
     #[doc(alias = "_IO_CONNECT_LINK")]
     Link = 7,
-    /// Mount something here.
+    /// Mount the thing of [`Extra::Mount`] here.
     #[doc(alias = "_IO_CONNECT_MOUNT")]
     Mount = 9,
     /// Make a symbolic link with the text of [`Extra::Symlink`].
@@ -124,6 +124,16 @@ pub enum Extra<'a> {
         /// 0 for anything but a device.
         rdev: u64,
     },
+    /// What is to be mounted.
+    #[doc(alias = "_IO_CONNECT_EXTRA_MOUNT")]
+    Mount {
+        /// What it is on: a path or a name that the server understands; may be empty.
+        special: &'a [u8],
+        /// Which kind of file system.
+        kind: &'a [u8],
+        /// Options in the words of that kind.
+        options: &'a [u8],
+    },
     /// An encoded [`crate::io::Request`]; empty for a pure probe.
     Combined(&'a [u8]),
 }
@@ -154,6 +164,16 @@ impl Encode for Extra<'_> {
                 w.u16(5);
                 w.str16(message);
             }
+            Self::Mount {
+                special,
+                kind,
+                options,
+            } => {
+                w.u16(6);
+                w.str16(special);
+                w.str16(kind);
+                w.str16(options);
+            }
         }
     }
 }
@@ -175,6 +195,11 @@ impl<'a> Decode<'a> for Extra<'a> {
             },
             4 => Self::Mknod { rdev: r.u64()? },
             5 => Self::Combined(r.str16(COMBINED_MAX)?),
+            6 => Self::Mount {
+                special: r.str16(PATH_MAX)?,
+                kind: r.str16(NAME_MAX)?,
+                options: r.str16(PATH_MAX)?,
+            },
             _ => return Err(Malformed::Unknown),
         })
     }

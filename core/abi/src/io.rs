@@ -6,6 +6,7 @@
 mod attributes;
 mod directory;
 mod lock;
+mod notify;
 mod position;
 mod request;
 mod statvfs;
@@ -13,10 +14,9 @@ mod xattr;
 
 pub use attributes::{Chmod, Chown, SetTime, Stat, TimeSpec, Utime};
 pub use directory::{Entries, Entry, ReadDirectory, push_entry};
-pub use lock::{Lock, LockCommand, LockKind, LockRange};
-pub use position::{
-    Events, Info, Lseek, Notify, Pathconf, Read, Space, SpaceFlags, Sync, Truncate, Whence,
-};
+pub use lock::{Lock, LockCommand, LockKind, LockRange, LockStyle};
+pub use notify::{Events, Notify, NotifyAction, Watch, Watches};
+pub use position::{Info, Lseek, Pathconf, Read, Space, SpaceFlags, Sync, Truncate, Whence};
 pub use request::{Dup, Request};
 pub use statvfs::{Statvfs, StatvfsFlags};
 pub use xattr::{Xattr, XattrFlags};

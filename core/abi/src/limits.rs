@@ -18,6 +18,9 @@ pub const SYMLOOP_MAX: u32 = 16;
 /// Most entries in one reply to a directory read.
 pub const DIRECTORY_ENTRIES_MAX: usize = 4096;
 
+/// Most descriptors that one message asks after.
+pub const WATCHES_MAX: usize = 4096;
+
 /// Longest name of an extended attribute in bytes.
 pub const XATTR_NAME_MAX: usize = 255;
 

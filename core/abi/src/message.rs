@@ -68,6 +68,9 @@ kinds! {
     /// Reserve or free space; also sets the length.
     #[doc(alias = "_IO_SPACE")]
     Space = 0x110,
+    /// A message of the manager's own.
+    #[doc(alias = "_IO_MSG")]
+    Message = 0x113,
     /// The open file is now reached by one more connection.
     #[doc(alias = "_IO_DUP")]
     Dup = 0x115,

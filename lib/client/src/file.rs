@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use abi::connect::Opened;
 use abi::devctl::{ALL_GETFLAGS, ALL_SETFLAGS, Devctl};
 use abi::io::{
-    Events, Info, Lock, LockRange, Lseek, Notify, Offset, Read, ReadDirectory, Request, Space,
-    SpaceFlags, Stat, Statvfs, Sync, Truncate, Whence,
+    Events, Info, Lock, LockRange, Lseek, Notify, NotifyAction, Offset, Read, ReadDirectory,
+    Request, Space, SpaceFlags, Stat, Statvfs, Sync, Truncate, Whence,
 };
 use abi::{Candidate, Decode, Encode, Errno, Nd, OpenFlags, Result};
 use ipc::{Reply, SendOptions};
@@ -288,7 +288,7 @@ impl File {
     /// `ENOSYS` if the server does not tell.
     #[doc(alias = "poll")]
     pub fn events(&self, events: Events) -> Result<Events> {
-        self.notify(events, false, &SendOptions::default())
+        self.notify(events, NotifyAction::Report, &SendOptions::default())
     }
 
     /// Waits until one of `events` is true; returns those that are.
@@ -297,23 +297,31 @@ impl File {
     /// `ENOSYS` if the server does not tell, `ETIMEDOUT`, `EINTR`.
     #[doc(alias = "ionotify")]
     pub fn wait_for(&self, events: Events, options: &SendOptions<'_>) -> Result<Events> {
-        self.notify(events, true, options)
+        self.notify(events, NotifyAction::Arm, options)
     }
 
-    /// Sets, clears or asks about a record lock. Only asking returns a range.
+    /// Sets, clears or asks about a lock. Only asking returns a range: the first one in the way, or the asked one with
+    /// the kind [`Unlock`](abi::io::LockKind::Unlock). Waits as long as the command says.
     ///
     /// # Errors
-    /// `EAGAIN` somebody is in the way, `EDEADLK`, `ENOSYS` if the server has no locks.
+    /// `EAGAIN` somebody is in the way, `EDEADLK` waiting would never end, `ENOLCK` too many locks, `EBADF` the file is not
+    /// open for what the lock is for, `EINVAL`, `ETIMEDOUT`, `EINTR`, `ENOSYS` if the server has no locks.
     #[doc(alias = "fcntl")]
+    #[doc(alias = "flock")]
     pub fn lock(&self, lock: Lock, options: &SendOptions<'_>) -> Result<Option<LockRange>> {
         let mut body = [0; 64];
         let reply = self.call(&Request::Lock(lock), &mut body, options)?;
         let body = filled(&body, &reply);
-        Ok(if body.is_empty() {
-            None
-        } else {
-            Some(LockRange::from_bytes(body)?)
-        })
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let mut range = LockRange::from_bytes(body)?;
+        // qnx: R45, LOCK: the node as this one calls it
+        range.node = match range.node {
+            Nd::LOCAL => self.candidate.nd,
+            node => node,
+        };
+        Ok(Some(range))
     }
 
     /// Entries of a directory into `space`, from `cookie` on; returns how much of it was filled. To be decoded by
@@ -375,12 +383,14 @@ impl File {
         Ok(T::from_bytes(filled(body, &reply))?)
     }
 
-    fn notify(&self, events: Events, arm: bool, options: &SendOptions<'_>) -> Result<Events> {
-        self.ask(
-            &Request::Notify(Notify { events, arm }),
-            &mut [0; 8],
-            options,
-        )
+    fn notify(
+        &self,
+        events: Events,
+        action: NotifyAction,
+        options: &SendOptions<'_>,
+    ) -> Result<Events> {
+        let request = Request::Notify(Notify { events, action });
+        self.ask(&request, &mut [0; 8], options)
     }
 
     fn read_from(

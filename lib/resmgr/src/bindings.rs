@@ -1,7 +1,6 @@
 //! Which connection leads to which open file (`R12`).
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use abi::credentials::Credentials;
@@ -27,15 +26,17 @@ struct Table {
 #[derive(Debug)]
 struct Binding {
     opened: Arc<Opened>,
+    client: SenderId,
     node: Nd,
     pid: Pid,
 }
 
 impl Binding {
-    fn new(opened: Arc<Opened>, caller: &Credentials) -> Self {
-        opened.file.connections.fetch_add(1, Ordering::Relaxed);
+    fn new(opened: Arc<Opened>, client: SenderId, caller: &Credentials) -> Self {
+        opened.file.connect();
         Self {
             opened,
+            client,
             node: caller.node,
             pid: caller.pid,
         }
@@ -44,7 +45,9 @@ impl Binding {
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        self.opened.file.connections.fetch_sub(1, Ordering::Relaxed);
+        let file = &self.opened.file;
+        file.disconnect();
+        file.locks().leave(file.identity(), self.client);
     }
 }
 
@@ -73,7 +76,7 @@ impl Bindings {
                 return Err(Errno::ENFILE);
             }
         }
-        let before = client.insert(place.connection, Binding::new(opened, caller));
+        let before = client.insert(place.connection, Binding::new(opened, place.sender, caller));
         table.len += usize::from(before.is_none());
         drop(table);
         // Only now: a close may take its time, and may come back here.
@@ -101,6 +104,7 @@ impl Bindings {
             table.clients.remove(&place.sender);
         }
         table.len -= 1;
+        drop(table);
         Some(Arc::clone(&binding.opened))
     }
 

@@ -5,8 +5,8 @@ use abi::{Decode, Errno};
 
 use crate::envelope::Envelope;
 use crate::request::{
-    After, Answer, LinkRequest, MakeNodeRequest, OpenRequest, ReadLinkRequest, RenameRequest,
-    SymlinkRequest, Target, UnlinkRequest,
+    After, Answer, LinkRequest, MakeNodeRequest, MountRequest, OpenRequest, ReadLinkRequest,
+    RenameRequest, SymlinkRequest, Target, UnlinkRequest,
 };
 use crate::server::{Core, refuse};
 
@@ -35,10 +35,10 @@ pub(crate) fn route(core: &Core, envelope: Envelope) -> Answer {
         (ConnectType::Rename, Extra::Rename { .. })
         | (ConnectType::Link, Extra::Link { .. })
         | (ConnectType::Symlink, Extra::Symlink { .. })
+        | (ConnectType::Mount, Extra::Mount { .. })
         | (ConnectType::Mknod, Extra::Mknod { .. } | Extra::None)
         | (ConnectType::Combine | ConnectType::CombineClose, Extra::Combined(_))
         | (ConnectType::Open | ConnectType::Unlink | ConnectType::Readlink, Extra::None) => true,
-        (ConnectType::Mount, _) => return refuse(envelope, Errno::ENOSYS),
         _ => false,
     };
     if !expected {
@@ -67,6 +67,6 @@ fn serve(subtype: ConnectType, envelope: Envelope, target: Target, after: After)
         ConnectType::Readlink => resource.read_link(ReadLinkRequest::new(envelope, target)),
         ConnectType::Link => resource.link(LinkRequest::new(envelope, target)),
         ConnectType::Symlink => resource.symlink(SymlinkRequest::new(envelope, target)),
-        ConnectType::Mount => refuse(envelope, Errno::ENOSYS),
+        ConnectType::Mount => resource.mount(MountRequest::new(envelope, target)),
     }
 }

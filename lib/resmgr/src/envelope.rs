@@ -8,6 +8,7 @@ use abi::credentials::Credentials;
 use abi::{Encode, Errno, Result};
 
 use crate::bindings::Bindings;
+use crate::locks::Locks;
 use crate::open_file::Opened;
 use crate::testing::Letter;
 use crate::wait_queue::{Parked, Place, lock};
@@ -101,6 +102,7 @@ impl Carrier {
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) bindings: Bindings,
+    pub(crate) locks: Arc<Locks>,
     pub(crate) parked: Arc<Parked>,
     pub(crate) buffers: Arc<Buffers>,
 }
@@ -109,6 +111,7 @@ impl Hub {
     pub(crate) fn new(message_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             bindings: Bindings::default(),
+            locks: Arc::default(),
             parked: Arc::default(),
             buffers: Buffers::new(message_bytes),
         })
@@ -219,6 +222,15 @@ impl Envelope {
         self.carrier().is_unblock_requested()
     }
 
+    /// Why the request need not wait: its client gives up or is gone, or has closed the file meanwhile.
+    pub(crate) fn abandoned(&self) -> Option<Errno> {
+        if self.is_unblock_requested() || self.is_gone() {
+            return Some(Errno::EINTR);
+        }
+        let opened = self.file.as_ref()?;
+        opened.file.is_closed().then_some(Errno::EBADF)
+    }
+
     /// Whether the client is not blocked on the message any more (`I27`).
     pub(crate) fn is_gone(&self) -> bool {
         self.carrier().read_at(0, &mut []).is_err()
@@ -238,6 +250,13 @@ impl Envelope {
     /// Whether some of the message is still with the client.
     pub(crate) fn is_partial(&self) -> bool {
         self.body.end > self.received
+    }
+
+    /// Reads from the message, received or not.
+    pub(crate) fn read_at(&self, offset: usize, into: &mut [u8]) -> Result<usize> {
+        let wanted = into.len().min(self.len().saturating_sub(offset));
+        let from = (self.body.start + offset) as u64;
+        self.carrier().read_at(from, &mut into[..wanted])
     }
 
     /// Replaces the received bytes by later ones of the message; returns how many there are.

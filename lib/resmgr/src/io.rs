@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use abi::io::Request;
+use abi::io::{NotifyAction, Request, Watch};
 use abi::{Errno, MessageKind};
 
 use crate::envelope::Envelope;
 use crate::open_file::OpenFile;
 use crate::request::{
-    AllocateRequest, Answer, ChmodRequest, ChownRequest, DevctlRequest, InfoRequest,
-    LinkTextRequest, LockRequest, NotifyRequest, PathconfRequest, ReadDirectoryRequest,
+    AllocateRequest, Answer, Batch, ChmodRequest, ChownRequest, DevctlRequest, InfoRequest,
+    LinkTextRequest, LockRequest, NotifyRequest, OwnRequest, PathconfRequest, ReadDirectoryRequest,
     ReadRequest, SeekRequest, SetTimesRequest, StatRequest, StatvfsRequest, SyncRequest,
     TruncateRequest, WriteRequest, XattrRequest,
 };
@@ -22,6 +22,9 @@ pub(crate) fn route(kind: MessageKind, mut envelope: Envelope) -> Answer {
     match kind {
         MessageKind::Close => return close(envelope),
         MessageKind::Dup => return dup(envelope),
+        MessageKind::Notify if let Some(watches) = several(&envelope) => {
+            return notify_several(envelope, watches);
+        }
         _ => {}
     }
     match envelope
@@ -40,8 +43,41 @@ fn close(envelope: Envelope) -> Answer {
     let Some(opened) = envelope.hub.bindings.unbind(envelope.place()) else {
         return refuse(envelope, Errno::EBADF);
     };
+    envelope.hub.parked.close(envelope.place());
     drop(opened);
     envelope.reply(0, &[]);
+    Answer::given()
+}
+
+/// What a message about several files asks after.
+type Several = (NotifyAction, Vec<Watch>);
+
+fn several(envelope: &Envelope) -> Option<Several> {
+    match Request::parse(envelope.message()) {
+        Ok(Request::NotifyMany(watches)) => Some((watches.action, watches.iter().collect())),
+        _ => None,
+    }
+}
+
+/// Asks after several files of the client (`R52`).
+fn notify_several(envelope: Envelope, (action, watches): Several) -> Answer {
+    let (place, caller) = (envelope.place(), Arc::clone(envelope.credentials()));
+    let hub = Arc::clone(&envelope.hub);
+    let batch = Batch::new(envelope, watches.len(), action);
+    for (index, watch) in watches.into_iter().enumerate() {
+        let place = Place {
+            connection: watch.connection,
+            ..place
+        };
+        match hub.bindings.find(place, &caller) {
+            Ok(opened) => {
+                let part = batch.part(index, watch.events, place, Arc::clone(&opened));
+                let _ = opened.resource.notify(&opened.file, part);
+            }
+            Err(_) => batch.invalid(index),
+        }
+    }
+    batch.complete();
     Answer::given()
 }
 
@@ -80,7 +116,8 @@ pub(crate) fn dispatch(envelope: Envelope) -> Answer {
         Ok(request) => request,
         Err(errno) => return refuse(envelope, errno),
     };
-    if envelope.is_partial() && request.kind() != MessageKind::Write {
+    if envelope.is_partial() && !matches!(request.kind(), MessageKind::Write | MessageKind::Message)
+    {
         return refuse(envelope, Errno::EMSGSIZE);
     }
     match request {
@@ -108,8 +145,13 @@ pub(crate) fn dispatch(envelope: Envelope) -> Answer {
         | Request::Space(_)
         | Request::Sync(_)
         | Request::Xattr(_) => change(resource, file, envelope),
+        Request::Message {
+            manager, number, ..
+        } => resource.message(file, OwnRequest::new(envelope, manager, number)),
         // A combined close or dup would leave the connection in doubt.
-        Request::Close | Request::Dup(_) => refuse(envelope, Errno::EBADMSG),
+        Request::Close | Request::Dup(_) | Request::NotifyMany(_) => {
+            refuse(envelope, Errno::EBADMSG)
+        }
     }
 }
 

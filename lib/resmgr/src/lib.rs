@@ -33,6 +33,8 @@ mod bindings;
 mod connect;
 mod envelope;
 mod io;
+mod locks;
+mod notices;
 mod open_file;
 mod pool;
 pub mod posix;
@@ -48,14 +50,16 @@ pub use abi::{AttachFlags, Errno, FileType, OpenFlags, Result};
 pub use ipc::Endpoint;
 
 pub use self::attributes::{Attributes, Fields};
+pub use self::notices::Notices;
 pub use self::open_file::{Cursor, OpenFile};
 pub use self::pool::blocking;
 pub use self::request::{
     AllocateRequest, Answer, ChmodRequest, ChownRequest, DevctlCall, DevctlChoice, DevctlRequest,
-    InfoRequest, LinkRequest, LinkTextRequest, LockRequest, MakeNodeRequest, NotifyRequest,
-    OpenRequest, Opening, PathconfRequest, ReadDirectoryRequest, ReadLinkRequest, ReadRequest,
-    RenameRequest, Request, SeekRequest, SetTimesRequest, StatRequest, StatvfsRequest,
-    SymlinkRequest, SyncRequest, TruncateRequest, UnlinkRequest, WriteRequest, XattrRequest,
+    InfoRequest, LinkRequest, LinkTextRequest, LockRequest, MakeNodeRequest, MountRequest,
+    NotifyRequest, OpenRequest, Opening, OwnRequest, PathconfRequest, ReadDirectoryRequest,
+    ReadLinkRequest, ReadRequest, RenameRequest, Request, SeekRequest, SetTimesRequest,
+    StatRequest, StatvfsRequest, SymlinkRequest, SyncRequest, TruncateRequest, UnlinkRequest,
+    WriteRequest, XattrRequest,
 };
 pub use self::resource::Resource;
 pub use self::server::{Running, Server, serve};

@@ -1,13 +1,14 @@
 //! What one open holds.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use abi::OpenFlags;
 use abi::credentials::Credentials;
 
 use crate::attributes::Attributes;
+use crate::locks::{Identity, Locks};
 use crate::resource::Resource;
 use crate::wait_queue::lock;
 
@@ -23,7 +24,12 @@ pub struct OpenFile {
     attributes: Arc<Attributes>,
     state: Option<Box<dyn Any + Send + Sync>>,
     opener: Arc<Credentials>,
-    pub(crate) connections: AtomicU32,
+    connections: AtomicU32,
+    /// Set once a connection has led here.
+    was_bound: AtomicBool,
+    locks: Arc<Locks>,
+    identity: Identity,
+    number: u64,
 }
 
 impl OpenFile {
@@ -32,8 +38,11 @@ impl OpenFile {
         attributes: Arc<Attributes>,
         state: Option<Box<dyn Any + Send + Sync>>,
         opener: Arc<Credentials>,
+        (locks, identity): (Arc<Locks>, Option<Identity>),
     ) -> Self {
         let flags = AtomicU32::new(flags.bits());
+        let shared = Identity::Shared(Arc::as_ptr(&attributes).addr());
+        let number = locks.number();
         Self {
             flags,
             offset: Mutex::new(0),
@@ -41,6 +50,10 @@ impl OpenFile {
             state,
             opener,
             connections: AtomicU32::new(0),
+            was_bound: AtomicBool::new(false),
+            locks,
+            identity: identity.unwrap_or(shared),
+            number,
         }
     }
 
@@ -122,6 +135,37 @@ impl OpenFile {
         self.connections.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn locks(&self) -> &Locks {
+        &self.locks
+    }
+
+    /// Which file it is, as far as locks are concerned.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Tells it apart from all other open files of the server.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// One more connection leads here.
+    pub(crate) fn connect(&self) {
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        self.was_bound.store(true, Ordering::SeqCst);
+    }
+
+    /// One connection less leads here.
+    pub(crate) fn disconnect(&self) {
+        self.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether the last connection is gone, so that nobody waits for what is still under way.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.was_bound.load(Ordering::SeqCst) && self.connections.load(Ordering::SeqCst) == 0
+    }
+
     /// Who opened it.
     #[must_use]
     pub fn opener(&self) -> &Credentials {
@@ -176,6 +220,7 @@ pub(crate) struct Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
+        self.file.locks.closed(self.file.identity, self.file.number);
         self.resource.close(&self.file);
     }
 }

@@ -6,10 +6,10 @@ use crate::open_file::OpenFile;
 use crate::posix;
 use crate::request::{
     AllocateRequest, Answer, ChmodRequest, ChownRequest, DevctlRequest, InfoRequest, LinkRequest,
-    LinkTextRequest, LockRequest, MakeNodeRequest, NotifyRequest, OpenRequest, PathconfRequest,
-    ReadDirectoryRequest, ReadLinkRequest, ReadRequest, RenameRequest, SeekRequest,
-    SetTimesRequest, StatRequest, StatvfsRequest, SymlinkRequest, SyncRequest, TruncateRequest,
-    UnlinkRequest, WriteRequest, XattrRequest,
+    LinkTextRequest, LockRequest, MakeNodeRequest, MountRequest, NotifyRequest, OpenRequest,
+    OwnRequest, PathconfRequest, ReadDirectoryRequest, ReadLinkRequest, ReadRequest, RenameRequest,
+    SeekRequest, SetTimesRequest, StatRequest, StatvfsRequest, SymlinkRequest, SyncRequest,
+    TruncateRequest, UnlinkRequest, WriteRequest, XattrRequest,
 };
 
 /// A resource that clients open by a pathname: a device, a service, or a whole tree.
@@ -58,6 +58,11 @@ pub trait Resource: Send + Sync + 'static {
     /// Makes a symbolic link.
     fn symlink(&self, symlink: SymlinkRequest) -> Answer {
         symlink.fail(Errno::ENOSYS)
+    }
+
+    /// Serves something at the path.
+    fn mount(&self, mount: MountRequest) -> Answer {
+        mount.fail(Errno::ENOSYS)
     }
 
     // What is done to an open file.
@@ -142,14 +147,23 @@ pub trait Resource: Send + Sync + 'static {
         xattr.fail(Errno::EOPNOTSUPP)
     }
 
-    /// Record locks. The default answers ENOSYS.
-    fn lock(&self, _file: &OpenFile, lock: LockRequest) -> Answer {
-        lock.fail(Errno::ENOSYS)
+    /// Locks of ranges and of the whole file. The default keeps them for all clients of the server.
+    #[doc(alias = "iofunc_lock_default")]
+    fn lock(&self, file: &OpenFile, lock: LockRequest) -> Answer {
+        posix::lock::default(file, lock)
     }
 
-    /// Readiness. The default answers ENOSYS.
-    fn notify(&self, _file: &OpenFile, notify: NotifyRequest) -> Answer {
-        notify.fail(Errno::ENOSYS)
+    /// Readiness. The default says that files and directories are always ready, and answers ENOSYS
+    /// for devices: only they know; see [`Notices`](crate::Notices).
+    #[doc(alias = "iofunc_notify")]
+    fn notify(&self, file: &OpenFile, notify: NotifyRequest) -> Answer {
+        posix::notify::default(file, notify)
+    }
+
+    /// A message of the manager's own. The default answers ENOSYS.
+    #[doc(alias = "_IO_MSG")]
+    fn message(&self, _file: &OpenFile, message: OwnRequest) -> Answer {
+        message.fail(Errno::ENOSYS)
     }
 
     /// Limits. The default knows the names and paths of this protocol.

@@ -199,6 +199,12 @@ impl Running {
     pub fn open_connections(&self) -> usize {
         self.crew.core.hub.bindings.len()
     }
+
+    /// How many ranges are locked by way of [`posix::lock`](crate::posix::lock).
+    #[must_use]
+    pub fn held_locks(&self) -> usize {
+        self.crew.core.hub.locks.held()
+    }
 }
 
 impl Drop for Running {

@@ -85,6 +85,12 @@ impl TestManager {
     pub fn open_connections(&self) -> usize {
         self.core.hub.bindings.len()
     }
+
+    /// How many ranges are locked by way of [`posix::lock`](crate::posix::lock).
+    #[must_use]
+    pub fn held_locks(&self) -> usize {
+        self.core.hub.locks.held()
+    }
 }
 
 /// One client process.
@@ -183,6 +189,24 @@ pub struct TestFile {
 }
 
 impl TestFile {
+    /// The client's number of the connection.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// The process it belongs to.
+    #[must_use]
+    pub fn client(&self) -> &TestClient {
+        &self.client
+    }
+
+    /// A new connection of the same process, on which nothing is open.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        self.client.connection()
+    }
+
     /// Sends raw bytes with room for 1 MiB of reply.
     #[must_use]
     pub fn send(&self, message: &[u8]) -> Sent {

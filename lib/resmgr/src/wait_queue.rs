@@ -61,7 +61,7 @@ impl<R: Request> WaitQueue<R> {
             return request.refuse(Errno::EAGAIN);
         }
         request.prepare_to_wait();
-        let id = request.ticket();
+        let (id, place) = (request.ticket(), request.place());
         let parked = Arc::clone(request.parked());
         {
             let mut requests = lock(&self.waiting.requests);
@@ -70,12 +70,12 @@ impl<R: Request> WaitQueue<R> {
                 return request.refuse(Errno::EAGAIN);
             }
             let queue: Weak<Waiting<R>> = Arc::downgrade(&self.waiting);
-            parked.register(id, request.place(), queue);
+            parked.register(id, place, queue);
             insert(&mut requests, request);
         }
         // The unblock or disconnect pulse may have come between receive and park; then nobody else
         // will look.
-        self.waiting.end_if_abandoned(id, &parked);
+        self.waiting.end_if_abandoned(id, place, &parked);
         Answer::given()
     }
 
@@ -83,7 +83,9 @@ impl<R: Request> WaitQueue<R> {
     #[must_use = "a request dropped unanswered answers EIO"]
     pub fn take(&self) -> Option<R> {
         let request = lock(&self.waiting.requests).pop_front()?;
-        request.parked().unregister(request.ticket());
+        request
+            .parked()
+            .unregister(request.ticket(), request.place());
         Some(request)
     }
 
@@ -94,7 +96,9 @@ impl<R: Request> WaitQueue<R> {
         let index = requests.iter().position(&mut ready)?;
         let request = requests.remove(index)?;
         drop(requests);
-        request.parked().unregister(request.ticket());
+        request
+            .parked()
+            .unregister(request.ticket(), request.place());
         Some(request)
     }
 
@@ -111,6 +115,11 @@ impl<R: Request> WaitQueue<R> {
     #[must_use]
     pub fn any(&self, wanted: impl FnMut(&R) -> bool) -> bool {
         lock(&self.waiting.requests).iter().any(wanted)
+    }
+
+    /// Shows all waiting requests in their order.
+    pub fn for_each(&self, see: impl FnMut(&R)) {
+        lock(&self.waiting.requests).iter().for_each(see);
     }
 
     /// How many requests wait.
@@ -139,44 +148,50 @@ struct Waiting<R> {
 }
 
 impl<R: Request> Waiting<R> {
-    fn remove(&self, id: u64) -> Option<R> {
+    fn remove(&self, id: u64, place: Place) -> Option<R> {
         let mut requests = lock(&self.requests);
-        let index = requests.iter().position(|request| request.ticket() == id)?;
+        let index = position(&requests, id, place)?;
         requests.remove(index)
     }
 
-    fn end_if_abandoned(&self, id: u64, parked: &Parked) {
+    fn end_if_abandoned(&self, id: u64, place: Place, parked: &Parked) {
         let mut requests = lock(&self.requests);
-        let Some(index) = requests.iter().position(|request| request.ticket() == id) else {
+        let Some(index) = position(&requests, id, place) else {
             return;
         };
-        if !requests[index].is_abandoned() {
+        let Some(errno) = requests[index].abandoned() else {
             return;
-        }
+        };
         let request = requests.remove(index);
         drop(requests);
-        parked.unregister(id);
+        parked.unregister(id, place);
         if let Some(request) = request {
-            let _ = request.refuse(Errno::EINTR);
+            let _ = request.refuse(errno);
         }
     }
+}
+
+fn position<R: Request>(requests: &VecDeque<R>, id: u64, place: Place) -> Option<usize> {
+    requests
+        .iter()
+        .position(|request| request.ticket() == id && request.place() == place)
 }
 
 /// What the server does to a parked request without knowing its kind.
 trait Withdraw: Send + Sync {
-    fn interrupt(&self, id: u64, errno: Errno);
-    fn forget(&self, id: u64);
+    fn interrupt(&self, id: u64, place: Place, errno: Errno);
+    fn forget(&self, id: u64, place: Place);
 }
 
 impl<R: Request> Withdraw for Waiting<R> {
-    fn interrupt(&self, id: u64, errno: Errno) {
-        if let Some(request) = self.remove(id) {
+    fn interrupt(&self, id: u64, place: Place, errno: Errno) {
+        if let Some(request) = self.remove(id, place) {
             let _ = request.refuse(errno);
         }
     }
 
-    fn forget(&self, id: u64) {
-        if let Some(request) = self.remove(id) {
+    fn forget(&self, id: u64, place: Place) {
+        if let Some(request) = self.remove(id, place) {
             request.forget();
         }
     }
@@ -189,10 +204,11 @@ pub struct Place {
     pub(crate) connection: ConnectionId,
 }
 
-/// Every parked request of one server, so that pulses find it.
+/// Every parked request of one server, so that pulses find it. A message that asks after several files
+/// is several requests with one ticket.
 #[derive(Default)]
 pub struct Parked {
-    entries: Mutex<HashMap<u64, Entry>>,
+    entries: Mutex<HashMap<u64, Vec<Entry>>>,
 }
 
 /// Where a request came from, and the queue it waits in.
@@ -200,39 +216,79 @@ type Entry = (Place, Weak<dyn Withdraw>);
 
 impl Parked {
     fn register(&self, id: u64, place: Place, queue: Weak<dyn Withdraw>) {
-        lock(&self.entries).insert(id, (place, queue));
+        let mut entries = lock(&self.entries);
+        entries.entry(id).or_default().push((place, queue));
     }
 
-    fn unregister(&self, id: u64) {
-        lock(&self.entries).remove(&id);
+    fn unregister(&self, id: u64, place: Place) {
+        let mut entries = lock(&self.entries);
+        let Some(of_message) = entries.get_mut(&id) else {
+            return;
+        };
+        if let Some(index) = of_message.iter().position(|(other, _)| *other == place) {
+            of_message.swap_remove(index);
+        }
+        if of_message.is_empty() {
+            entries.remove(&id);
+        }
     }
 
     /// The client of request `id` wants to go on with this error; false if that request is not
     /// parked.
     pub(crate) fn interrupt(&self, id: u64, errno: Errno) -> bool {
-        let entry = lock(&self.entries).remove(&id);
-        let Some(queue) = entry.and_then(|(_, queue)| queue.upgrade()) else {
-            return false;
-        };
-        queue.interrupt(id, errno);
-        true
+        let entries = lock(&self.entries).remove(&id);
+        let mut found = false;
+        for (place, queue) in entries.into_iter().flatten() {
+            if let Some(queue) = queue.upgrade() {
+                queue.interrupt(id, place, errno);
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// The client closes the connection that these requests came by.
+    pub(crate) fn close(&self, closed: Place) {
+        for (id, place, queue) in self.withdraw(|_, place| place == closed) {
+            queue.interrupt(id, place, Errno::EBADF);
+        }
     }
 
     /// Nobody is left to hear the answers of these places.
     pub(crate) fn forget(&self, gone: impl Fn(Place) -> bool) {
-        let mut withdrawn = Vec::new();
-        lock(&self.entries).retain(|id, (place, queue)| {
-            let stays = !gone(*place);
-            if !stays {
-                withdrawn.push((*id, queue.clone()));
-            }
-            stays
-        });
-        for (id, queue) in withdrawn {
-            if let Some(queue) = queue.upgrade() {
-                queue.forget(id);
-            }
+        for (id, place, queue) in self.withdraw(|_, place| gone(place)) {
+            queue.forget(id, place);
         }
+    }
+
+    /// The message has been answered; what of it still waits need not.
+    pub(crate) fn forget_ticket(&self, ticket: u64) {
+        for (id, place, queue) in self.withdraw_ticket(ticket) {
+            queue.forget(id, place);
+        }
+    }
+
+    fn withdraw_ticket(&self, ticket: u64) -> Vec<(u64, Place, Arc<dyn Withdraw>)> {
+        let entries = lock(&self.entries).remove(&ticket).unwrap_or_default();
+        entries
+            .into_iter()
+            .filter_map(|(place, queue)| Some((ticket, place, queue.upgrade()?)))
+            .collect()
+    }
+
+    fn withdraw(&self, gone: impl Fn(u64, Place) -> bool) -> Vec<(u64, Place, Arc<dyn Withdraw>)> {
+        let mut withdrawn = Vec::new();
+        lock(&self.entries).retain(|id, of_message| {
+            of_message.retain(|(place, queue)| {
+                let goes = gone(*id, *place);
+                if goes {
+                    withdrawn.extend(queue.upgrade().map(|queue| (*id, *place, queue)));
+                }
+                !goes
+            });
+            !of_message.is_empty()
+        });
+        withdrawn
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use abi::io::Events;
+use abi::io::{Events, NotifyAction};
 use abi::{Errno, Result};
 use resmgr::{Answer, NotifyRequest, ReadRequest, WaitQueue, WriteRequest};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -222,9 +222,14 @@ impl Port {
 
     /// Answers which of the wanted states are true, or waits until one is.
     pub(crate) fn notify(&self, life: u64, notify: NotifyRequest) -> Answer {
-        let wanted = notify.arguments().events | Events::ERROR | Events::HANGUP;
-        let now = self.events(life) & wanted;
-        if !now.is_empty() || !notify.arguments().arm {
+        let asked = notify.arguments();
+        let now = self.events(life) & (asked.events | Events::ALWAYS);
+        let answered = match asked.action {
+            NotifyAction::Report => true,
+            NotifyAction::Arm => !now.is_empty(),
+            NotifyAction::Transition => now.intersects(Events::ALWAYS),
+        };
+        if answered {
             return notify.reply(&now);
         }
         let answer = self.watchers.park(notify);

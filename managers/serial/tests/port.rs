@@ -16,7 +16,7 @@ use abi::devctl::{
     CHR_WINDOW_SET, ControlCharacter, ControlModes, FlushQueue, InputModes, LocalModes, ModemLines,
     ModemSet, SetTermios, When, WindowSize,
 };
-use abi::io::{Events, Lseek, Notify, Read, Request, Whence};
+use abi::io::{Events, Lseek, Notify, NotifyAction, Read, Request, Whence};
 use abi::{Decode, Errno, OpenFlags};
 use resmgr::Attributes;
 use resmgr::testing::{TestClient, TestFile, TestManager};
@@ -364,19 +364,22 @@ fn counts_status_flush_drain_and_window_work() {
 fn readiness_is_told_and_waited_for() {
     let bench = Bench::new();
     let file = bench.client().open("", BOTH | OpenFlags::NONBLOCK).unwrap();
-    let ask = |events, arm| file.start(&Request::Notify(Notify { events, arm }));
+    let ask = |events, action| file.start(&Request::Notify(Notify { events, action }));
     let told = |sent: &resmgr::testing::Sent| {
         let (_, body) = sent.wait().unwrap();
         Events::from_bytes(&body).unwrap()
     };
     let both = Events::INPUT | Events::OUTPUT;
-    assert_eq!(told(&ask(both, false)), Events::OUTPUT);
-    assert_eq!(told(&ask(Events::INPUT, false)), Events::empty());
-    let waiting = ask(Events::INPUT, true);
+    assert_eq!(told(&ask(both, NotifyAction::Report)), Events::OUTPUT);
+    assert_eq!(
+        told(&ask(Events::INPUT, NotifyAction::Report)),
+        Events::empty()
+    );
+    let waiting = ask(Events::INPUT, NotifyAction::Arm);
     assert_eq!(waiting.answer(), None, "also for a non-blocking file");
     bench.send(b"x");
     assert_eq!(told(&waiting), Events::INPUT);
-    assert_eq!(told(&ask(both, true)), both);
+    assert_eq!(told(&ask(both, NotifyAction::Arm)), both);
 }
 
 #[test]
@@ -395,7 +398,7 @@ fn a_device_that_disappears_fails_those_who_wait_and_may_come_back() {
     });
     let watching = file.start(&Request::Notify(Notify {
         events: Events::INPUT,
-        arm: true,
+        action: NotifyAction::Arm,
     }));
     bench.unplug();
     assert_eq!(reading.wait(), Err(Errno::EIO));
@@ -437,7 +440,7 @@ fn bytes_that_came_before_the_device_disappeared_are_still_read() {
     // The kernel forgets what nobody has taken from the terminal yet; the port says when it has.
     let arriving = file.start(&Request::Notify(Notify {
         events: Events::INPUT,
-        arm: true,
+        action: NotifyAction::Arm,
     }));
     bench.send(b"last words");
     arriving.wait().unwrap();

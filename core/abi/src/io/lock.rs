@@ -1,8 +1,8 @@
 use super::{choice, record};
-use crate::ids::Pid;
+use crate::ids::{Nd, Pid};
 
 choice! {
-    /// What to do about a record lock.
+    /// What to do about a lock.
     pub enum LockCommand {
         /// Say who is in the way.
         #[doc(alias = "F_GETLK")]
@@ -18,7 +18,24 @@ choice! {
 }
 
 choice! {
-    /// Whom a record lock keeps out.
+    /// Whom a lock belongs to, and which others it meets.
+    pub enum LockStyle {
+        /// The client process and [`LockRange::owner`]: a record lock of POSIX. Gone when the process closes any
+        /// of its descriptors of the file.
+        #[default]
+        Process = 0,
+        /// The open file and [`LockRange::owner`]: a record lock that duplicated descriptors share. Meets those
+        /// of [`Self::Process`].
+        #[doc(alias = "F_OFD_SETLK")]
+        OpenFile = 1,
+        /// As [`Self::OpenFile`], but always the whole file, and meets only its like.
+        #[doc(alias = "LOCK_EX")]
+        Flock = 2,
+    }
+}
+
+choice! {
+    /// Whom a lock keeps out.
     pub enum LockKind {
         /// Writers.
         #[default]
@@ -41,17 +58,22 @@ record! {
         pub len: u64,
         /// The process that holds it, on its own node.
         pub pid: Pid,
-        /// Tells apart the owners within one client process, such as the programs behind a mount.
+        /// The node of that process; on the wire as the server calls it, from the client library as its own node does.
+        #[doc(alias = "l_sysid")]
+        pub node: Nd,
+        /// Tells apart the owners within one client process or open file, such as the programs behind a mount.
         pub owner: u64,
     }
 }
 
 record! {
-    /// Record locks. They belong to the client process and `owner` (R45, LOCK 0x10f).
+    /// Locks of ranges of a file (R45, LOCK 0x10f).
     pub struct Lock {
         /// What to do.
         pub command: LockCommand,
-        /// With which range.
+        /// For whom.
+        pub style: LockStyle,
+        /// With which range. For [`LockStyle::Flock`] start and length are 0.
         pub range: LockRange,
     }
 }

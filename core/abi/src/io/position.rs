@@ -140,36 +140,6 @@ record! {
     }
 }
 
-bitflags! {
-    /// States of a file that one can wait for.
-    #[doc(alias = "_NOTIFY_COND_INPUT")]
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    pub struct Events: u32 {
-        /// A read would not wait.
-        const INPUT = 0x1;
-        /// A write would not wait.
-        const OUTPUT = 0x2;
-        /// Urgent data is there.
-        const URGENT = 0x4;
-        /// Something failed. Reported always.
-        const ERROR = 0x8;
-        /// The other side is gone. Reported always.
-        const HANGUP = 0x10;
-    }
-}
-
-flag_codec!(Events: u32);
-
-record! {
-    /// Ask for, or wait for, readiness.
-    pub struct Notify {
-        /// Which states are of interest.
-        pub events: Events,
-        /// With none of them true: answer when one becomes true, instead of answering "none" now.
-        pub arm: bool,
-    }
-}
-
 choice! {
     /// A configuration value to ask for.
     #[doc(alias = "_PC_LINK_MAX")]

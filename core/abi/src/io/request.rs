@@ -1,6 +1,6 @@
 use super::{
     Chmod, Chown, Lock, Lseek, Notify, Offset, Pathconf, Read, ReadDirectory, Space, Sync,
-    Truncate, Utime, Xattr, decode_offset, encode_offset, record,
+    Truncate, Utime, Watches, Xattr, decode_offset, encode_offset, record,
 };
 use crate::codec::{Decode, Encode, Malformed, Reader, Writer};
 use crate::errno::Errno;
@@ -63,6 +63,20 @@ pub enum Request<'a> {
     Lock(Lock),
     /// Readiness. Body: [`super::Events`] that are true.
     Notify(Notify),
+    /// Readiness of several open files of the sender; the connection that carries it need not be open. Status: how many
+    /// are ready; body: one [`super::Events`] for each.
+    NotifyMany(Watches<'a>),
+    /// A message of the manager's own, for what is no device control. Status and body: the manager's own.
+    #[doc(alias = "_IO_MSG")]
+    Message {
+        /// Which protocol the message belongs to, so that strangers are refused.
+        manager: u16,
+        /// Which message of that protocol.
+        number: u16,
+        /// The bytes, or as many as have been received: the rest starts at byte
+        /// [`Request::MESSAGE_HEADER_LEN`]` + data.len()` of the message.
+        data: &'a [u8],
+    },
     /// Join an open file. Status 0.
     Dup(Dup),
     /// A configuration value. Body: 64 bits, signed; -1 is "no limit".
@@ -78,6 +92,8 @@ pub enum Request<'a> {
 impl<'a> Request<'a> {
     /// Bytes of an encoded write before its data.
     pub const WRITE_HEADER_LEN: usize = 12;
+    /// Bytes of an encoded message of the manager's own before its data.
+    pub const MESSAGE_HEADER_LEN: usize = 8;
 
     /// The kind, the first number on the wire.
     #[must_use]
@@ -98,7 +114,8 @@ impl<'a> Request<'a> {
             Self::Statvfs => MessageKind::Statvfs,
             Self::Xattr(_) => MessageKind::Xattr,
             Self::Lock(_) => MessageKind::Lock,
-            Self::Notify(_) => MessageKind::Notify,
+            Self::Notify(_) | Self::NotifyMany(_) => MessageKind::Notify,
+            Self::Message { .. } => MessageKind::Message,
             Self::Dup(_) => MessageKind::Dup,
             Self::Pathconf(_) => MessageKind::Pathconf,
             Self::Space(_) => MessageKind::Space,
@@ -123,6 +140,7 @@ impl<'a> Request<'a> {
     const fn subkind(&self) -> u16 {
         match self {
             Self::Xattr(xattr) => xattr.subkind(),
+            Self::NotifyMany(_) => NOTIFY_MANY,
             _ => 0,
         }
     }
@@ -153,6 +171,16 @@ impl Encode for Request<'_> {
             Self::Xattr(body) => body.encode(w),
             Self::Lock(body) => body.encode(w),
             Self::Notify(body) => body.encode(w),
+            Self::NotifyMany(body) => body.encode(w),
+            Self::Message {
+                manager,
+                number,
+                data,
+            } => {
+                w.u16(*manager);
+                w.u16(*number);
+                w.bytes(data);
+            }
             Self::Dup(body) => body.encode(w),
             Self::Pathconf(body) => body.encode(w),
             Self::Space(body) => body.encode(w),
@@ -166,6 +194,9 @@ impl<'a> Decode<'a> for Request<'a> {
         let subkind = r.u16()?;
         if kind == MessageKind::Xattr {
             return Xattr::decode_as(subkind, r).map(Self::Xattr);
+        }
+        if (kind, subkind) == (MessageKind::Notify, NOTIFY_MANY) {
+            return Watches::decode(r).map(Self::NotifyMany);
         }
         if subkind != 0 {
             return Err(Malformed::Unknown);
@@ -200,6 +231,11 @@ impl<'a> Decode<'a> for Request<'a> {
             MessageKind::Xattr => return Err(Malformed::Unknown),
             MessageKind::Lock => Self::Lock(Lock::decode(r)?),
             MessageKind::Notify => Self::Notify(Notify::decode(r)?),
+            MessageKind::Message => Self::Message {
+                manager: r.u16()?,
+                number: r.u16()?,
+                data: r.rest(),
+            },
             MessageKind::Dup => Self::Dup(Dup::decode(r)?),
             MessageKind::Pathconf => Self::Pathconf(Pathconf::decode(r)?),
             MessageKind::Space => Self::Space(Space::decode(r)?),
@@ -208,3 +244,6 @@ impl<'a> Decode<'a> for Request<'a> {
         })
     }
 }
+
+/// The subkind of a question about several open files.
+const NOTIFY_MANY: u16 = 1;

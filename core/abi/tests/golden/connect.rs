@@ -94,7 +94,16 @@ fn requests_about_names_have_their_numbers_and_extras() {
             "0700",
             "0200 09000000 0300 6f6c64",
         ),
-        (ConnectType::Mount, Extra::None, "0900", "0000"),
+        (
+            ConnectType::Mount,
+            Extra::Mount {
+                special: b"/dev/hd0",
+                kind: b"tar",
+                options: b"ro",
+            },
+            "0900",
+            "0600 0800 2f6465762f686430 0300 746172 0200 726f",
+        ),
         (
             ConnectType::Symlink,
             Extra::Symlink { target: b"../x" },
@@ -271,7 +280,7 @@ fn numbers_that_are_not_known_are_refused() {
         hex("0001 0200 | 07000000 00000000 00000000 00000000 00000000 0000 | 0100 61 | 0000");
     assert!(Connect::from_bytes(&good).is_ok());
     // Kind, subtype (8 is not a message), open flags, path flags, kind of extra.
-    for (at, byte) in [(0, 1), (2, 8), (2, 10), (13, 0x80), (24, 8), (29, 6)] {
+    for (at, byte) in [(0, 1), (2, 8), (2, 10), (13, 0x80), (24, 8), (29, 7)] {
         let mut bad = good.clone();
         bad[at] = byte;
         assert_eq!(

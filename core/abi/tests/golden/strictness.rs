@@ -81,7 +81,7 @@ proptest! {
         path_flags in any::<u16>().prop_map(PathFlags::from_bits_truncate),
         path in vec(any::<u8>(), 0..4096),
         text in vec(any::<u8>(), 0..4096),
-        extra in 0..6,
+        extra in 0..7,
     ) {
         let handle = Handle(numbers[0]);
         let connect = Connect {
@@ -99,6 +99,7 @@ proptest! {
                 2 => Extra::Link { path: &text, handle },
                 3 => Extra::Symlink { target: &text },
                 4 => Extra::Mknod { rdev: u64::from(numbers[2]) << 32 },
+                5 => Extra::Mount { special: &text, kind: b"k", options: &path },
                 _ => Extra::Combined(&text),
             },
         };

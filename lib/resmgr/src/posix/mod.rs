@@ -8,6 +8,8 @@ pub mod chmod;
 pub mod chown;
 pub mod devctl;
 pub mod info;
+pub mod lock;
+pub mod notify;
 pub mod open;
 pub mod read;
 pub mod seek;

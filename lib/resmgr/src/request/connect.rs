@@ -2,7 +2,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use abi::connect::{Connect, ConnectStatus, Extra, Redirect, SymlinkReply};
-use abi::{Encode, FileType, OpenFlags, PathFlags, Result};
+use abi::{Decode, Encode, FileType, OpenFlags, PathFlags, Result};
 
 use super::{Answer, request_type};
 use crate::attributes::Attributes;
@@ -30,6 +30,7 @@ impl Target {
             Extra::Rename { path, .. } | Extra::Link { path, .. } => (path, 0),
             Extra::Symlink { target } => (target, 0),
             Extra::Mknod { rdev } => (&[], rdev),
+            Extra::Mount { special, .. } => (special, 0),
             Extra::None | Extra::Combined(_) => (&[], 0),
         };
         Self {
@@ -223,5 +224,42 @@ impl ReadLinkRequest {
     pub fn text(self, text: &[u8]) -> Answer {
         self.envelope.reply(ConnectStatus::Ok.status(), text);
         Answer::given()
+    }
+}
+
+path_change! {
+    /// A client mounts something at a path.
+    #[doc(alias = "io_mount_t")]
+    MountRequest
+}
+
+impl MountRequest {
+    /// What is to be mounted: a path or a name that the manager understands; may be empty.
+    #[must_use]
+    pub fn special(&self) -> &[u8] {
+        self.extra().0
+    }
+
+    /// Which kind of file system.
+    #[must_use]
+    pub fn kind(&self) -> &[u8] {
+        self.extra().1
+    }
+
+    /// Options in the words of that kind.
+    #[must_use]
+    pub fn options(&self) -> &[u8] {
+        self.extra().2
+    }
+
+    fn extra(&self) -> (&[u8], &[u8], &[u8]) {
+        match Connect::from_bytes(self.envelope.message()).map(|connect| connect.extra) {
+            Ok(Extra::Mount {
+                special,
+                kind,
+                options,
+            }) => (special, kind, options),
+            _ => (&[], &[], &[]),
+        }
     }
 }

@@ -8,7 +8,9 @@ mod change;
 mod connect;
 mod devctl;
 mod directory;
+mod notify;
 mod opening;
+mod own;
 mod query;
 mod xattr;
 
@@ -17,14 +19,17 @@ pub use self::change::{
     AllocateRequest, ChmodRequest, ChownRequest, SetTimesRequest, SyncRequest, TruncateRequest,
 };
 pub use self::connect::{
-    LinkRequest, MakeNodeRequest, ReadLinkRequest, RenameRequest, SymlinkRequest, UnlinkRequest,
+    LinkRequest, MakeNodeRequest, MountRequest, ReadLinkRequest, RenameRequest, SymlinkRequest,
+    UnlinkRequest,
 };
 pub use self::devctl::{DevctlCall, DevctlChoice, DevctlRequest};
 pub use self::directory::ReadDirectoryRequest;
+pub use self::notify::NotifyRequest;
 pub use self::opening::{OpenRequest, Opening};
+pub use self::own::OwnRequest;
 pub use self::query::{
-    InfoRequest, LinkTextRequest, LockRequest, NotifyRequest, PathconfRequest, SeekRequest,
-    StatRequest, StatvfsRequest,
+    InfoRequest, LinkTextRequest, LockRequest, PathconfRequest, SeekRequest, StatRequest,
+    StatvfsRequest,
 };
 pub use self::xattr::XattrRequest;
 
@@ -35,6 +40,7 @@ use abi::Errno;
 use crate::wait_queue::{Parked, Place};
 
 pub(crate) use self::connect::Target;
+pub(crate) use self::notify::Batch;
 pub(crate) use self::opening::After;
 
 /// Proof that a request was answered, refused, or parked in a [`WaitQueue`](crate::WaitQueue).
@@ -63,8 +69,8 @@ pub(crate) mod sealed {
         /// Gives back what a waiting request does not need.
         fn prepare_to_wait(&mut self);
         fn is_nonblocking(&self) -> bool;
-        /// Whether nobody waits for the answer any longer, or soon will not.
-        fn is_abandoned(&self) -> bool;
+        /// Why nobody waits for the answer any longer, or soon will not.
+        fn abandoned(&self) -> Option<Errno>;
         fn ticket(&self) -> u64;
         fn place(&self) -> Place;
         fn parked(&self) -> &Arc<Parked>;
@@ -136,8 +142,8 @@ macro_rules! request_type {
                 $nonblocking && file.is_some_and(|opened| opened.file.is_nonblocking())
             }
 
-            fn is_abandoned(&self) -> bool {
-                self.envelope.is_unblock_requested() || self.envelope.is_gone()
+            fn abandoned(&self) -> Option<abi::Errno> {
+                self.envelope.abandoned()
             }
 
             fn ticket(&self) -> u64 {

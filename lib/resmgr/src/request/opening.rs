@@ -11,6 +11,7 @@ use super::{Answer, request_type};
 use crate::attributes::Attributes;
 use crate::envelope::Envelope;
 use crate::io;
+use crate::locks::Identity;
 use crate::open_file::{OpenFile, Opened};
 
 /// A client opens a path.
@@ -43,6 +44,7 @@ pub struct Opening {
     attributes: Option<Arc<Attributes>>,
     state: Option<Box<dyn Any + Send + Sync>>,
     described: Option<OpenedReply>,
+    identity: Option<Identity>,
 }
 
 impl Opening {
@@ -75,6 +77,18 @@ impl Opening {
     pub fn described(self, described: OpenedReply) -> Self {
         Self {
             described: Some(described),
+            ..self
+        }
+    }
+}
+
+impl Opening {
+    /// The same file as all others of the server that were opened with these two numbers: their locks meet.
+    /// Without it, open files with the same attributes are the same file.
+    #[must_use]
+    pub fn identity(self, device: u64, inode: u64) -> Self {
+        Self {
+            identity: Some(Identity::Named(device, inode)),
             ..self
         }
     }
@@ -138,7 +152,8 @@ impl OpenRequest {
         let described = opening.described.unwrap_or_else(|| describe(&attributes));
         let caller = Arc::clone(envelope.credentials());
         let flags = target.flags & KEPT;
-        let file = OpenFile::new(flags, attributes, opening.state, Arc::clone(&caller));
+        let locks = (Arc::clone(&envelope.hub.locks), opening.identity);
+        let file = OpenFile::new(flags, attributes, opening.state, Arc::clone(&caller), locks);
         let opened = Arc::new(Opened {
             file,
             resource: target.attachment.resource,

@@ -1,5 +1,5 @@
 use abi::Encode;
-use abi::io::{self, Events, LockRange};
+use abi::io::{self, LockRange};
 
 use super::{Answer, request_type};
 use crate::envelope::Envelope;
@@ -75,13 +75,6 @@ query! {
 }
 
 query! {
-    /// A client asks whether it could read or write, or waits until it can. Park it to let it
-    /// wait.
-    #[doc(alias = "io_notify_t")]
-    NotifyRequest(io::Notify) -> Events
-}
-
-query! {
     /// A client locks or unlocks a range, or asks who does.
     #[doc(alias = "io_lock_t")]
     LockRequest(io::Lock) -> LockRange
@@ -112,6 +105,23 @@ impl LockRequest {
     pub fn done(self) -> Answer {
         self.envelope.reply(0, &[]);
         Answer::given()
+    }
+
+    /// Like [`done`](Self::done), and tells whether the client was there to have it.
+    ///
+    /// # Errors
+    /// ESRCH if not: it died or gave up, and must not be left with a lock.
+    pub fn deliver_done(self) -> abi::Result {
+        self.envelope.deliver(0, &[])
+    }
+
+    /// The client process, as this server numbers them.
+    pub(crate) fn client(&self) -> abi::SenderId {
+        self.envelope.place().sender
+    }
+
+    pub(crate) fn opened(&self) -> Option<&std::sync::Arc<crate::open_file::Opened>> {
+        self.envelope.file.as_ref()
     }
 }
 
