@@ -1,18 +1,28 @@
 //! Who owns which prefix: a process manager's table.
 
+mod branches;
+
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::ops::Bound;
 
 use abi::limits::PATH_MAX;
 use abi::{AttachFlags, ChannelId, Errno, FileType, Handle, Nd, Pid, Result};
 
 use crate::pathname::Pathname;
+use branches::{Branches, Place};
 
-/// Most objects in one tree; one more is `ENOMEM`.
-pub const OBJECTS_MAX: usize = 65_536;
+/// Most objects in one tree; one more is `ENOMEM`. 10 000 programs with a hundred prefixes each fit; they take about
+/// 250 MB.
+pub const OBJECTS_MAX: usize = 1 << 20;
+/// Most objects at one path; one more is `ENOSPC`. A search among more than 256 is refused in any case (P31).
+pub const OBJECTS_PER_PATH_MAX: usize = 1024;
 
-/// Number of one registration, never used again in the life of the tree.
+/// Most components of the path of an object; one more is `ENAMETOOLONG` (P6). Each may cost a node of the tree.
+pub const DEPTH_MAX: usize = 32;
+/// Most nodes of the tree, of about 130 bytes; one more is `ENOMEM`.
+pub const NODES_MAX: usize = 1 << 22;
+
+/// Number of one object, never used again in the life of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttachId(pub u32);
 
@@ -54,6 +64,8 @@ pub enum Object {
     },
     /// A process-manager symlink (P60).
     Symlink {
+        /// The symlink.
+        id: AttachId,
         /// Its text.
         target: Vec<u8>,
     },
@@ -84,17 +96,20 @@ pub enum EntryKind {
     Symlink(Vec<u8>),
 }
 
-/// The table of one node.
-///
-/// Paths are kept with zero bytes for slashes, so that the order of keys is the order of components
-/// and everything below a directory is one range.
-#[derive(Debug, Default)]
+/// The table of one node. A question costs one step for each component of its path, however many prefixes there are.
+#[derive(Debug)]
 pub struct PrefixTree {
-    objects: BTreeMap<Vec<u8>, Vec<Object>>,
-    paths: BTreeMap<AttachId, Vec<u8>>,
-    count: usize,
+    branches: Branches,
+    places: BTreeMap<AttachId, Place>,
+    objects_max: usize,
     last_id: u32,
     generation: u64,
+}
+
+impl Default for PrefixTree {
+    fn default() -> Self {
+        Self::with_room(OBJECTS_MAX)
+    }
 }
 
 impl PrefixTree {
@@ -102,6 +117,18 @@ impl PrefixTree {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty tree with room for fewer objects than [`OBJECTS_MAX`].
+    #[must_use]
+    pub fn with_room(objects_max: usize) -> Self {
+        Self {
+            branches: Branches::default(),
+            places: BTreeMap::new(),
+            objects_max: objects_max.min(OBJECTS_MAX),
+            last_id: 0,
+            generation: 0,
+        }
     }
 
     /// Grows with every change (P5).
@@ -116,7 +143,8 @@ impl PrefixTree {
     /// # Errors
     /// `EPERM` if the registrar may not (P4), `EEXIST` for an ordinary registrar's name that exists
     /// (P4), `EINVAL` for flags beyond [`AttachFlags::ATTACHABLE`] and `STICKY` or for both `BEFORE`
-    /// and `AFTER`, `ENOMEM` beyond [`OBJECTS_MAX`], and those of [`Pathname::parse`].
+    /// and `AFTER`, `ENOMEM` beyond [`OBJECTS_MAX`], `ENOSPC` beyond [`OBJECTS_PER_PATH_MAX`],
+    /// `ENAMETOOLONG` beyond [`DEPTH_MAX`], and those of [`Pathname::parse`].
     #[doc(alias = "resmgr_attach")]
     #[doc(alias = "pathmgr_link")]
     pub fn attach(&mut self, path: &[u8], server: Server, by: Registrar) -> Result<AttachId> {
@@ -126,38 +154,49 @@ impl PrefixTree {
         if !allowed.contains(server.flags) || server.flags.contains(both) {
             return Err(Errno::EINVAL);
         }
-        let key = key(path.as_bytes());
         if by == Registrar::Ordinary {
-            self.check_ordinary(&key, &server)?;
+            self.check_ordinary(&path, &server)?;
         }
-        self.make_room()?;
-        self.last_id = self.last_id.checked_add(1).ok_or(Errno::ENOMEM)?;
-        let id = AttachId(self.last_id);
-        let row = self.objects.entry(key.clone()).or_default();
-        let place = place(row, server.flags);
-        row.insert(place, Object::Server { id, server });
-        self.paths.insert(id, key);
-        Ok(id)
+        let rank = rank(self.row(&path), server.flags);
+        self.add(&path, rank, |id| Object::Server { id, server })
     }
 
-    fn check_ordinary(&self, key: &[u8], server: &Server) -> Result {
+    fn check_ordinary(&self, path: &Pathname, server: &Server) -> Result {
         if server.file_type != FileType::NAME {
             return Err(Errno::EPERM);
         }
-        let row = self.objects.get(key).map(Vec::as_slice).unwrap_or_default();
-        let taken = row.iter().any(
+        let taken = self.row(path).iter().any(
             |o| matches!(o, Object::Server { server, .. } if server.file_type == FileType::NAME),
         );
         if taken { Err(Errno::EEXIST) } else { Ok(()) }
     }
 
-    fn make_room(&mut self) -> Result {
-        if self.count >= OBJECTS_MAX {
+    fn add(
+        &mut self,
+        path: &Pathname,
+        rank: usize,
+        object: impl FnOnce(AttachId) -> Object,
+    ) -> Result<AttachId> {
+        let depth = path.components().take(DEPTH_MAX + 1).count();
+        if depth > DEPTH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        if self.places.len() >= self.objects_max || self.branches.len() + depth > NODES_MAX {
             return Err(Errno::ENOMEM);
         }
-        self.count += 1;
+        if self.row(path).len() >= OBJECTS_PER_PATH_MAX {
+            return Err(Errno::ENOSPC);
+        }
+        self.last_id = self.last_id.checked_add(1).ok_or(Errno::ENOMEM)?;
+        let id = AttachId(self.last_id);
+        let place = self.branches.grow(path);
+        let row = self.branches.objects_mut(place);
+        // Nearly every path has one object.
+        row.reserve_exact(1);
+        row.insert(rank, object(id));
+        self.places.insert(id, place);
         self.generation += 1;
-        Ok(())
+        Ok(id)
     }
 
     /// Gives a registration up. Directories that existed only for it vanish (P1).
@@ -165,28 +204,15 @@ impl PrefixTree {
     /// # Errors
     /// `ENOENT` if there is no such registration.
     pub fn detach(&mut self, id: AttachId) -> Result<Server> {
-        let key = self.paths.get(&id).cloned().ok_or(Errno::ENOENT)?;
-        match self.take(
-            &key,
-            |object| matches!(object, Object::Server { id: i, .. } if *i == id),
-        ) {
-            Some(Object::Server { server, .. }) => Ok(server),
-            Some(Object::Symlink { .. }) | None => Err(Errno::ENOENT),
+        let place = self.places.get(&id).copied().ok_or(Errno::ENOENT)?;
+        let row = self.branches.objects(place);
+        let found = row
+            .iter()
+            .position(|object| matches!(object, Object::Server { id: i, .. } if *i == id));
+        match self.take(place, found.ok_or(Errno::ENOENT)?) {
+            Object::Server { server, .. } => Ok(server),
+            Object::Symlink { .. } => Err(Errno::ENOENT),
         }
-    }
-
-    /// Gives up what a process had registered, as if it had closed every descriptor; sticky
-    /// registrations stay (P3, P19). Returns how many went.
-    pub fn detach_process(&mut self, nd: Nd, pid: Pid) -> usize {
-        let theirs = |object: &Object| match object {
-            Object::Server { id, server } => (server.pid == pid
-                && server.nd.same_node(nd)
-                && !server.flags.contains(AttachFlags::STICKY))
-            .then_some(*id),
-            Object::Symlink { .. } => None,
-        };
-        let ids: Vec<AttachId> = self.objects.values().flatten().filter_map(theirs).collect();
-        ids.iter().filter(|id| self.detach(**id).is_ok()).count()
     }
 
     /// Makes a symlink in the process manager (P60). It stands ahead of every server (P13) and
@@ -214,19 +240,12 @@ impl PrefixTree {
         if path.is_root() {
             return Err(Errno::EEXIST);
         }
-        let key = key(path.as_bytes());
-        if matches!(self.row(&key).first(), Some(Object::Symlink { .. })) {
+        if matches!(self.row(&path).first(), Some(Object::Symlink { .. })) {
             return Err(Errno::EBUSY);
         }
-        self.make_room()?;
-        let row = self.objects.entry(key).or_default();
-        row.insert(
-            0,
-            Object::Symlink {
-                target: target.to_vec(),
-            },
-        );
-        Ok(())
+        let target = target.to_vec();
+        self.add(&path, 0, |id| Object::Symlink { id, target })
+            .map(|_| ())
     }
 
     /// Removes a symlink, or a sticky registration (P46, P60). What stood behind it is seen again.
@@ -237,11 +256,13 @@ impl PrefixTree {
     /// itself, `ENOENT` for what does not exist, and `EPERM` for an ordinary registrar.
     pub fn unlink(&mut self, path: &[u8], by: Registrar) -> Result {
         let path = Pathname::parse(path)?;
-        let key = key(path.as_bytes());
         let as_directory = path.flags().contains(abi::PathFlags::DIR) && !path.is_root();
-        match self.row(&key).first() {
-            None if path.is_root() || self.has_children(&key) => return Err(Errno::ENOTEMPTY),
-            None => return Err(Errno::ENOENT),
+        if path.is_root() && self.row(&path).is_empty() {
+            return Err(Errno::ENOTEMPTY);
+        }
+        let place = self.branches.find(&path).ok_or(Errno::ENOENT)?;
+        match self.branches.objects(place).first() {
+            None => return Err(Errno::ENOTEMPTY),
             Some(Object::Symlink { .. }) if as_directory => return Err(Errno::ENOTDIR),
             Some(Object::Symlink { .. }) => {}
             Some(Object::Server { server, .. }) => {
@@ -261,20 +282,8 @@ impl PrefixTree {
         if by == Registrar::Ordinary {
             return Err(Errno::EPERM);
         }
-        self.take(&key, |_| true).map(|_| ()).ok_or(Errno::ENOENT)
-    }
-
-    /// What making something at `path` answers when it comes to the process manager itself, which
-    /// holds no files: `EEXIST` or `ENOSYS` (P46).
-    ///
-    /// # Errors
-    /// Always one of the two, or those of [`Pathname::parse`].
-    pub fn make(&self, path: &[u8]) -> Result {
-        match self.describe(path) {
-            Ok(_) => Err(Errno::EEXIST),
-            Err(Errno::ENOENT) => Err(Errno::ENOSYS),
-            Err(error) => Err(error),
-        }
+        self.take(place, 0);
+        Ok(())
     }
 
     /// What the tree itself knows of `path`, without following a symlink there (P63).
@@ -283,11 +292,11 @@ impl PrefixTree {
     /// `ENOENT` if nothing is registered at or below it, and those of [`Pathname::parse`].
     pub fn describe(&self, path: &[u8]) -> Result<EntryKind> {
         let path = Pathname::parse(path)?;
-        let key = key(path.as_bytes());
         if path.is_root() {
             return Ok(EntryKind::Directory);
         }
-        self.kind(&key).ok_or(Errno::ENOENT)
+        let place = self.branches.find(&path).ok_or(Errno::ENOENT)?;
+        Ok(self.kind(place))
     }
 
     /// The names in a directory of the tree, in the order of their bytes, that come after the name
@@ -298,114 +307,93 @@ impl PrefixTree {
     /// below it, and those of [`Pathname::parse`].
     pub fn list(&self, path: &[u8], after: &[u8], max: usize) -> Result<Vec<ListEntry>> {
         let path = Pathname::parse(path)?;
-        let directory = key(path.as_bytes());
-        if !path.is_root() && !self.has_children(&directory) {
-            let known = self.objects.contains_key(&directory);
-            return Err(if known { Errno::ENOTDIR } else { Errno::ENOENT });
+        let directory = self.branches.find(&path).ok_or(Errno::ENOENT)?;
+        if !path.is_root() && !self.branches.has_children(directory) {
+            return Err(Errno::ENOTDIR);
         }
-        let mut entries = Vec::new();
-        let mut cursor = with_end(&directory, 0);
-        if !after.is_empty() {
-            cursor.extend_from_slice(after);
-            cursor.push(1);
-        }
-        let end = with_end(&directory, 1);
-        while entries.len() < max {
-            let range = (
-                Bound::Included(cursor.clone()),
-                Bound::Excluded(end.clone()),
-            );
-            let Some((found, _)) = self.objects.range::<Vec<u8>, _>(range).next() else {
-                break;
-            };
-            let Some(rest) = found.get(directory.len() + 1..) else {
-                break;
-            };
-            let name = rest.split(|&byte| byte == 0).next().unwrap_or_default();
-            let child = &found[..directory.len() + 1 + name.len()];
-            if let Some(kind) = self.kind(child) {
-                entries.push(ListEntry {
-                    name: name.to_vec(),
-                    kind,
-                });
-            }
-            cursor = with_end(child, 1);
-        }
-        Ok(entries)
+        let children = self.branches.children(directory, after).take(max);
+        let entry = |(name, place): (&[u8], Place)| ListEntry {
+            name: name.to_vec(),
+            kind: self.kind(place),
+        };
+        Ok(children.map(entry).collect())
     }
 
-    /// Every object with its path, in the order of paths and, at one path, of the search.
-    pub fn prefixes(&self) -> impl Iterator<Item = (Vec<u8>, &Object)> {
-        self.objects
-            .iter()
-            .flat_map(|(key, row)| row.iter().map(|object| (path(key), object)))
+    /// Objects with their numbers and paths, from a number on, in the order in which they came.
+    pub fn objects(&self, from: AttachId) -> impl Iterator<Item = (AttachId, Vec<u8>, &Object)> {
+        self.places.range(from..).filter_map(|(&id, &place)| {
+            let row = self.branches.objects(place).iter();
+            let object = row.into_iter().find(|object| object.id() == id)?;
+            Some((id, self.branches.path(place), object))
+        })
     }
 
     /// How many objects there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count
+    pub fn len(&self) -> usize {
+        self.places.len()
     }
 
     /// Whether nothing is registered.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
 
-    /// What stands at exactly this normalised path, in the order of the search.
-    pub(crate) fn objects_at(&self, path: &[u8]) -> &[Object] {
-        self.row(&key(path))
+    /// What stands at the prefixes of this path, the longest first and at each in the order of the search, with the
+    /// lengths of the prefixes.
+    pub(crate) fn rows(&self, path: &Pathname) -> impl Iterator<Item = (usize, &[Object])> {
+        let way = self.branches.along(path).into_iter().rev();
+        way.map(|(len, place)| (len, self.branches.objects(place)))
+            .filter(|(_, row)| !row.is_empty())
     }
 
-    /// Whether the tree itself has a directory at this normalised path.
-    pub(crate) fn is_directory(&self, path: &[u8]) -> bool {
-        path == b"/" || self.has_children(&key(path))
+    /// Whether the tree itself has a directory at this path.
+    pub(crate) fn is_directory(&self, path: &Pathname) -> bool {
+        let place = self.branches.find(path);
+        path.is_root() || place.is_some_and(|place| self.branches.has_children(place))
     }
 
-    fn row(&self, key: &[u8]) -> &[Object] {
-        self.objects.get(key).map(Vec::as_slice).unwrap_or_default()
+    fn row(&self, path: &Pathname) -> &[Object] {
+        let place = self.branches.find(path);
+        place.map_or(&[], |place| self.branches.objects(place))
     }
 
-    fn has_children(&self, key: &[u8]) -> bool {
-        let range = (
-            Bound::Included(with_end(key, 0)),
-            Bound::Excluded(with_end(key, 1)),
-        );
-        self.objects.range::<Vec<u8>, _>(range).next().is_some()
-    }
-
-    fn kind(&self, key: &[u8]) -> Option<EntryKind> {
-        match self.row(key).first() {
-            Some(Object::Symlink { target }) => Some(EntryKind::Symlink(target.clone())),
-            _ if self.has_children(key) => Some(EntryKind::Directory),
-            Some(Object::Server { server, .. }) => Some(EntryKind::Server {
-                directory: server.flags.contains(AttachFlags::DIR),
-                file_type: server.file_type,
-            }),
-            None => None,
+    fn kind(&self, place: Place) -> EntryKind {
+        match self.branches.objects(place).first() {
+            Some(Object::Symlink { target, .. }) => EntryKind::Symlink(target.clone()),
+            Some(Object::Server { server, .. }) if !self.branches.has_children(place) => {
+                EntryKind::Server {
+                    directory: server.flags.contains(AttachFlags::DIR),
+                    file_type: server.file_type,
+                }
+            }
+            _ => EntryKind::Directory,
         }
     }
 
-    fn take(&mut self, key: &[u8], which: impl Fn(&Object) -> bool) -> Option<Object> {
-        let row = self.objects.get_mut(key)?;
-        let place = row.iter().position(which)?;
-        let object = row.remove(place);
-        if row.is_empty() {
-            self.objects.remove(key);
-        }
-        if let Object::Server { id, .. } = object {
-            self.paths.remove(&id);
-        }
-        self.count -= 1;
+    fn take(&mut self, place: Place, rank: usize) -> Object {
+        let object = self.branches.objects_mut(place).remove(rank);
+        self.places.remove(&object.id());
+        self.branches.prune(place);
         self.generation += 1;
-        Some(object)
+        object
+    }
+}
+
+impl Object {
+    /// Its number.
+    #[must_use]
+    pub const fn id(&self) -> AttachId {
+        match self {
+            Self::Server { id, .. } | Self::Symlink { id, .. } => *id,
+        }
     }
 }
 
 /// Where a new server goes: behind symlinks and older `BEFORE` ones if it is one, ahead of the
 /// unflagged ones if it is unflagged, ahead of older `AFTER` ones if it is one (P10 to P13).
-fn place(row: &[Object], flags: AttachFlags) -> usize {
+fn rank(row: &[Object], flags: AttachFlags) -> usize {
     let group = |object: &Object| match object {
         Object::Symlink { .. } => 0,
         Object::Server { server, .. } if server.flags.contains(AttachFlags::BEFORE) => 1,
@@ -420,27 +408,4 @@ fn place(row: &[Object], flags: AttachFlags) -> usize {
     row.iter()
         .take_while(|object| group(object) <= before_me)
         .count()
-}
-
-fn key(path: &[u8]) -> Vec<u8> {
-    let path = path.strip_suffix(b"/").unwrap_or(path);
-    path.iter()
-        .map(|&byte| if byte == b'/' { 0 } else { byte })
-        .collect()
-}
-
-fn path(key: &[u8]) -> Vec<u8> {
-    if key.is_empty() {
-        return Vec::from(*b"/");
-    }
-    key.iter()
-        .map(|&byte| if byte == 0 { b'/' } else { byte })
-        .collect()
-}
-
-fn with_end(key: &[u8], byte: u8) -> Vec<u8> {
-    let mut end = Vec::with_capacity(key.len() + 1);
-    end.extend_from_slice(key);
-    end.push(byte);
-    end
 }

@@ -96,12 +96,12 @@ pub fn resolve_below(
         candidates: Vec::new(),
         opaque: false,
     };
-    for prefix_len in prefix_lengths(path.as_bytes()) {
-        let prefix = &path.as_bytes()[..usize::from(prefix_len)];
-        for object in tree.objects_at(prefix) {
+    for (prefix_len, row) in tree.rows(&path) {
+        let prefix_len = len16(prefix_len);
+        for object in row {
             match object {
                 Object::Server { server, .. } => search.server(server, prefix_len)?,
-                Object::Symlink { target } => {
+                Object::Symlink { target, .. } => {
                     if let Some(spliced) = search.symlink(target, prefix_len)? {
                         return Ok(spliced);
                     }
@@ -115,7 +115,7 @@ pub fn resolve_below(
     }
     let mut candidates = search.candidates;
     let own = |c: &Candidate| is_own(c, HANDLE_OWN);
-    if tree.is_directory(path.as_bytes()) && !candidates.iter().any(own) {
+    if tree.is_directory(&path) && !candidates.iter().any(own) {
         candidates.push(process_manager(HANDLE_OWN, path_len(&path)));
     }
     match candidates.len() {
@@ -242,23 +242,8 @@ pub(crate) fn splice_at(
     Pathname::parse_below(&link[..end], &whole)
 }
 
-/// Lengths of all prefixes of a normalised path, longest first; the root's is 0.
-fn prefix_lengths(path: &[u8]) -> impl Iterator<Item = u16> {
-    let whole = if path == b"/" { &[] } else { path };
-    let ends = whole
-        .iter()
-        .enumerate()
-        .rev()
-        .filter(|(_, byte)| **byte == b'/');
-    let own = (!whole.is_empty()).then_some(whole.len());
-    // A normalised path has at most 4095 bytes.
-    own.into_iter()
-        .chain(ends.map(|(at, _)| at))
-        .chain(whole.is_empty().then_some(0))
-        .map(len16)
-}
-
 fn len16(len: usize) -> u16 {
+    // A normalised path has at most 4095 bytes.
     u16::try_from(len).unwrap_or(u16::MAX)
 }
 

@@ -1,6 +1,6 @@
-use abi::{AttachFlags, Errno, FileType, Nd, Pid, Result};
-use paths::prefix_tree::{EntryKind, ListEntry, OBJECTS_MAX, Object};
-use paths::{PrefixTree, Registrar, Server, resolve};
+use abi::{AttachFlags, Errno, FileType, Pid, Result};
+use paths::prefix_tree::{EntryKind, ListEntry, OBJECTS_PER_PATH_MAX, Object};
+use paths::{AttachId, PrefixTree, Registrar, Server, resolve};
 
 use super::{AFTER, BEFORE, CLIENT, DIR, NONE, answer, check, server, tree};
 
@@ -71,16 +71,17 @@ fn directories_on_the_way_need_not_exist_and_can_be_listed() {
 
 // qnx: P3, P19
 #[test]
-fn registrations_go_with_their_process_unless_they_are_sticky() {
+fn registrations_go_one_by_one_and_sticky_ones_can_be_unlinked() {
     let mut tree = tree(&[
         ("/dev/a", 5, NONE),
         ("/dev/b", 5, AttachFlags::STICKY),
         ("/dev/c", 6, NONE),
         ("/dev/d", 5, DIR),
     ]);
-    assert_eq!(tree.detach_process(Nd::LOCAL, Pid(5)), 2);
+    for id in [1, 4] {
+        assert_eq!(tree.detach(AttachId(id)).unwrap().pid, Pid(5));
+    }
     assert_eq!(names(&tree.list(b"/dev", b"", 9).unwrap()), ["b", "c"]);
-    assert_eq!(tree.detach_process(Nd(3), Pid(6)), 0);
     tree.unlink(b"/dev/b", Registrar::Privileged).unwrap();
     assert_eq!(names(&tree.list(b"/dev", b"", 9).unwrap()), ["c"]);
 }
@@ -266,15 +267,6 @@ fn a_server_of_the_root_alone_is_no_directory_but_the_root_is() {
     assert_eq!(tree.unlink(b"/", Registrar::Privileged), Err(Errno::ENOSYS));
 }
 
-// qnx: P46
-#[test]
-fn nothing_is_made_in_the_tree_itself() {
-    let tree = tree(&[("/auto/x", 5, NONE)]);
-    assert_eq!(tree.make(b"/auto"), Err(Errno::EEXIST));
-    assert_eq!(tree.make(b"/auto/x"), Err(Errno::EEXIST));
-    assert_eq!(tree.make(b"/new"), Err(Errno::ENOSYS));
-}
-
 // qnx: P60, P61
 #[test]
 fn a_symlink_is_made_once_and_covers_what_was_there_until_it_is_removed() {
@@ -293,22 +285,25 @@ fn a_symlink_is_made_once_and_covers_what_was_there_until_it_is_removed() {
 }
 
 #[test]
-fn the_table_can_be_read_out() {
+fn the_table_can_be_read_out_from_any_object_on() {
     let mut tree = tree(&[("/dev/ser1", 5, NONE), ("/", 6, DIR)]);
     tree.symlink(b"/l", b"/x", Registrar::Privileged).unwrap();
     let table: Vec<_> = tree
-        .prefixes()
-        .map(|(path, object)| match object {
-            Object::Server { server, .. } => (path, server.pid.0),
-            Object::Symlink { .. } => (path, 0),
+        .objects(AttachId(0))
+        .map(|(id, path, object)| match object {
+            Object::Server { server, .. } => (id.0, path, server.pid.0),
+            Object::Symlink { .. } => (id.0, path, 0),
         })
         .collect();
     let expected = [
-        (b"/".to_vec(), 6),
-        (b"/dev/ser1".to_vec(), 5),
-        (b"/l".to_vec(), 0),
+        (1, b"/dev/ser1".to_vec(), 5),
+        (2, b"/".to_vec(), 6),
+        (3, b"/l".to_vec(), 0),
     ];
     assert_eq!(table, expected);
+    assert_eq!(tree.objects(AttachId(3)).count(), 1);
+    tree.detach(AttachId(2)).unwrap();
+    assert_eq!(tree.objects(AttachId(2)).count(), 1);
 }
 
 #[test]
@@ -330,19 +325,59 @@ fn names_of_256_bytes_and_paths_of_4096_are_too_long_everywhere() {
     }
     tree.attach(&name[..256], server(5, NONE), Registrar::Privileged)
         .unwrap();
-    tree.attach(&path[..4094], server(5, DIR), Registrar::Privileged)
+    tree.attach(&path[..4], server(5, DIR), Registrar::Privileged)
         .unwrap();
     assert!(resolve(&tree, &path[..4094], &CLIENT).is_ok());
 }
 
+// qnx: P6
+#[test]
+fn prefixes_of_more_than_32_components_are_too_long() {
+    let mut tree = PrefixTree::new();
+    let path = b"/a".repeat(33);
+    let by = Registrar::Privileged;
+    let refused = tree.attach(&path, server(5, DIR), by);
+    assert_eq!(refused, Err(Errno::ENAMETOOLONG));
+    assert_eq!(tree.symlink(&path, b"x", by), Err(Errno::ENAMETOOLONG));
+    tree.attach(&path[..64], server(5, DIR), by).unwrap();
+    assert!(resolve(&tree, &path, &CLIENT).is_ok());
+}
+
+// qnx: P1
+#[test]
+fn nodes_that_nothing_needs_vanish_whatever_the_order() {
+    let paths = ["/a/b/c", "/a/b", "/a", "/a/b/d", "/x"];
+    for skip in 0..paths.len() {
+        let mut tree = PrefixTree::new();
+        let ids: Vec<_> = paths
+            .iter()
+            .map(|path| tree.attach(path.as_bytes(), server(5, DIR), Registrar::Privileged))
+            .map(Result::unwrap)
+            .collect();
+        for at in 0..ids.len() {
+            tree.detach(ids[(at + skip) % ids.len()]).unwrap();
+        }
+        assert!(tree.is_empty());
+        assert_eq!(tree.list(b"/", b"", 9).unwrap(), []);
+        assert_eq!(resolve(&tree, b"/a/b", &CLIENT), Err(Errno::ENOENT));
+        tree.attach(b"/a/b", server(6, DIR), Registrar::Privileged)
+            .unwrap();
+        assert_eq!(names(&tree.list(b"/", b"", 9).unwrap()), ["a"]);
+    }
+}
+
 #[test]
 fn the_table_is_bounded() {
-    let mut tree = PrefixTree::new();
-    let mut attach = || tree.attach(b"/x", server(5, AFTER), Registrar::Privileged);
-    let results: Vec<Result<_>> = (0..=OBJECTS_MAX).map(|_| attach()).collect();
-    assert_eq!(
-        results.iter().filter(|result| result.is_ok()).count(),
-        OBJECTS_MAX
-    );
+    let by = Registrar::Privileged;
+    let count = |results: &[Result<AttachId>]| results.iter().filter(|r| r.is_ok()).count();
+    let mut tree = PrefixTree::with_room(9);
+    let mut attach = |number| tree.attach(&[b'/', number], server(5, AFTER), by);
+    let results: Vec<_> = (b'a'..=b'j').map(&mut attach).collect();
+    assert_eq!(count(&results), 9);
     assert_eq!(results.last(), Some(&Err(Errno::ENOMEM)));
+    let mut tree = PrefixTree::new();
+    let mut attach = || tree.attach(b"/x", server(5, AFTER), by);
+    let results: Vec<_> = (0..=OBJECTS_PER_PATH_MAX).map(|_| attach()).collect();
+    assert_eq!(count(&results), OBJECTS_PER_PATH_MAX);
+    assert_eq!(results.last(), Some(&Err(Errno::ENOSPC)));
 }
