@@ -57,6 +57,7 @@ struct World {
     client: (Transport, SessionKey, Block),
     server: (Transport, SessionKey, Block),
     space: Vec<u8>,
+    packets: usize,
 }
 
 fn world(lane: &LaneParams) -> World {
@@ -74,6 +75,7 @@ fn world(lane: &LaneParams) -> World {
         client,
         server,
         space: vec![0; 70_000],
+        packets: 0,
     }
 }
 
@@ -95,6 +97,7 @@ impl World {
                         .0
                         .transmit(now, link, &mut self.space, &mut from.2)
                         .unwrap();
+                    self.packets += sent.len.div_ceil(sent.segment);
                     for packet in self.space[..sent.len].chunks_mut(sent.segment) {
                         to.0.receive(now, link, &LinkAddress::NONE, packet, &mut to.2);
                     }
@@ -107,23 +110,39 @@ impl World {
         }
     }
 
-    fn round_trip(&mut self) {
+    /// `count` calls of 16 bytes at once; sent, executed and answered.
+    fn calls(&mut self, count: usize) {
         let now = Instant::from_nanos(self.now);
-        self.client
-            .0
-            .send(now, self.client.1, Request::new(Meta::EMPTY, 64, 64))
-            .unwrap();
+        for _ in 0..count {
+            let request = Request::new(Meta::EMPTY, 16, 16);
+            self.client.0.send(now, self.client.1, request).unwrap();
+        }
         self.flush();
         while let Some(event) = self.server.0.event() {
             if let Event::Request { incoming, .. } = event {
-                self.server
-                    .0
-                    .reply(Instant::from_nanos(self.now), incoming, 0, 64)
-                    .unwrap();
+                let now = Instant::from_nanos(self.now);
+                self.server.0.reply(now, incoming, 0, 16).unwrap();
             }
         }
         self.flush();
-        assert!(matches!(self.client.0.event(), Some(Event::Replied { .. })));
+        for _ in 0..count {
+            assert!(matches!(self.client.0.event(), Some(Event::Replied { .. })));
+        }
+    }
+
+    /// Many calls of 16 bytes, `count` at once: what one costs.
+    fn measure(&mut self, name: &str, count: usize) {
+        const CALLS: usize = 1_000_000;
+        self.calls(count);
+        let (packets, clock) = (self.packets, Clock::now());
+        for _ in 0..CALLS / count {
+            self.calls(count);
+        }
+        let each = clock.elapsed().as_nanos() / CALLS as u128;
+        let packets = (self.packets - packets) as f64 / CALLS as f64;
+        println!(
+            "{name}: 16 B, {count} calls at once, both ends: {each} ns and {packets:.2} packets each"
+        );
     }
 
     fn long_reply(&mut self, len: u64) {
@@ -173,16 +192,9 @@ fn main() {
     ];
     for (name, lane) in lanes {
         let mut world = world(&lane);
-        for _ in 0..10_000 {
-            world.round_trip();
+        for count in [1, 16, 64] {
+            world.measure(name, count);
         }
-        let rounds = 500_000;
-        let clock = Clock::now();
-        for _ in 0..rounds {
-            world.round_trip();
-        }
-        let each = clock.elapsed().as_nanos() / rounds;
-        println!("{name}: 64 B request and reply, both ends: {each} ns");
         world.long_reply(64 << 20);
         let clock = Clock::now();
         world.long_reply(1 << 30);

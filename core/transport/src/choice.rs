@@ -40,7 +40,7 @@ impl Session {
         if self.ended.is_some() {
             return None;
         }
-        let open = self.lanes_where(|lane| !is_full(lane.link));
+        let open = self.lanes_where(|lane| !is_full(lane.link) && lane.place.is_open());
         if let Some(closing) = self.closing {
             return first(self.active & open).filter(|_| closing.send_now);
         }

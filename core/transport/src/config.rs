@@ -9,6 +9,7 @@ use abi::time::Duration;
 
 use crate::cipher::PacketCipher;
 use crate::event::LinkIndex;
+use crate::keys::Secret;
 
 /// Most operations outstanding in one session, so that a table of them is bounded.
 pub const SLOTS_MAX: u16 = 4096;
@@ -164,6 +165,9 @@ pub struct SessionParams {
     pub credit: u64,
     /// How long an unanswered peer counts as alive.
     pub op_dead: Duration,
+    /// 32 random bytes that the peer does not know, for the questions that a new address of the peer must
+    /// answer. `None`: lanes stay with the addresses they have.
+    pub challenge: Option<Secret>,
 }
 
 impl SessionParams {
@@ -180,6 +184,7 @@ impl SessionParams {
             unscheduled: 65_536,
             credit: 1 << 20,
             op_dead: Duration::from_secs(15),
+            challenge: None,
         }
     }
 }

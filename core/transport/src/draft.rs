@@ -121,11 +121,12 @@ impl Session {
         }
         if lane.ping_now {
             lane.ping_now = false;
-            self.watch.ping_id = self.watch.ping_id.wrapping_add(1);
-            let ping = Frame::Ping {
-                id: self.watch.ping_id,
-                time: now.as_nanos(),
-            };
+            let time = now.as_nanos();
+            let id = lane.place.ask(time).unwrap_or_else(|| {
+                self.watch.ping_id = self.watch.ping_id.wrapping_add(1);
+                self.watch.ping_id
+            });
+            let ping = Frame::Ping { id, time };
             if draft.put(&ping) && lane.state == LaneState::Active {
                 draft.watch(SentFrame::Ping);
             }

@@ -1,10 +1,10 @@
 //! One lane of a session: packet numbers, round-trip time, window, and what is owed to the peer.
 
+mod address;
 mod debt;
 mod probing;
 mod size;
 
-use abi::LinkAddress;
 use abi::time::{Duration, Instant};
 
 use crate::config::{ACK_HOLD_LONG, Config, LaneParams, Protection};
@@ -16,6 +16,7 @@ use crate::replay::ReplayWindow;
 use crate::schedule::Outlook;
 use crate::summary::{LaneReason, LaneState, LaneSummary};
 
+use self::address::Place;
 pub(crate) use self::debt::{AckDebt, Urgency};
 use self::probing::{Floor, PROBE_INTERVAL_MAX};
 use self::size::Size;
@@ -31,7 +32,8 @@ const RATE_MEMORY: f64 = 10.0;
 pub(crate) struct Lane {
     pub(crate) id: u8,
     pub(crate) link: LinkIndex,
-    pub(crate) peer: LinkAddress,
+    /// Where the peer is.
+    pub(crate) place: Place,
     pub(crate) size: Size,
     pub(crate) reliable: bool,
     pub(crate) state: LaneState,
@@ -82,7 +84,7 @@ impl Lane {
         Self {
             id: params.id,
             link: params.link,
-            peer: params.peer,
+            place: Place::new(params.peer),
             size: Size::new(mtu),
             reliable: params.reliable,
             state: LaneState::Active,
@@ -244,7 +246,7 @@ impl Lane {
         LaneSummary {
             id: self.id,
             link: self.link,
-            peer: self.peer,
+            peer: self.place.at(),
             state: self.state,
             since: self.since,
             why: self.why,

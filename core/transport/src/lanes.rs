@@ -1,8 +1,10 @@
 //! The lanes of a session: which may be used, and how they fail and come back.
 
+use abi::LinkAddress;
 use abi::time::{Duration, Instant};
 
 use crate::event::Event;
+use crate::keys;
 use crate::lane::Lane;
 use crate::policy::{Policy, Route};
 use crate::session::{Events, Session};
@@ -129,6 +131,8 @@ impl Session {
         let heard = lane.is_heard(now, &self.config);
         lane.pto_count = lane.pto_count.saturating_add(1);
         lane.flight.restart_probe_timer(now);
+        lane.doubt_place(lane.pto_count);
+        lane.ping_now |= lane.place.is_doubted();
         let (biggest, count_of_timeouts) = (lane.flight.biggest(), lane.pto_count);
         if others && heard && lane.pto_count <= HEARD_MAX {
             lane.probes = 2;
@@ -207,6 +211,7 @@ impl Session {
             return;
         }
         let unanswered = lane.plan_probe(now, &self.config);
+        lane.doubt_place(unanswered);
         if lane.state == LaneState::Suspect {
             let long = lane.since + SUSPECT_MAX < now && unanswered > PINGS_MIN;
             if unanswered > PINGS_MAX || long {
@@ -316,6 +321,19 @@ impl Session {
             LaneState::Down => self.suspect(now, index, why, events),
             LaneState::Suspect => lane.start_probing(now, &self.config),
         }
+    }
+
+    /// The newest packet of a lane came from another address: the peer has moved, or somebody was faster
+    /// than the peer with a copy of its packet. The address must prove itself.
+    pub(crate) fn follow(&mut self, index: usize, to: LinkAddress) {
+        let Some(secret) = &self.challenge else {
+            return;
+        };
+        self.moves = self.moves.wrapping_add(1);
+        let drawn = keys::purpose(secret, b"slashnet challenge", &self.moves.to_le_bytes());
+        let [a, b, c, d, ..] = drawn.0;
+        let lane = &mut self.lanes[index];
+        lane.ping_now |= lane.place.follow(to, u32::from_le_bytes([a, b, c, d]));
     }
 
     /// The link's socket was made anew: the peer must learn where packets come from now.

@@ -18,6 +18,8 @@ pub(crate) struct Shell<'a> {
     pub(crate) now: Instant,
     pub(crate) memory: &'a mut dyn Memory,
     pub(crate) events: &'a mut Events,
+    /// It came from where the lane's packets go.
+    pub(crate) from_peer: bool,
 }
 
 impl Session {
@@ -101,8 +103,8 @@ impl Session {
                 self.take_lane_notice(shell.now, lane, shell.events);
                 Ok(Urgency::Hold)
             }
-            Frame::Pong { time, .. } => {
-                self.take_pong(index, time, shell);
+            Frame::Pong { id, time } => {
+                self.take_pong(index, (id, time), shell);
                 Ok(Urgency::Never)
             }
             Frame::Close { .. } => {
@@ -266,9 +268,12 @@ impl Session {
         Ok(Urgency::Never)
     }
 
-    fn take_pong(&mut self, index: usize, time: u64, shell: &mut Shell<'_>) {
+    fn take_pong(&mut self, index: usize, (id, time): (u32, u64), shell: &mut Shell<'_>) {
         let now = shell.now;
         let lane = &mut self.lanes[index];
+        if shell.from_peer {
+            lane.place.answered(id, time);
+        }
         let sent = Instant::from_nanos(time);
         if sent <= now && !lane.reliable {
             lane.rtt.sample(now.saturating_since(sent), Duration::ZERO);

@@ -25,7 +25,12 @@ impl Session {
         let lane = &mut self.lanes[index];
         let reliable = lane.reliable;
         let mut segment = lane.size.packet().min(space.len());
-        let budget = batch.min(self.config.batch_max).min(space.len());
+        let allowance = usize::try_from(lane.place.allowance()).unwrap_or(usize::MAX);
+        segment = segment.min(allowance);
+        let budget = batch
+            .min(self.config.batch_max)
+            .min(space.len())
+            .min(allowance);
         let (mut total, mut packets) = (0, 0);
         loop {
             let len = self.packet(
@@ -156,6 +161,7 @@ impl Session {
             lane.keep_busy(now, size);
         }
         lane.bytes_sent += size as u64;
+        lane.place.charge(size);
         lane.packets_sent += 1;
         if lane.reliable {
             let mut arrived = core::mem::take(&mut self.scratch);

@@ -11,6 +11,7 @@ use crate::cipher::PacketCipher;
 use crate::config::{Config, Role, SessionParams};
 use crate::event::{Cause, Event, SessionKey};
 use crate::incoming::Served;
+use crate::keys::Secret;
 use crate::lane::{Lane, earliest};
 use crate::outgoing::Calls;
 use crate::policy::Route;
@@ -69,6 +70,9 @@ pub(crate) struct Session {
     pub(crate) ack_epoch: u64,
     pub(crate) watch: Watch,
     pub(crate) op_dead: Duration,
+    /// What the questions to new addresses of the peer come from, and how many there were.
+    pub(crate) challenge: Option<Secret>,
+    pub(crate) moves: u32,
     /// Route of answers to the packet that is being taken, where nothing else is known.
     pub(crate) arrived: Route,
     /// The batch being made takes all that its lane should carry.
@@ -124,6 +128,8 @@ impl Session {
             ack_epoch: 0,
             watch: Watch::default(),
             op_dead: params.op_dead,
+            challenge: params.challenge,
+            moves: 0,
             arrived: Route::Any,
             starved: false,
             tail: Tail::new(now),

@@ -12,6 +12,7 @@ use abi::LinkAddress;
 use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
 
+use crate::cipher::HEADER_LEN;
 use crate::config::{
     Config, LANES_MAX, LaneParams, MTU_MAX, MTU_MIN, Protection, SLOTS_MAX, SessionParams,
 };
@@ -136,22 +137,28 @@ impl Transport {
         let way = &session.lanes[lane];
         let sealed = way.protection == Protection::Sealed;
         // Without a cipher it is the link that vouches for the peer.
-        if !sealed && (way.link != link || way.peer != *from) {
+        if !sealed && (way.link != link || way.place.at() != *from) {
             return;
         }
+        let len = HEADER_LEN + body.len();
         let Ok(body) = protection::open(way.protection, &mut session.cipher, (&header, &raw), body)
         else {
             return;
         };
-        let way = &mut session.lanes[lane];
+        let way = &session.lanes[lane];
         // The newest packet tells where the peer is now.
-        if way.peer != *from && way.link == link && way.is_newest(header.pn) {
-            way.peer = *from;
+        if way.place.at() != *from && way.link == link && way.is_newest(header.pn) {
+            session.follow(lane, *from);
+        }
+        let from_peer = link == session.lanes[lane].link && session.lanes[lane].place.at() == *from;
+        if from_peer {
+            session.lanes[lane].place.credit(len);
         }
         let mut shell = Shell {
             now,
             memory,
             events: &mut self.events,
+            from_peer,
         };
         session.take_packet(lane, &header, body, &mut shell);
         self.touched(now, index);
@@ -198,7 +205,7 @@ impl Transport {
             // Sessions take turns.
             self.ready.push_back(index);
             if session.lanes[lane].link == link {
-                let to = session.lanes[lane].peer;
+                let to = session.lanes[lane].place.at();
                 let sent = session.transmit(now, lane, space, memory, &mut self.events);
                 if sent.is_none() {
                     session.listed = false;

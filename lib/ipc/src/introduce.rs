@@ -9,6 +9,7 @@ use abi::system::{
 };
 use abi::{Duration, Errno, Instant, Nd, Result, SessionId};
 use drivers::{MemoryDriver, MemoryParts, Silent};
+use transport::keys::Secret;
 use transport::{Cause, LaneParams, Protection, Role, SessionKey, SessionParams};
 
 use crate::cipher::AeadCipher;
@@ -107,6 +108,9 @@ impl Shared {
         if lanes.iter().any(|lane| lane.protection == Sealing::Sealed) {
             let cipher = AeadCipher::new(&secret.0, params.role, Arc::clone(self.guard()));
             params.cipher = Some(Box::new(cipher));
+            let mut challenge = Secret::ZERO;
+            getrandom::fill(&mut challenge.0).map_err(|_| Errno::EIO)?;
+            params.challenge = Some(challenge);
         }
         for lane in lanes {
             let socket = state.socket_on(lane.link)?;

@@ -26,6 +26,7 @@ mod strip;
 pub mod tap;
 pub mod terrain;
 pub mod track;
+mod victims;
 pub mod wire;
 pub mod world;
 

@@ -2,6 +2,7 @@
 
 use abi::ids::SessionId;
 use abi::time::Duration;
+use transport::keys::Secret;
 use transport::{LaneParams, LinkIndex, Protection, Role, SessionParams};
 
 use crate::checkers::{Finding, Kind};
@@ -72,6 +73,10 @@ impl World {
             params.unscheduled = self.plan.unscheduled;
             params.credit = self.plan.credit;
             params.op_dead = self.plan.op_dead;
+            let challenge = mix(secret ^ u64::from(local)).to_le_bytes();
+            let mut unknown = Secret::ZERO;
+            unknown.0[..8].copy_from_slice(&challenge);
+            params.challenge = Some(unknown);
             count = params.lanes.len() as u8;
             let now = self.local(own);
             keys[n] = self.processes[own].transport.open(now, params).ok();

@@ -12,6 +12,7 @@ use crate::process::Process;
 use crate::programs::{Later, Wishes};
 use crate::strip::{Note, name_of};
 use crate::tap::Tapped;
+use crate::victims::VICTIM;
 use crate::world::{ASK_AFTER, Action, Checked, Program, World};
 
 /// Where a process is after it has moved so often.
@@ -51,6 +52,8 @@ impl World {
         self.packets += 1;
         let from = address(packet.from, packet.from_address);
         let link = LinkIndex(packet.link);
+        let (victims, len) = (&mut self.victims, packet.bytes.len());
+        victims.came(link, packet.to, packet.from_address, len);
         let Process {
             transport,
             memory,
@@ -140,6 +143,10 @@ impl World {
             };
             self.event(n, event)?;
         }
+        self.victims.check()?;
+        if self.victims.any() {
+            self.seen.insert("victim");
+        }
         let name = format!("process {n}");
         checkers::no_stray(&self.processes[n], &name)?;
         checkers::bounded(&self.processes[n], &name, self.plan.credit, self.plan.slots)
@@ -182,6 +189,21 @@ impl World {
                     from_address: own.copied().unwrap_or(0),
                     to_address,
                 };
+                self.victims.went(link, n, to_address, bytes.len());
+                let races = if self.healed {
+                    0
+                } else {
+                    self.plan.terrain.races
+                };
+                if races > 0 && link.0 < PERFECT && self.random.chance(races) {
+                    let copy = Packet {
+                        from_address: VICTIM,
+                        ..packet.clone()
+                    };
+                    self.serial += 1;
+                    let soon = (self.now + Duration::from_micros(1), self.serial);
+                    self.agenda.insert(soon, Action::Arrive(copy));
+                }
                 for (at, packet) in self.networks.send(self.now, packet, &mut self.random) {
                     self.serial += 1;
                     self.agenda

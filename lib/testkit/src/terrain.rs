@@ -29,6 +29,8 @@ pub struct Terrain {
     pub roams: usize,
     /// It is servers whose addresses change, not clients.
     pub servers_roam: bool,
+    /// Out of a thousand packets, so many are overtaken by a copy from a victim's address.
+    pub races: u64,
     /// Clocks have other origins and paces.
     pub clocks: bool,
     /// Out of a thousand sessions, so many have a perfect lane beside the others.
@@ -83,6 +85,7 @@ impl Terrain {
             beside: some(r, 200, 1000),
             later: some(r, 300, 1000),
             hints: r.chance(500).then(|| [0, 500][r.below(2) as usize]),
+            races: some(r, 300, 100),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::PoisonError;
 use abi::LinkAddress;
 use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
+use transport::keys::Secret;
 use transport::{
     Config, Event, IncomingKey, LaneParams, LaneReport, LinkIndex, Role, SessionKey, SessionParams,
     SessionSummary, TransferKey, Transport,
@@ -206,6 +207,7 @@ impl Track {
             params.credit = u64::from(unscheduled) * 64;
             let cipher = WorldCipher::new(7, role, 1 << 22, log.clone());
             params.cipher = Some(Box::new(cipher));
+            params.challenge = Some(Secret([role as u8; 32]));
             let mut transport = Transport::new(Config::default());
             let session = transport.open(START, params).expect("the session opens");
             End {

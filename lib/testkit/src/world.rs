@@ -17,6 +17,7 @@ use crate::programs::{Client, Later, Server};
 use crate::random::{Random, mix};
 use crate::reference::Reference;
 use crate::strip::{Note, line};
+use crate::victims::Victims;
 
 /// After the faults, how long clients go on asking, how long everything may take to end, and how
 /// long nothing may happen.
@@ -121,6 +122,7 @@ pub struct World {
     pub(crate) judge: Judge,
     /// How often a process has got a new address on a network.
     pub(crate) addresses: BTreeMap<(u32, usize), u8>,
+    pub(crate) victims: Victims,
     pub(crate) agenda: BTreeMap<(Instant, u64), Action>,
     pub(crate) serial: u64,
     pub(crate) strip: VecDeque<(Instant, Note)>,
@@ -164,6 +166,7 @@ impl World {
             log: Arc::new(Mutex::new(NonceLog::tapping())),
             judge: Judge::default(),
             addresses: BTreeMap::new(),
+            victims: Victims::default(),
             agenda: BTreeMap::new(),
             serial: 0,
             strip: VecDeque::new(),

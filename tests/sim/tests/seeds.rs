@@ -45,6 +45,7 @@ fn check(seeds: Range<u64>) {
         "transfer",
         "unblock",
         "unknown",
+        "victim",
         "withdrawal",
         "word of a monitor",
     ];

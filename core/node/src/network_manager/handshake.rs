@@ -382,6 +382,9 @@ impl NetworkManager {
             self.crypto
                 .cipher(&abi::system::SessionSecret(secret.0), role),
         );
+        let mut challenge = transport::keys::Secret::ZERO;
+        self.crypto.random(&mut challenge.0);
+        params.challenge = Some(challenge);
         params.slots = SLOTS;
         params.unscheduled = PEER_MESSAGE_MAX as u32;
         self.transport.open(now, params).ok()

@@ -10,6 +10,7 @@ use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
 
 use crate::cipher::{Forged, HEADER_LEN, PacketCipher};
+use crate::keys::Secret;
 use crate::{
     Buffer, Config, Event, LaneParams, LinkIndex, Memory, OpKey, Request, Role, SessionKey,
     SessionParams, Transport,
@@ -87,8 +88,9 @@ pub(crate) struct Side {
     pub(crate) events: VecDeque<Event>,
     pub(crate) sent: usize,
     pub(crate) suspects: usize,
-    /// Where the last packet went.
+    /// Where the last packet went, and how many bytes went where.
     pub(crate) sent_to: Option<LinkAddress>,
+    pub(crate) bytes_to: BTreeMap<LinkAddress, usize>,
 }
 
 pub(crate) struct Packet {
@@ -148,6 +150,7 @@ impl Pair {
                 .iter()
                 .any(|lane| !lane.reliable)
                 .then(|| Box::new(Checksum) as _);
+            params.challenge = Some(Secret([local as u8; 32]));
             adjust(&mut params);
             let mut transport = Transport::new(Config::default());
             let session = transport.open(now, params).unwrap();
@@ -160,6 +163,7 @@ impl Pair {
                 sent: 0,
                 suspects: 0,
                 sent_to: None,
+                bytes_to: BTreeMap::new(),
             }
         };
         Self {
@@ -208,9 +212,13 @@ impl Pair {
                 continue;
             };
             side.sent_to = Some(transmit.to);
+            *side.bytes_to.entry(transmit.to).or_default() += transmit.len;
+            // Where nobody is, nothing arrives.
+            let moved = if to_server { 0 } else { self.moved };
+            let there = transmit.to == address(link.0 as u8 + moved);
             for packet in space[..transmit.len].chunks(transmit.segment) {
                 side.sent += 1;
-                if (self.fate)(side.sent, to_server, link, packet.len()) {
+                if there && (self.fate)(side.sent, to_server, link, packet.len()) {
                     let at = self.now + self.delay;
                     let bytes = packet.to_vec();
                     self.wire.push_back(Packet {

@@ -6,6 +6,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
+use abi::LinkAddress;
+
 use super::pair::{Pair, address, lossy, millis, pattern};
 use crate::{
     Buffer, Event, LaneParams, LaneReport, LinkIndex, Meta, Policy, Protection, Request,
@@ -51,6 +53,84 @@ fn the_newest_packet_of_a_peer_tells_where_it_is() {
         .receive(now, LinkIndex(0), &from, &mut old.bytes, &mut server.memory);
     pair.run(millis(20));
     assert_eq!(pair.server.sent_to, Some(address(5)));
+}
+
+/// Somebody on the way is faster with copies of up to `count` of the client's packets, which seem to come from
+/// `victim`. Answers how many bytes came from there.
+fn race(pair: &mut Pair, victim: LinkAddress, count: usize) -> usize {
+    let (mut numbers, mut raced) = (Vec::new(), 0);
+    let end = pair.now + millis(1000);
+    while numbers.len() < count && pair.step(end) {
+        let to_server = pair.wire.iter().filter(|packet| packet.to_server);
+        let number = |bytes: &[u8]| bytes[8..16].to_vec();
+        let fresh = to_server
+            .map(|packet| packet.bytes.clone())
+            .find(|bytes| !numbers.contains(&number(bytes)));
+        let Some(mut copy) = fresh else {
+            continue;
+        };
+        numbers.push(number(&copy));
+        raced += copy.len();
+        let server = &mut pair.server;
+        let (now, memory) = (pair.now, &mut server.memory);
+        server
+            .transport
+            .receive(now, LinkIndex(0), &victim, &mut copy, memory);
+    }
+    raced
+}
+
+#[test]
+fn whoever_is_faster_with_a_copy_turns_little_on_another() {
+    let victim = address(200);
+    for count in [1, 7, 100] {
+        let mut pair = Pair::new(lossy(1));
+        echo(&mut pair, 1);
+        let long = pattern(4 << 20, 3);
+        let op = pair.send(Request::new(Meta::EMPTY, 8, 4 << 20), b"question");
+        let (incoming, _) = pair.request();
+        pair.reply(incoming, 0, &long);
+        let raced = race(&mut pair, victim, count);
+        let (status, len) = (0, 4 << 20);
+        assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+        assert!(pair.reply_bytes(op) == long);
+        let sent = pair.server.bytes_to.get(&victim).copied().unwrap_or(0);
+        assert!(sent > 0, "the server looks where the packets come from");
+        assert!(sent <= 3 * raced, "{sent} bytes for {raced}");
+        assert_eq!(pair.server.sent_to, Some(address(0)));
+    }
+}
+
+#[test]
+fn a_peer_that_has_moved_and_answers_gets_everything_at_its_new_address() {
+    let mut pair = Pair::new(lossy(1));
+    echo(&mut pair, 1);
+    let long = pattern(4 << 20, 3);
+    let op = pair.send(Request::new(Meta::EMPTY, 8, 4 << 20), b"question");
+    let (incoming, _) = pair.request();
+    pair.reply(incoming, 0, &long);
+    while pair.server.bytes_to[&address(0)] < 1 << 20 {
+        assert!(pair.step(pair.now + millis(1000)));
+    }
+    pair.moved = 5;
+    let before = pair.now;
+    let (status, len) = (0, 4 << 20);
+    assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+    assert!(pair.now.saturating_since(before) < millis(500));
+    assert!(pair.server.bytes_to[&address(5)] > 2 << 20);
+}
+
+#[test]
+fn without_random_bytes_lanes_stay_where_they_are() {
+    let mut pair = Pair::with(lossy(1), |params| params.challenge = None);
+    echo(&mut pair, 1);
+    pair.moved = 5;
+    pair.send(Request::new(Meta::EMPTY, 64, 64), &pattern(64, 2));
+    let (incoming, bytes) = pair.request();
+    pair.reply(incoming, 0, &bytes);
+    pair.run(millis(500));
+    assert!(pair.client.events.is_empty());
+    assert_eq!(pair.server.bytes_to.get(&address(5)), None);
 }
 
 #[test]

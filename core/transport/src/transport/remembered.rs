@@ -35,7 +35,7 @@ impl Remembered {
         if lane.reliable || lane.rtt.smoothed().is_none() {
             return;
         }
-        let key = (lane.link, lane.peer.with_port(0));
+        let key = (lane.link, lane.place.at().with_port(0));
         let known = self.ways.get(&key);
         if known.is_some_and(|known| known.at > used)
             || known.is_none() && self.ways.len() >= WAYS_MAX && !self.forget_oldest(used)
