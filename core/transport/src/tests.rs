@@ -3,6 +3,7 @@
 mod added_lanes;
 mod brute_force;
 mod failures;
+mod golden;
 mod lanes;
 mod messages;
 mod pair;
