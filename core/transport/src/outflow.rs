@@ -65,6 +65,11 @@ impl Outflow {
         self.end - self.next + self.resend.bytes()
     }
 
+    /// How many bytes the peer has.
+    pub(crate) fn acked_bytes(&self) -> u64 {
+        self.acked.bytes()
+    }
+
     /// Whether the head was sent at least once.
     pub(crate) const fn started(&self) -> bool {
         self.started

@@ -1,12 +1,15 @@
 //! Cancelled operations, dead peers, broken protocol.
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use abi::time::Duration;
 
 use super::pair::{Pair, address, lossy, millis, pattern, reliable};
-use crate::{Cause, Delivery, Event, Failure, LinkIndex, Meta, Request, SendError};
+use crate::{Buffer, Cause, Delivery, Event, Failure, LinkIndex, Meta, Request, SendError};
 
 fn ask(len: usize, reply_max: u64) -> Request {
     Request::new(Meta::EMPTY, len as u64, reply_max)
@@ -350,4 +353,56 @@ fn a_replayed_packet_is_not_even_acknowledged() {
     }
     pair.run(millis(1000));
     assert_eq!(pair.packets(), before);
+}
+
+#[test]
+fn what_a_client_does_not_acknowledge_is_no_progress_however_often_it_is_sent() {
+    let mut pair = Pair::new(lossy(1));
+    let long = pattern(300_000, 1);
+    let op = pair.send(ask(64, 300_000), &pattern(64, 1));
+    let (incoming, _) = pair.request();
+    let silent = Rc::new(Cell::new(true));
+    let silent_ = silent.clone();
+    pair.fate = Box::new(move |_, to_server, _, _| !to_server || !silent_.get());
+    pair.reply(incoming, 0, &long);
+    pair.run(millis(5_000));
+    assert!(pair.server.sent > 40, "{} packets", pair.server.sent);
+    assert_eq!(pair.server.transport.reply_progress(incoming), 0);
+    silent.set(false);
+    let (status, len) = (0, 300_000);
+    while pair.at_client() != (Event::Replied { op, status, len }) {}
+    pair.run(millis(100));
+    assert_eq!(pair.server.transport.reply_progress(incoming), u64::MAX);
+}
+
+#[test]
+fn transfers_progress_by_what_has_arrived() {
+    let mut pair = Pair::new(lossy(1));
+    let long = pattern(300_000, 1);
+    pair.send(ask(long.len(), 300_000), &long);
+    let (incoming, _) = pair.request();
+    let (now, server) = (pair.now, &mut pair.server);
+    let pull = server.transport.pull(now, incoming, 0, 300_000).unwrap();
+    let push = server.transport.push(now, incoming, 0, 300_000).unwrap();
+    for transfer in [pull, push] {
+        let place = Buffer::Transfer(transfer);
+        server.memory.0.insert(place, vec![7; long.len()]);
+        assert_eq!(server.transport.transfer_progress(transfer), 0);
+    }
+    let mut between = [false; 2];
+    for _ in 0..2 {
+        while pair.server.events.is_empty() {
+            assert!(pair.step(pair.now + millis(1000)));
+            for (n, transfer) in [pull, push].into_iter().enumerate() {
+                let progress = pair.server.transport.transfer_progress(transfer);
+                between[n] |= (1..300_000).contains(&progress);
+            }
+        }
+        pair.server.events.pop_front();
+    }
+    assert_eq!(between, [true; 2]);
+    for transfer in [pull, push] {
+        let progress = pair.server.transport.transfer_progress(transfer);
+        assert_eq!(progress, u64::MAX);
+    }
 }

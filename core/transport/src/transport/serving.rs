@@ -4,7 +4,9 @@ use abi::time::Instant;
 
 use super::{Transport, wire};
 use crate::event::{Gone, IncomingKey, TransferKey};
+use crate::incoming::Phase;
 use crate::outgoing::ReplyHead;
+use crate::transfer::Way;
 
 impl Transport {
     /// Answers an operation; `len` bytes come from [`crate::Buffer::Outgoing`], but never more
@@ -85,6 +87,29 @@ impl Transport {
         let transfer = session.push(wire(incoming), offset, len, events)?;
         self.touched(now, incoming.session.index);
         Ok(transfer)
+    }
+
+    /// How many bytes of a reply the client has, as far as it has said so: what was sent again and again to a
+    /// client that says nothing is not counted. [`u64::MAX`] once the reply is over.
+    pub fn reply_progress(&mut self, incoming: IncomingKey) -> u64 {
+        let Some((session, _)) = self.parts(incoming.session) else {
+            return u64::MAX;
+        };
+        match session.served.get(wire(incoming)) {
+            Some(served) if served.phase == Phase::Replying => served.flow.acked_bytes(),
+            _ => u64::MAX,
+        }
+    }
+
+    /// How many bytes of a transfer have arrived where they go, as far as this end knows. [`u64::MAX`] once it is
+    /// over.
+    pub fn transfer_progress(&mut self, transfer: TransferKey) -> u64 {
+        let session = self.parts(transfer.session).map(|(session, _)| session);
+        let own = session.and_then(|session| session.transfers.get(transfer.id));
+        own.map_or(u64::MAX, |own| match &own.way {
+            Way::Pull(received) => received.bytes(),
+            Way::Push(flow) => flow.acked_bytes(),
+        })
     }
 
     fn answer(&mut self, now: Instant, key: IncomingKey, head: ReplyHead) -> Result<(), Gone> {
