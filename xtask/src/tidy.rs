@@ -1,5 +1,7 @@
 //! House rules that no compiler checks. Quick: it reads every source once.
 
+mod porting;
+
 use crate::Outcome;
 use crate::command::{Program, root};
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "managers",
         &[
             "core/abi",
+            "core/preload",
             "core/telnet",
             "lib/resmgr",
             "lib/client",
@@ -42,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Checks all rules and prints every breach.
 pub(crate) fn run() -> Outcome {
     let mut breaches = Vec::new();
+    let mut cited = porting::Cited::default();
     let listed = Program::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .output()?;
@@ -51,9 +55,12 @@ pub(crate) fn run() -> Outcome {
         };
         let breach = |line: usize, what: &str| format!("{}:{line}: {what}", file.display());
         match file.extension().and_then(|extension| extension.to_str()) {
-            Some("rs") => source(file, &text, &mut |line, what| {
-                breaches.push(breach(line, what))
-            }),
+            Some("rs") => {
+                cited.read(file, &text);
+                source(file, &text, &mut |line, what| {
+                    breaches.push(breach(line, what))
+                });
+            }
             Some("md") => links(file, &text, &mut |line, what| {
                 breaches.push(breach(line, what))
             }),
@@ -66,6 +73,7 @@ pub(crate) fn run() -> Outcome {
         }
     }
     pure(&mut breaches)?;
+    cited.check(&mut breaches)?;
     for breach in &breaches {
         println!("{breach}");
     }
