@@ -63,6 +63,15 @@ impl Node {
         statx(&self.fd).map(|stat| wire_stat(&stat))
     }
 
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Device and number: what makes it the same file under every name.
+    pub(crate) fn identity(&self) -> Result<(u64, u64)> {
+        self.stat().map(|stat| (stat.dev, stat.ino))
+    }
+
     pub(crate) fn read_at(&self, position: u64, into: &mut [u8]) -> Result<usize> {
         retry(|| rustix::io::pread(&self.fd, &mut *into, position))
     }

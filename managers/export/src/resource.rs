@@ -6,13 +6,14 @@ use abi::io::{Xattr, XattrFlags};
 use abi::{Errno, OpenFlags, Result};
 use resmgr::{
     AllocateRequest, Answer, ChmodRequest, ChownRequest, DevctlRequest, InfoRequest, LinkRequest,
-    LinkTextRequest, MakeNodeRequest, OpenFile, OpenRequest, ReadDirectoryRequest, ReadLinkRequest,
-    ReadRequest, RenameRequest, Resource, SeekRequest, SetTimesRequest, StatRequest,
-    StatvfsRequest, SymlinkRequest, SyncRequest, TruncateRequest, UnlinkRequest, WriteRequest,
-    XattrRequest,
+    LinkTextRequest, LockRequest, MakeNodeRequest, OpenFile, OpenRequest, ReadDirectoryRequest,
+    ReadLinkRequest, ReadRequest, RenameRequest, Resource, SeekRequest, SetTimesRequest,
+    StatRequest, StatvfsRequest, SymlinkRequest, SyncRequest, TruncateRequest, UnlinkRequest,
+    WriteRequest, XattrRequest,
 };
 
 use crate::authority::Authority;
+use crate::locks::Locks;
 use crate::node::Node;
 use crate::tree::{Tree, errno};
 
@@ -20,13 +21,15 @@ use crate::tree::{Tree, errno};
 #[derive(Debug)]
 pub struct Export {
     pub(crate) tree: Tree,
+    locks: Locks,
 }
 
 impl Export {
     /// Exports `tree`.
     #[must_use]
     pub fn new(tree: Tree) -> Self {
-        Self { tree }
+        let locks = Locks::default();
+        Self { tree, locks }
     }
 
     /// A change of an open file: not in a read-only tree, and as the caller.
@@ -248,6 +251,17 @@ impl Resource for Export {
         let data_only = sync.arguments().data_only;
         let synced = node_of(file).and_then(|node| node.sync(data_only));
         sync.finish(synced)
+    }
+
+    fn lock(&self, file: &OpenFile, lock: LockRequest) -> Answer {
+        match node_of(file) {
+            Ok(node) => self.locks.serve(node, file, lock),
+            Err(errno) => lock.fail(errno),
+        }
+    }
+
+    fn close(&self, file: &OpenFile) {
+        self.locks.closed(file);
     }
 
     fn read_directory(&self, file: &OpenFile, mut read: ReadDirectoryRequest) -> Answer {

@@ -210,7 +210,8 @@ impl PathSpace {
     }
 
     /// A program closes the file: every write has reached the server by now.
-    pub(crate) fn flush(&self, handle: u64) -> Result<Answer> {
+    pub(crate) fn flush(&self, call: &Call<'_>, handle: u64, owner: u64) -> Result<Answer> {
+        self.unlock_all(call, handle, owner);
         self.files.get(handle).ok_or(Errno::EBADF)?.settled()?;
         Ok(Answer::Empty)
     }

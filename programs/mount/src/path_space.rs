@@ -13,6 +13,7 @@ use crate::handles::Handles;
 use crate::identity::Views;
 use crate::kernel::request::Operation;
 use crate::kernel::{Answer, Handler, Header, Validity, reply};
+use crate::locks::Lockers;
 use crate::nodes::{Identity, Nodes};
 use crate::open_files::OpenFiles;
 
@@ -23,6 +24,7 @@ pub(crate) struct PathSpace {
     pub(crate) files: OpenFiles,
     pub(crate) directories: Handles<Listed>,
     pub(crate) behind: Behind,
+    pub(crate) lockers: Lockers,
     /// How long the kernel may believe what it was told.
     pub(crate) fresh: Duration,
 }
@@ -54,6 +56,7 @@ impl PathSpace {
             files: OpenFiles::new(),
             directories: Handles::new(),
             behind: Behind::new(),
+            lockers: Lockers::new(),
             fresh,
         }
     }
@@ -181,7 +184,8 @@ impl PathSpace {
                 self.files.remove(call.node, handle);
                 Ok(Answer::Empty)
             }
-            Operation::Flush { handle } => self.flush(handle),
+            Operation::Flush { handle, owner } => self.flush(call, handle, owner),
+            Operation::Lock(ref lock) => self.lock(call, lock),
             Operation::FSync { handle, data_only } => self.sync(handle, data_only),
             Operation::Fallocate {
                 handle,
@@ -214,6 +218,7 @@ impl Handler for PathSpace {
     fn ends_at_any_signal(&self, header: &Header, operation: &Operation<'_>) -> bool {
         match operation {
             Operation::Open { .. } => self.nodes.is_device(header.node),
+            Operation::Lock(_) => true,
             Operation::Read { handle, .. } | Operation::Write { handle, .. } => {
                 self.files.get(*handle).is_some_and(|file| file.is_device())
             }
@@ -258,6 +263,7 @@ fn number(operation: &Operation<'_>, errno: Errno) -> i32 {
     let instead = match operation {
         _ if errno != Errno::ENOSYS => errno,
         Operation::Unknown => errno,
+        Operation::Lock(_) => Errno::ENOLCK,
         Operation::Flush { .. } | Operation::FSync { .. } | Operation::LSeek { .. } => {
             Errno::EINVAL
         }

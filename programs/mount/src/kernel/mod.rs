@@ -6,6 +6,7 @@
 
 pub(crate) mod device;
 mod fields;
+mod file_lock;
 pub(crate) mod interrupts;
 pub(crate) mod reply;
 pub(crate) mod request;

@@ -7,6 +7,7 @@ mod tests;
 
 use super::fields::Fields;
 pub(crate) use super::fields::Malformed;
+pub(crate) use super::file_lock::{FileLock, LockPart, LockWish};
 pub(crate) use super::set_attr::{SetAttr, When};
 
 /// The fixed start of every request.
@@ -102,12 +103,24 @@ pub(crate) enum Operation<'a> {
     Release {
         handle: u64,
     },
+    /// Asks about, sets or clears a lock.
+    Lock(FileLock),
+    /// Asks what can be done without waiting; `notify` wants to be told when that changes.
+    Poll {
+        handle: u64,
+        /// The kernel's name for the open file.
+        watch: u64,
+        events: u32,
+        notify: bool,
+    },
     FSync {
         handle: u64,
         data_only: bool,
     },
+    /// A descriptor is closed, and with it the record locks of its owner.
     Flush {
         handle: u64,
+        owner: u64,
     },
     OpenDir,
     ReadDir {
@@ -161,6 +174,8 @@ impl Operation<'_> {
                 | Self::Write { .. }
                 | Self::Flush { .. }
                 | Self::Release { .. }
+                | Self::Lock(_)
+                | Self::Poll { .. }
                 | Self::FSync { .. }
                 | Self::LSeek { .. }
                 | Self::Fallocate { .. }
@@ -343,9 +358,14 @@ fn attributes<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>,
         24 => Operation::RemoveXattr {
             name: fields.text()?,
         },
-        25 => Operation::Flush {
-            handle: fields.u64()?,
-        },
+        25 => {
+            let handle = fields.u64()?;
+            fields.u64()?;
+            Operation::Flush {
+                handle,
+                owner: fields.u64()?,
+            }
+        }
         26 => {
             let (major, minor, max_readahead) = (fields.u32()?, fields.u32()?, fields.u32()?);
             let low = fields.u32()?;
@@ -365,6 +385,7 @@ fn attributes<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>,
             handle: fields.u64()?,
         },
         30 => Operation::FSyncDir,
+        31..=33 => Operation::Lock(FileLock::parse(opcode, fields)?),
         34 => Operation::Access {
             mask: fields.u32()?,
         },
@@ -387,6 +408,16 @@ fn others<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Mal
             unique: fields.u64()?,
         },
         38 => Operation::Destroy,
+        40 => {
+            let (handle, watch) = (fields.u64()?, fields.u64()?);
+            let (flags, events) = (fields.u32()?, fields.u32()?);
+            Operation::Poll {
+                handle,
+                watch,
+                events,
+                notify: flags & POLL_NOTIFY != 0,
+            }
+        }
         42 => {
             let count = fields.u32()? as usize;
             fields.u32()?;
@@ -446,6 +477,9 @@ fn read_directory<'a>(fields: &mut Fields<'a>, plus: bool) -> Result<Operation<'
         plus,
     })
 }
+
+/// `FUSE_POLL_SCHEDULE_NOTIFY`.
+const POLL_NOTIFY: u32 = 1;
 
 /// `FUSE_GETATTR_FH`: the handle field counts.
 const GETATTR_HANDLE: u32 = 1;

@@ -403,7 +403,7 @@ const MAX_BACKGROUND: u16 = 16;
 const PROTOCOL_MINOR: u32 = 36;
 
 /// Parallel reads, truncating opens, big writes, listings with attributes where they pay, parallel lookups,
-/// 1 MiB requests, page cache dropped when size or mtime change, set-id bits cleared by the server.
+/// 1 MiB requests, page cache dropped when size or mtime change, set-id bits cleared by the server, locks kept by the server.
 const WANTED: u64 = ASYNC_READ
     | ATOMIC_TRUNCATE
     | BIG_WRITES
@@ -414,9 +414,13 @@ const WANTED: u64 = ASYNC_READ
     | PARALLEL_LOOKUPS
     | MAX_PAGES
     | HANDLE_KILLPRIV_V2
+    | POSIX_LOCKS
+    | FLOCK_LOCKS
     | INIT_EXTENDED;
 
 const ASYNC_READ: u64 = 1;
+const POSIX_LOCKS: u64 = 1 << 1;
+const FLOCK_LOCKS: u64 = 1 << 10;
 const ATOMIC_TRUNCATE: u64 = 1 << 3;
 const BIG_WRITES: u64 = 1 << 5;
 const AUTO_INVALIDATE: u64 = 1 << 12;
