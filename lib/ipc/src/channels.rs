@@ -7,6 +7,7 @@ use abi::{ChannelFlags, ChannelId, ConnectionId, Errno, Instant, Pulse, Result, 
 use transport::IncomingKey;
 
 use crate::MessageId;
+use crate::held::Pace;
 use crate::poller::Receivers;
 use crate::queue::Queue;
 use crate::server::{BY_LIBRARY, NOT_DONE};
@@ -30,6 +31,7 @@ pub(crate) struct ChannelState {
     pub(crate) flags: ChannelFlags,
     pub(crate) queue: Queue,
     pub(crate) receivers: Receivers<Thread>,
+    pub(crate) pace: Pace,
 }
 
 /// One operation of a client, from arrival to answer.
@@ -46,6 +48,8 @@ pub(crate) struct Served {
     pub(crate) available: u64,
     pub(crate) reply_max: u64,
     pub(crate) stage: Stage,
+    /// When a thread has received it.
+    pub(crate) received_at: Instant,
     pub(crate) unblock: bool,
     pub(crate) what: What,
 }
@@ -109,6 +113,7 @@ impl Channels {
             flags,
             queue: Queue::default(),
             receivers: Receivers::default(),
+            pace: Pace::default(),
         };
         self.channels.insert(id, channel);
         if hears_deaths {

@@ -6,8 +6,10 @@ use std::time::Instant;
 use abi::system::Identity;
 use abi::{ChannelId, ConnectionId, Incarnation, Nd, Pid, Result};
 
+use transport::SessionKey;
+
 use crate::client::Route;
-use crate::{Endpoint, Failure, Interrupt};
+use crate::{Endpoint, Failure, Interrupt, Pending};
 
 /// A client's way to one channel of one process, here or on another node.
 ///
@@ -21,6 +23,13 @@ pub struct Connection {
     route: Route,
     nd: Nd,
     pid: Pid,
+}
+
+/// What a server takes for one client: an attachment to one of its channels by one of this process's sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientKey {
+    session: SessionKey,
+    attachment: u32,
 }
 
 /// A server's answer to a send.
@@ -102,6 +111,16 @@ impl Connection {
         self.route.connection
     }
 
+    /// Whom its server takes for its client: connections with the same value are one client to it (I7), which it
+    /// tells apart by [`id`](Self::id).
+    #[must_use]
+    pub const fn client(&self) -> ClientKey {
+        ClientKey {
+            session: self.route.session,
+            attachment: self.route.attachment,
+        }
+    }
+
     /// The node it leads to.
     #[must_use]
     pub const fn nd(&self) -> Nd {
@@ -169,6 +188,41 @@ impl Connection {
         self.endpoint
             .shared()
             .send(&self.route, request, reply, options)
+    }
+
+    /// As [`send_vectored`](Self::send_vectored), but returns before the answer is there, so that one thread can have
+    /// many messages under way. `request` and `reply`, whose length is the room for the answer, belong to the library
+    /// until [`Pending::wait`], which heeds the deadline.
+    ///
+    /// Blocks only while the session has as many operations under way as its server grants, some hundred.
+    ///
+    /// # Errors
+    /// As [`send_vectored`](Self::send_vectored), if the message could not be started.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let connection: slashnet_ipc::Connection = unimplemented!();
+    /// let options = slashnet_ipc::SendOptions::default();
+    /// let questions = [b"one".to_vec(), b"two".to_vec()];
+    /// let mut pending = Vec::new();
+    /// for question in questions {
+    ///     pending.push(connection.submit(question, vec![0; 100], &options)?);
+    /// }
+    /// for pending in pending {
+    ///     println!("{:?}", pending.wait()?.bytes());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn submit(
+        &self,
+        request: Vec<u8>,
+        reply: Vec<u8>,
+        options: &SendOptions<'_>,
+    ) -> core::result::Result<Pending, Failure> {
+        let memory = (request, reply);
+        let submitted = self.endpoint.shared().submit(&self.route, memory, options);
+        submitted.map(Pending::new)
     }
 
     /// Sends a pulse. Never waits for the server; a pulse and a later message on this connection arrive in

@@ -132,6 +132,12 @@ impl Endpoint {
     }
 
     #[inline]
+    /// Sends what was [submitted](crate::Connection::submit) or answered a moment ago and is kept back for more of its
+    /// kind. Never blocks.
+    pub fn flush(&self) {
+        self.shared().flush();
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }

@@ -102,6 +102,18 @@ impl<T: Wake> Polling<T> {
         }
     }
 
+    /// Something was kept back: whoever polls looks again before it sleeps.
+    pub(crate) fn look_again(&mut self) {
+        if self.sleeping_until.is_none() {
+            self.nudge = true;
+        }
+    }
+
+    /// Whether a thread polls that will look again before it sleeps.
+    fn is_awake(&self) -> bool {
+        self.holder == Holder::Thread && self.sleeping_until.is_none()
+    }
+
     /// Wakes everybody, because the endpoint closes.
     pub(crate) fn wake_all(&mut self) {
         self.nudge = true;
@@ -137,6 +149,19 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
         if late && looked {
             break None;
         }
+        // Whoever polls sends it before it sleeps, with what others may add until then.
+        let is_left = !polls && state.polling().is_awake();
+        if !is_left {
+            if state.gather(now) {
+                woken(&mut *state, Some(interest));
+                continue;
+            }
+            if state.flush(now)
+                && let Some(value) = check(&mut state)
+            {
+                break Some(value);
+            }
+        }
         polls = polls || take_role(around, state.polling(), now);
         state = if polls {
             let mut state = poll(around, state, now, deadline, Sleeper::Thread);
@@ -153,6 +178,10 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
         state.wake_receivers(channel);
     }
     if polls {
+        // Others rely on the holder of the role.
+        if state.flush_at().is_some() {
+            state.flush(around.now());
+        }
         state.polling().release();
     }
     (state, result)
@@ -164,9 +193,17 @@ pub(crate) fn settle<'a, S: Surroundings>(around: &'a S, mut state: S::Guard<'a>
     let Some(until) = state.polling().sleeping_until else {
         return;
     };
-    let earlier = state.timeout().is_some_and(|timeout| timeout < until);
+    let (timeout, flush_at) = (state.timeout(), state.flush_at());
+    let earlier = timeout.is_some_and(|timeout| timeout < until && Some(timeout) != flush_at);
     let polling = state.polling();
     if !earlier && !polling.nudge {
+        // The alarm costs less than to wake the sleeper, and most are not needed any more when they ring.
+        if let Some(at) = flush_at.filter(|at| *at < until)
+            && polling.needs_alarm(around.now(), at)
+        {
+            polling.alarm_at = Some(at);
+            around.set_alarm(at);
+        }
         return;
     }
     polling.nudge = false;

@@ -108,6 +108,7 @@ impl Shared {
     ) -> (Guard<'a>, Option<Message>) {
         let served = state.channels.by_index(index);
         served.stage = Stage::Received;
+        served.received_at = clock::now();
         let id = served.id(index);
         let Some(key) = served.key else {
             return (state, None);

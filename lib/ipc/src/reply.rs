@@ -3,7 +3,7 @@
 
 use std::io::IoSlice;
 
-use abi::{Duration, Errno, Result};
+use abi::{Duration, Errno, Instant, Result};
 use transport::{Cause, IncomingKey, TransferKey};
 
 use crate::channels::Stage;
@@ -23,6 +23,7 @@ impl Shared {
         let bytes = &bytes[..room.min(bytes.len())];
         let now = clock::now();
 
+        let may_wait = bytes.len() <= HELD_MAX && state.may_wait(now, index);
         let is_long = bytes.len() > KEPT_MAX;
         let wait = is_long.then(|| state.waits.open());
         match wait {
@@ -52,7 +53,12 @@ impl Shared {
             return Err(Errno::ESRCH);
         }
         state.regions.drop_arrived(key);
-        state.pump(now);
+        if may_wait {
+            state.regions.keep_outgoing(key, bytes.len());
+            state.pump_soon(now);
+        } else {
+            state.pump(now);
+        }
         let Some(wait) = wait else {
             state.regions.keep_outgoing(key, bytes.len());
             loan.end(&mut state);
@@ -122,6 +128,17 @@ impl Shared {
 }
 
 impl State {
+    /// Whether the reply to a message need not leave before that to the next one: it is here and will not take long.
+    fn may_wait(&mut self, now: Instant, index: u32) -> bool {
+        let served = self.channels.by_index(index);
+        let (channel, received_at) = (served.channel, served.received_at);
+        let Some(channel) = self.channels.get_mut(channel) else {
+            return false;
+        };
+        channel.pace.learn(now.saturating_since(received_at));
+        channel.pace.is_quick() && (self.held.any() || channel.queue.len() > 0)
+    }
+
     /// A client does not take its reply: it is kept for it if that is affordable; else the session ends.
     fn stalled(&mut self, index: u32, key: IncomingKey, len: usize) {
         if len <= STALLED_MAX {
@@ -192,6 +209,8 @@ impl Drop for Loan<'_> {
 /// Longest reply that is copied so that its thread need not wait for the client: what is kept for clients
 /// that never fetch it is this times the operations of a session, at most.
 const KEPT_MAX: usize = 64 * 1024;
+/// Longest reply that is kept back for a moment: longer ones fill packets of their own.
+const HELD_MAX: usize = 1024;
 /// How long a server thread waits for a client that takes or gives nothing: as long as a session without signs of
 /// life lasts.
 const STALL: Duration = Duration::from_secs(15);

@@ -74,6 +74,7 @@ impl State {
             available,
             reply_max,
             stage: Stage::Held,
+            received_at: Instant::default(),
             unblock: false,
             what: What::Message,
         };

@@ -8,6 +8,7 @@ use transport::{Cause, Config, Event, LinkIndex, SessionKey, Transport};
 
 use crate::channels::Channels;
 use crate::fork_guard::ForkGuard;
+use crate::held::Held;
 use crate::lanes::LaneBook;
 use crate::links::{Arrival, Links};
 use crate::node_page::NodePage;
@@ -33,6 +34,7 @@ pub(crate) struct State {
     pub(crate) regions: Regions,
     pub(crate) links: Links,
     pub(crate) waits: Waits,
+    pub(crate) held: Held,
     pub(crate) polling: Polling,
     pub(crate) channels: Channels,
     pub(crate) sessions: Sessions,
@@ -58,6 +60,7 @@ impl Shared {
                 regions: Regions::default(),
                 links: Links::new(),
                 waits: Waits::default(),
+                held: Held::default(),
                 polling: Polling::new(),
                 channels: Channels::default(),
                 sessions: Sessions::default(),
@@ -151,6 +154,20 @@ impl State {
         self.pump(now);
     }
 
+    /// Takes in what has come over `link`, and sends nothing for the moment. True if something has come.
+    pub(crate) fn take_in_only(&mut self, now: Instant, link: LinkIndex) -> bool {
+        let arrival = self
+            .links
+            .receive(now, link, &mut self.transport, &mut self.regions);
+        if arrival == Arrival::Broken {
+            self.link_broken(now, link);
+        }
+        while let Some(event) = self.transport.event() {
+            self.happen(now, event);
+        }
+        arrival != Arrival::Nothing
+    }
+
     /// Sends what a driver had no room for.
     fn retry_blocked(&mut self, now: Instant) {
         if self.links.is_blocked() {
@@ -195,6 +212,7 @@ impl State {
 
     /// Sends what there is to send and hands events out, until there are no more.
     pub(crate) fn pump(&mut self, now: Instant) {
+        self.held.clear();
         self.look_at_rows(now);
         loop {
             let broken = {

@@ -64,6 +64,11 @@ impl<T: Wake> Waits<T> {
         self.waits[index.0 as usize].outcome.take()
     }
 
+    /// Whether there is an outcome to take.
+    pub(crate) fn has_outcome(&self, index: WaitIndex) -> bool {
+        self.waits[index.0 as usize].outcome.is_some()
+    }
+
     /// Sets the outcome and wakes the thread if it is parked; false if it is not.
     #[inline]
     pub(crate) fn finish(&mut self, index: WaitIndex, outcome: Outcome) -> bool {

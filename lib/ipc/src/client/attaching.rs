@@ -5,7 +5,8 @@ use std::sync::Arc;
 use abi::system::Identity;
 use abi::{ChannelId, Errno, Nd, Pid, Result};
 
-use super::{Question, Route};
+use super::Route;
+use super::asking::Question;
 use crate::clock;
 use crate::meta::Kind;
 use crate::server::DEFAULT_PRIORITY;

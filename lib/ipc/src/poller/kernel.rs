@@ -241,7 +241,8 @@ impl Work<std::thread::Thread> for State {
             .traffic_at()
             .into_iter()
             .chain(self.links.failed.retry_at())
-            .chain(self.lane_book.check_at());
+            .chain(self.lane_book.check_at())
+            .chain(self.held.until());
         transport.into_iter().chain(others).min()
     }
 
@@ -251,6 +252,26 @@ impl Work<std::thread::Thread> for State {
         self.retry_links(now);
         self.check_node(now);
         self.pump(now);
+    }
+
+    fn gather(&mut self, now: Instant) -> bool {
+        if !self.held.is_worth_more(now) {
+            return false;
+        }
+        let link = self.links.ready().or_else(|| self.links.hot_socket());
+        link.is_some_and(|link| self.take_in_only(now, link))
+    }
+
+    fn flush(&mut self, now: Instant) -> bool {
+        let any = self.held.clear();
+        if any {
+            self.pump(now);
+        }
+        any
+    }
+
+    fn flush_at(&self) -> Option<Instant> {
+        self.held.until()
     }
 
     fn care_at(&self, now: Instant) -> Option<Instant> {

@@ -37,6 +37,9 @@ struct ModelState {
     /// The memory link rings by itself.
     armed: bool,
     timer: Option<(Instant, WaitIndex)>,
+    /// Calls that are kept back, and when they have to leave.
+    held: Vec<(LinkIndex, WaitIndex)>,
+    held_until: Option<Instant>,
     closed: bool,
 }
 
@@ -51,6 +54,8 @@ const SOCKET: LinkIndex = LinkIndex(0);
 /// The link that has to be armed.
 const MEMORY: LinkIndex = LinkIndex(1);
 const CHANNEL: ChannelId = ChannelId(1);
+/// How long calls are kept back.
+const HELD_FOR: Duration = Duration::from_micros(100);
 
 impl Model {
     fn new() -> Arc<Self> {
@@ -65,6 +70,8 @@ impl Model {
                 items: 0,
                 armed: false,
                 timer: None,
+                held: Vec::new(),
+                held_until: None,
                 closed: false,
             }),
             kernel,
@@ -86,6 +93,41 @@ impl Model {
         );
         state.waits.close(index);
         settle(self, state);
+    }
+
+    /// A call that is kept back to leave with others, and is waited for after `pause`.
+    fn call_later(&self, link: LinkIndex, pause: Duration) {
+        let mut state = self.lock();
+        let index = state.waits.open();
+        state.held.push((link, index));
+        let until = self.now() + HELD_FOR;
+        state.held_until.get_or_insert(until);
+        state.polling.look_again();
+        settle(self, state);
+        self.kernel.sleep(pause);
+        let state = self.lock();
+        let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
+            state.waits.take(index)
+        });
+        assert_eq!(outcome, Some(Outcome::Done));
+        state.waits.close(index);
+        settle(self, state);
+    }
+
+    /// A call that is kept back by a thread that never waits, until another one has ended.
+    fn call_for(self: &Arc<Self>, link: LinkIndex) {
+        let mut state = self.lock();
+        let index = state.waits.open();
+        state.held.push((link, index));
+        let until = self.now() + HELD_FOR;
+        state.held_until.get_or_insert(until);
+        state.polling.look_again();
+        settle(&**self, state);
+        // Its answer ends this, whoever takes it in.
+        while self.lock().waits.take(index).is_none() {
+            self.kernel.sleep(HELD_FOR);
+        }
+        self.lock().waits.close(index);
     }
 
     /// A call whose answer comes over the socket after `delay`, or later: when `before` have ended.
@@ -290,10 +332,37 @@ impl Work<ModelThread> for ModelState {
     }
 
     fn timeout(&self) -> Option<Instant> {
-        self.timer.map(|(at, _)| at)
+        let timer = self.timer.map(|(at, _)| at);
+        timer.into_iter().chain(self.held_until).min()
+    }
+
+    fn gather(&mut self, now: Instant) -> bool {
+        if self.held.is_empty() || thread_rng().gen_ratio(1, 2) {
+            return false;
+        }
+        let link = self.ready().unwrap_or(SOCKET);
+        let found = self.kernel.has_data(link);
+        self.take_in(now, link);
+        found
+    }
+
+    fn flush(&mut self, _: Instant) -> bool {
+        self.held_until = None;
+        let any = !self.held.is_empty();
+        for (link, wait) in self.held.drain(..) {
+            self.kernel.ask(link, wait);
+        }
+        any
+    }
+
+    fn flush_at(&self) -> Option<Instant> {
+        self.held_until
     }
 
     fn run_timers(&mut self, now: Instant) {
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.flush(now);
+        }
         if let Some((at, wait)) = self.timer.filter(|(at, _)| *at <= now) {
             assert!(at <= now);
             self.timer = None;

@@ -60,6 +60,12 @@ pub(crate) trait Work<T: Wake> {
     /// When the timers have to be run.
     fn timeout(&self) -> Option<Instant>;
     fn run_timers(&mut self, now: Instant);
+    /// Takes in what has come, if enough is kept back for the answers to it to share its packets. True if there was any.
+    fn gather(&mut self, now: Instant) -> bool;
+    /// Sends what is kept back. True if there was any.
+    fn flush(&mut self, now: Instant) -> bool;
+    /// When what is kept back has to leave; not later than [`timeout`](Self::timeout).
+    fn flush_at(&self) -> Option<Instant>;
     /// When the helper has to look after the daemon.
     fn care_at(&self, now: Instant) -> Option<Instant>;
     fn is_closed(&self) -> bool;

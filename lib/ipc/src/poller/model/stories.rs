@@ -189,6 +189,40 @@ fn the_end_of_the_endpoint_reaches_every_receiver() {
     });
 }
 
+#[test]
+fn what_is_kept_back_leaves_when_a_thread_waits() {
+    explore(|| {
+        play(|model| {
+            let pauses = [Duration::ZERO, Duration::from_micros(90)];
+            let mut threads: Vec<_> = [SOCKET, MEMORY]
+                .into_iter()
+                .zip(pauses)
+                .map(|(link, pause)| {
+                    spawn(model, move |model| {
+                        model.call_later(link, pause);
+                        model.call_later(link, Duration::ZERO);
+                    })
+                })
+                .collect();
+            threads.push(spawn(model, |model| model.call(SOCKET)));
+            threads
+        });
+    });
+}
+
+#[test]
+fn what_is_kept_back_leaves_although_nobody_waits_for_it() {
+    explore(|| {
+        play(|model| {
+            let first = spawn(model, |model| model.call_for(MEMORY));
+            vec![spawn(model, |model| {
+                model.call_that_takes(Duration::ZERO, vec![first]);
+                model.call_for(SOCKET);
+            })]
+        });
+    });
+}
+
 /// Orders tried at random for each story.
 const ORDERS: usize = 400;
 /// Steps of a story; the longest takes some hundred, and an endless helper more than this.
