@@ -75,6 +75,11 @@ impl Table<'_> {
                 .subject(self.subject("slashnet, no daemon", Kind::DirectEcho))
                 .subject(self.stopped());
         }
+        if depth > 1 {
+            group = group
+                .subject(self.subject("slashnet, no daemon", Kind::DirectEcho))
+                .subject(self.subject("slashnet, a thread for each", Kind::SlashnetThreads));
+        }
         group.subject(self.with_targets(self.subject("slashnet", Kind::SlashnetEcho)))
     }
 

@@ -43,6 +43,9 @@ struct Options {
     /// Only groups whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// Only subjects with this in their name, beside the first of each group.
+    #[arg(long)]
+    subject: Option<String>,
     /// Rounds for each group; every subject is measured once in each.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: u32,
@@ -116,6 +119,14 @@ fn run(options: &Options) -> Outcome<()> {
     groups.extend(files::groups(&nodes));
     if let Some(only) = &options.only {
         groups.retain(|group| group.name.contains(only.as_str()));
+    }
+    if let Some(wanted) = &options.subject {
+        for group in &mut groups {
+            let mut first = true;
+            group.subjects.retain(|subject| {
+                std::mem::take(&mut first) || subject.name.contains(wanted.as_str())
+            });
+        }
     }
     if options.list {
         for group in &groups {

@@ -38,7 +38,10 @@ impl Way {
     }
 
     const fn is_slashnet(self) -> bool {
-        matches!(self.kind, Kind::SlashnetEcho | Kind::SlashnetBulk)
+        matches!(
+            self.kind,
+            Kind::SlashnetEcho | Kind::SlashnetThreads | Kind::SlashnetBulk
+        )
     }
 }
 

@@ -71,10 +71,12 @@ pub(crate) enum Kind {
     FileWrite,
     FileRead,
     SlashnetEcho,
+    /// As above, with a thread for each call under way.
+    SlashnetThreads,
     SlashnetBulk,
     SlashnetSessions,
     SlashnetOpen,
-    /// As the two above, but without daemons.
+    /// As echo and bulk, but without daemons.
     DirectEcho,
     DirectBulk,
 }
@@ -281,6 +283,7 @@ fn child_work(options: &ChildOptions) -> Outcome<Option<Figures>> {
         | Kind::TonicEcho
         | Kind::TarpcEcho => Err(peers::become_peer(options)?),
         Kind::SlashnetEcho
+        | Kind::SlashnetThreads
         | Kind::SlashnetBulk
         | Kind::SlashnetSessions
         | Kind::SlashnetOpen

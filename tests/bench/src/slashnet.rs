@@ -2,6 +2,8 @@
 
 mod direct;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,14 +13,15 @@ use abi::OpenFlags;
 use abi::system::{Network, Reply, Request};
 use abi::{ChannelFlags, ChannelId, Nd, Pid};
 use client::Namespace;
-use ipc::{Channel, Connection, Endpoint, Message, Received};
+use ipc::{Channel, Connection, Endpoint, Message, Received, SendOptions};
 
 use rustix::process::Signal;
 
 use crate::Outcome;
 use crate::cpu::Meter;
+use crate::echo::whole;
 use crate::figures::Figures;
-use crate::pair::{ChildOptions, Kind, Side, repeat};
+use crate::pair::{ChildOptions, Kind, Side, pipeline, repeat};
 use crate::wire::{hear, tell};
 
 pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Option<Figures>> {
@@ -32,7 +35,7 @@ pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Opt
     let (text, _) = hear(socket)?;
     let server = Server::parse(&text, direct)?;
     match options.kind {
-        Kind::SlashnetEcho | Kind::DirectEcho => echo(options, &server),
+        Kind::SlashnetEcho | Kind::SlashnetThreads | Kind::DirectEcho => echo(options, &server),
         Kind::SlashnetBulk | Kind::DirectBulk => bulk(options, &server),
         Kind::SlashnetSessions => sessions(options, &server, socket),
         other => Err(format!("{other:?} is not for Slashnet").into()),
@@ -145,8 +148,11 @@ fn echo(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
     let mut reply = vec![0; options.size];
     connection.send(&request, &mut reply)?;
     let _stopped = Stopped::new(&options.stop)?;
-    if options.depth > 1 {
+    if options.kind == Kind::SlashnetThreads {
         return many(options, options.depth, &connection, options.size);
+    }
+    if options.depth > 1 {
+        return submit(options, &connection);
     }
     repeat(options, || {
         let answer = connection.send(&request, &mut reply)?;
@@ -164,6 +170,28 @@ fn bulk(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
     let calls = many(options, BULK_DEPTH, &connection, 0)?;
     let bytes = usize::try_from(calls.count)? * options.size;
     Figures::of_stream(bytes, Duration::from_nanos(calls.elapsed), calls.cpu)
+}
+
+/// One thread with `depth` calls under way; the oldest is waited for.
+fn submit(options: &ChildOptions, connection: &Connection) -> Outcome<Figures> {
+    let pending = RefCell::new(VecDeque::with_capacity(options.depth));
+    let spare = RefCell::new(Vec::with_capacity(options.depth));
+    let send = SendOptions::default();
+    let ask = || {
+        let fresh = || (vec![1; options.size], vec![0; options.size]);
+        let (request, reply) = spare.borrow_mut().pop().unwrap_or_else(fresh);
+        let call = connection.submit(request, reply, &send)?;
+        pending.borrow_mut().push_back(call);
+        Ok(())
+    };
+    let take = || {
+        let oldest = pending.borrow_mut().pop_front();
+        let ended = oldest.ok_or("no call is under way")?.wait()?;
+        whole(ended.answer.len, options.size)?;
+        spare.borrow_mut().push((ended.request, ended.reply));
+        Ok(())
+    };
+    pipeline(options, ask, take)
 }
 
 /// Calls from `depth` threads, each of which gets `answer` bytes back. Counted are those that end in the time.
