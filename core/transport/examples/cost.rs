@@ -1,4 +1,5 @@
 //! What the state machine itself costs: `cargo run --release -p slashnet-transport --example cost`.
+//! With a number of calls only these are made, as `valgrind --tool=callgrind` wants it.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -131,15 +132,14 @@ impl World {
     }
 
     /// Many calls of 16 bytes, `count` at once: what one costs.
-    fn measure(&mut self, name: &str, count: usize) {
-        const CALLS: usize = 1_000_000;
+    fn measure(&mut self, name: &str, count: usize, calls: usize) {
         self.calls(count);
         let (packets, clock) = (self.packets, Clock::now());
-        for _ in 0..CALLS / count {
+        for _ in 0..calls / count {
             self.calls(count);
         }
-        let each = clock.elapsed().as_nanos() / CALLS as u128;
-        let packets = (self.packets - packets) as f64 / CALLS as f64;
+        let each = clock.elapsed().as_nanos() / calls as u128;
+        let packets = (self.packets - packets) as f64 / calls as f64;
         println!(
             "{name}: 16 B, {count} calls at once, both ends: {each} ns and {packets:.2} packets each"
         );
@@ -182,6 +182,8 @@ impl World {
 }
 
 fn main() {
+    let calls = std::env::args().nth(1).map(|calls| calls.parse().unwrap());
+    let (calls, bulk) = calls.map_or((1_000_000, true), |calls| (calls, false));
     let none = LinkAddress::NONE;
     let lanes = [
         (
@@ -193,7 +195,10 @@ fn main() {
     for (name, lane) in lanes {
         let mut world = world(&lane);
         for count in [1, 16, 64] {
-            world.measure(name, count);
+            world.measure(name, count, calls);
+        }
+        if !bulk {
+            continue;
         }
         world.long_reply(64 << 20);
         let clock = Clock::now();

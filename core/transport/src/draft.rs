@@ -2,6 +2,8 @@
 
 mod messages;
 
+use alloc::vec::Vec;
+
 use abi::codec::{Encode, Writer};
 use abi::time::Instant;
 
@@ -12,8 +14,8 @@ use crate::recovery::SentFrame;
 use crate::session::Session;
 use crate::summary::LaneState;
 
-/// Most frames of one packet that must arrive.
-const FRAMES_MAX: usize = 8;
+/// Most frames of one packet that must arrive: more than short messages fill a packet of Ethernet with.
+const FRAMES_MAX: usize = 64;
 /// Room below which no further frame is begun.
 const ROOM_MIN: usize = 48;
 
@@ -21,8 +23,7 @@ const ROOM_MIN: usize = 48;
 pub(crate) struct Draft<'a> {
     pub(crate) body: &'a mut [u8],
     pub(crate) len: usize,
-    pub(crate) frames: [SentFrame; FRAMES_MAX],
-    pub(crate) count: usize,
+    pub(crate) frames: Vec<SentFrame>,
     pub(crate) eliciting: bool,
     pub(crate) quiet: bool,
     /// An acknowledgement is in it.
@@ -32,13 +33,13 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) const fn new(body: &'a mut [u8]) -> Self {
-        let frames = [SentFrame::Ping; FRAMES_MAX];
+    /// An empty packet; `frames` lends the memory for what must arrive.
+    pub(crate) fn new(body: &'a mut [u8], mut frames: Vec<SentFrame>) -> Self {
+        frames.clear();
         Self {
             body,
             len: 0,
             frames,
-            count: 0,
             eliciting: false,
             quiet: false,
             acks: false,
@@ -51,7 +52,7 @@ impl<'a> Draft<'a> {
     }
 
     const fn has_place(&self) -> bool {
-        self.count < FRAMES_MAX && self.room() >= ROOM_MIN
+        self.frames.len() < FRAMES_MAX && self.room() >= ROOM_MIN
     }
 
     /// Appends a frame, or the head of one that ends in a fragment, if it fits.
@@ -66,8 +67,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn watch(&mut self, frame: SentFrame) {
-        self.frames[self.count] = frame;
-        self.count += 1;
+        self.frames.push(frame);
         self.eliciting = true;
     }
 

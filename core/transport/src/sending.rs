@@ -82,7 +82,8 @@ impl Session {
         let Some(room) = limit.checked_sub(HEADER_LEN + overhead) else {
             return 0;
         };
-        let mut draft = Draft::new(&mut space[HEADER_LEN..HEADER_LEN + room]);
+        let frames = core::mem::take(&mut self.drafted);
+        let mut draft = Draft::new(&mut space[HEADER_LEN..HEADER_LEN + room], frames);
         if let Some(closing) = &mut self.closing {
             if closing.send_now {
                 closing.send_now = false;
@@ -97,13 +98,13 @@ impl Session {
         let Draft {
             len,
             frames,
-            count,
             eliciting,
             quiet,
             bound,
             ..
         } = draft;
         if len == 0 {
+            self.drafted = frames;
             return 0;
         }
         let watch = match (eliciting, quiet) {
@@ -113,7 +114,8 @@ impl Session {
         };
         let size = HEADER_LEN + len + overhead;
         self.finish_packet(index, bound == Some(true), &mut space[..size]);
-        self.account(now, index, (size, watch), &frames[..count], events);
+        self.account(now, index, (size, watch), &frames, events);
+        self.drafted = frames;
         size
     }
 

@@ -94,6 +94,8 @@ pub(crate) struct Session {
     pub(crate) ended: Option<Cause>,
     /// Frames that have arrived or were lost, on their way to the operations.
     pub(crate) scratch: Vec<SentFrame>,
+    /// Memory for what the packet that is being made carries.
+    pub(crate) drafted: Vec<SentFrame>,
     /// Instant under which the transport's timer table holds the session.
     pub(crate) armed: Option<Instant>,
     /// The transport's list of sessions with something to send holds the session.
@@ -142,6 +144,7 @@ impl Session {
             closing: None,
             ended: None,
             scratch: Vec::new(),
+            drafted: Vec::new(),
             armed: None,
             listed: false,
         }

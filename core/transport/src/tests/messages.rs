@@ -10,6 +10,33 @@ fn ask(len: usize, reply_max: u64) -> Request {
 }
 
 #[test]
+fn sixteen_short_calls_at_once_cost_two_packets() {
+    for lanes in [lossy(1), reliable()] {
+        let mut pair = Pair::new(lanes);
+        for round in 1..=50_u8 {
+            let mut ops: vec::Vec<_> = (0..16)
+                .map(|n| pair.send(ask(16, 16), &pattern(16, round ^ n)))
+                .collect();
+            for _ in 0..16 {
+                let (incoming, bytes) = pair.request();
+                let place = Buffer::Outgoing(incoming);
+                pair.server.memory.0.insert(place, bytes);
+                let (now, server) = (pair.now, &mut pair.server.transport);
+                server.reply(now, incoming, 0, 16).unwrap();
+            }
+            while !ops.is_empty() {
+                let event = pair.at_client();
+                let Event::Replied { op, .. } = event else {
+                    panic!("{event:?}");
+                };
+                ops.retain(|open| *open != op);
+            }
+            assert_eq!(pair.packets(), (round.into(), round.into()));
+        }
+    }
+}
+
+#[test]
 fn a_request_and_its_reply_cost_two_packets() {
     for lanes in [lossy(1), reliable()] {
         let mut pair = Pair::new(lanes);
