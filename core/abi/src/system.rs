@@ -11,6 +11,7 @@ pub mod page;
 pub mod peer;
 pub mod reply;
 pub mod request;
+pub mod rights;
 pub mod row_words;
 pub mod session;
 pub mod table;
@@ -23,16 +24,19 @@ pub use page::{
     LINKS_GENERATION_OFFSET, LaneRow, NODE_PAGE_LEN,
 };
 pub use reply::{
-    Attached, Code, Death, DeathCause, Description, Entry, Joined, Links, Listing, Notice, Policy,
+    Attached, Code, Death, DeathCause, Description, Door, Entry, Joined, Links, Listing, Notice, Policy,
     Redirect, Refusal, Reply, Resolved, Revoke, Symlink, Verify, Welcome,
 };
 pub use request::{
     Attach, CloseSession, Detach, Forget, Hello, Invite, Join, LaneTraffic, Link, List, Lookup,
-    Network, Query, QueryKind, Refuse, RemoteNd, Request, Resolve, Stat, Suspect, Traffic, Unlink,
+    Narrow, Network, Query, QueryKind, Refuse, RemoteNd, Request, Resolve, Stat, Suspect, Traffic, Unlink,
+};
+pub use rights::{
+    Because, DenialRow, Denied, NewRights, RightsLayer, RightsList, SetRights, Why,
 };
 pub use session::{
-    Accept, Identity, Lane, LiveSession, Offer, OpenSession, SessionRole, SessionSecret,
-    SocketOnLink, Ticket,
+    Accept, Identity, Lane, LiveSession, MoreLanes, Offer, OpenSession, OwnSockets, SessionRole,
+    SessionSecret, SocketOnLink, Ticket,
 };
 pub use table::{LinkRow, NodeRow, NodeState, PrefixRow, ProcessRow, Rows, SessionRow, Table};
 

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use abi::system::{Detect, LaneRow, LinkKind, Protection};
 use abi::{Gid, Incarnation, Instant, LinkAddress, NodeName, Pid, SessionId, Uid};
+use rights::Rules;
 
 use crate::network_manager::trust::{InviteRecord, TrustRecord};
 
@@ -91,6 +92,8 @@ pub struct Kept {
     pub trust: Vec<TrustRecord>,
     /// Codes that are open, or whose second use is to get a clear answer.
     pub invites: Vec<InviteRecord>,
+    /// Rules that were made while the node ran.
+    pub rights: Rules,
 }
 
 /// What a node is told once.
@@ -112,6 +115,8 @@ pub struct Config {
     pub one_port: bool,
     /// What was kept of an earlier run.
     pub kept: Kept,
+    /// The rules of the config file; those that are kept come before them.
+    pub rights: Rules,
     /// For session numbers and jitter; nothing secret depends on it.
     pub seed: u64,
 }

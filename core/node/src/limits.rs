@@ -2,14 +2,17 @@
 
 use core::time::Duration;
 
-/// Connections of programs. Two descriptors each in the host, and the usual limit of descriptors is far above.
-pub const PROGRAMS_MAX: usize = 4096;
+/// Connections of programs. Two descriptors each in the host, and the usual limit of descriptors, which the host raises
+/// as far as it may, is far above.
+pub const PROGRAMS_MAX: usize = 16_384;
 /// Connections of programs of one ordinary user, so that nobody keeps the others out.
-pub const PROGRAMS_PER_USER: usize = 3072;
+pub const PROGRAMS_PER_USER: usize = 12_288;
 /// Endpoints of one process: the bits of a pid above Linux's 2^22.
 pub const ENDPOINTS_PER_PROCESS: u32 = 1 << 10;
-/// Prefixes of one program.
+/// Prefixes of one program. The tree has room for a million: 10 000 programs with a hundred each.
 pub const PREFIXES_PER_PROGRAM: usize = 4096;
+/// Prefixes of one user who does not manage the node: a thirtieth of the tree.
+pub const PREFIXES_PER_USER: usize = 32_768;
 /// Sessions of one program.
 pub const SESSIONS_PER_PROGRAM: usize = 16_384;
 /// Doors at once: entrances for programs with a smaller view, each a socket of the host.

@@ -1,5 +1,7 @@
 //! The node: its two managers, and what goes on between them.
 
+mod denials;
+mod extend;
 mod introduce;
 mod introduce_far;
 mod keeping;
@@ -12,6 +14,7 @@ mod peer_answers;
 mod peer_requests;
 mod relays;
 mod requests;
+mod rights;
 mod tables;
 mod views;
 
@@ -34,6 +37,7 @@ pub(crate) use tables::page;
 
 use offers::Offers;
 use peer_answers::Asks;
+use rights::RightsKeeper;
 
 /// One node. See the crate's description for how to drive it.
 pub struct Node {
@@ -43,6 +47,7 @@ pub struct Node {
     outputs: VecDeque<Output>,
     offers: Offers,
     asks: Asks,
+    rights: RightsKeeper,
     random: u64,
     /// Sessions of programs without sockets, and where their packets may go.
     routed: BTreeMap<SessionId, relays::Targets>,
@@ -56,6 +61,7 @@ pub struct Node {
     news: BTreeSet<u16>,
     /// When to ask which nodes for lost sessions.
     checks: BTreeMap<u16, Instant>,
+    extensions: extend::Extensions,
     /// When what is worth keeping has changed and is kept, and when that was done last.
     keep_at: Option<Instant>,
     kept_at: Option<Instant>,
@@ -77,6 +83,10 @@ impl Node {
             outputs: VecDeque::new(),
             offers: Offers::default(),
             asks: Asks::default(),
+            rights: RightsKeeper::new(
+                config.kept.rights.clone(),
+                core::mem::take(&mut config.rights),
+            ),
             random: mix(config.seed),
             routed: BTreeMap::new(),
             grace_ends: now.checked_add(RETURN_GRACE),
@@ -84,6 +94,7 @@ impl Node {
             watchers: BTreeSet::new(),
             news: BTreeSet::new(),
             checks: BTreeMap::new(),
+            extensions: extend::Extensions::default(),
             keep_at: None,
             kept_at: None,
             next_due: Some(now),
@@ -188,6 +199,7 @@ impl Node {
         let check = self.checks.values().copied().min();
         let own = [
             self.offers.deadline(),
+            self.extensions.deadline(),
             self.grace_ends,
             self.stopping,
             self.keep_at,
@@ -202,6 +214,7 @@ impl Node {
     fn due(&mut self, now: Instant) {
         self.network.handle_timeout(now);
         self.expire_offers(now);
+        self.drive_extensions(now);
         if self.keep_at.is_some_and(|at| now >= at) {
             self.keep(now, None);
         }
@@ -247,7 +260,10 @@ impl Node {
                     rebooted,
                 } => self.peer_up(now, peer, another_run, rebooted),
                 NetworkEvent::Silent { peer } => self.peer_silent(peer),
-                NetworkEvent::Lanes { peer } => self.lanes_changed(peer),
+                NetworkEvent::Lanes { peer } => {
+                    self.lanes_changed(peer);
+                    self.extend_sessions(now, peer);
+                }
                 NetworkEvent::Trusted { peer, promised } => self.trusted(now, peer, promised),
                 NetworkEvent::Moved => self.keep_soon(now),
                 NetworkEvent::Joined {

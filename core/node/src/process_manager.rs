@@ -3,6 +3,7 @@
 pub(crate) mod names;
 pub(crate) mod programs;
 pub(crate) mod sessions;
+pub(crate) mod view;
 
 use abi::Uid;
 

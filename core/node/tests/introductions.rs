@@ -143,6 +143,7 @@ fn a_restarted_daemon_is_asked_for_lost_sessions_after_its_programs_had_time_to_
     lab.run(ms(500));
     lab.start(LAB2);
     let live = LiveSession {
+        user: offer.user,
         local: offer.local,
         peer: offer.peer,
         role: SessionRole::Server,
@@ -153,6 +154,10 @@ fn a_restarted_daemon_is_asked_for_lost_sessions_after_its_programs_had_time_to_
     lab.run(ms(2000));
     let (server, again) = lab.program_of(LAB2, 1000, was.pid, vec![live]);
     assert_eq!(again.pid, was.pid);
+    let (_, Notice::Rights(told)) = lab.notice(server) else {
+        panic!("the server is told what the client may do by today's rules");
+    };
+    assert_eq!(told.sessions, [offer.local]);
     let deaths = loop {
         match lab.notice(client).1 {
             Notice::Death(death) => break death,
@@ -194,6 +199,7 @@ fn a_program_that_claims_sessions_again_and_again_does_not_hide_that_others_are_
     lab.run(ms(500));
     lab.start(LAB2);
     let claim = |n| LiveSession {
+        user: Uid(0),
         local: SessionId(n),
         peer: SessionId(n),
         role: SessionRole::Server,

@@ -123,6 +123,16 @@ impl ClientRights {
         }
     }
 
+    /// Whether there are rules about something inside `rest` below `prefix`, but not at it.
+    #[must_use]
+    pub fn has_rules_inside(&self, prefix: &[u8], rest: &[u8]) -> bool {
+        let Some(path) = join(prefix, rest) else {
+            return !self.is_default();
+        };
+        let inside = |line: &Line| line.prefix != path && is_within(&line.prefix, &path);
+        self.lines.iter().any(inside)
+    }
+
     /// Who the client is to file permissions when it does this, if a rule says so.
     #[must_use]
     pub fn identity(&self, at: &PathRights, operation: Operation) -> Option<&Identity> {

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use abi::system::{Detect, NODE_PORT, SOCKET_NAME};
 use abi::{Incarnation, NodeName, Uid};
 use node::{Config, Kept, LinkConfig};
+use rights::Rules;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::crypto::NodeCrypto;
@@ -19,7 +20,7 @@ use crate::link_place::Own;
 use crate::links::Links;
 use crate::{
     StartError, clock, directories, event_number, invite_store, key_file, program_socket,
-    trust_store,
+    rights_store, trust_store,
 };
 
 const LOCK_NAME: &str = "node.lock";
@@ -38,6 +39,7 @@ pub struct Builder {
     port: u16,
     detect: Detect,
     one_port: bool,
+    rights: Rules,
 }
 
 /// A node that runs in a thread of this process. Dropping it stops the node; programs that talk to each other go on.
@@ -62,6 +64,7 @@ impl Builder {
             port: NODE_PORT,
             detect: Detect::default(),
             one_port: false,
+            rights: Rules::default(),
         }
     }
 
@@ -110,6 +113,13 @@ impl Builder {
         self
     }
 
+    /// Who may do what, after the rules that were made while the node ran. Default: no rules.
+    #[must_use]
+    pub fn rights(mut self, rights: Rules) -> Self {
+        self.rights = rights;
+        self
+    }
+
     /// Starts the node in a thread. When this returns, programs can connect.
     ///
     /// # Errors
@@ -153,7 +163,12 @@ impl Builder {
         let kept = Kept {
             trust: trust_store::load(&state)?,
             invites: invite_store::load(&state)?,
+            rights: rights_store::load(&state)?,
         };
+        if kept.rights.followed_by(&self.rights).is_err() {
+            let text = "with the rules of the config file there are too many: at most 512, and 32768 bytes of them";
+            return Err(StartError::at(&state.join(rights_store::FILE_NAME), text));
+        }
         let wanted = self.links.iter().map(|text| text.parse());
         let wanted = wanted.collect::<Result<_, _>>().map_err(StartError::new)?;
         let (watch, interfaces) = InterfaceWatch::start().map_err(|error| {
@@ -174,6 +189,7 @@ impl Builder {
             kept,
             detect: self.detect,
             one_port: self.one_port,
+            rights: self.rights,
             seed: seed()?,
         };
         let link_configs = config.links.clone();

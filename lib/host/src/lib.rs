@@ -4,7 +4,8 @@
 //! its own node can. One thread, one epoll loop; nothing in it waits for anybody.
 //!
 //! In the node's directory are `node.sock`, which programs connect to, and `node.lock`, which keeps a second node out.
-//! In its state directory (mode 0700) are `node.key`, the private key, and `trust.toml`, the trusted nodes.
+//! In its state directory (mode 0700) are `node.key`, the private key, and `trust.toml`, the trusted nodes,
+//! and `rights`, the rules that were made while the node ran.
 
 mod builder;
 mod clock;
@@ -30,6 +31,7 @@ mod node_page;
 mod private_file;
 mod program_socket;
 mod relays;
+mod rights_store;
 mod shared_network;
 mod trust_keeper;
 mod trust_store;

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use node::Kept;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::{StartError, event_number, invite_store, trust_store};
+use crate::{StartError, event_number, invite_store, rights_store, trust_store};
 
 /// Writes one version after the other; of those that come while one is written, the last one counts. Dropping it waits
 /// until that is written.
@@ -104,6 +104,7 @@ impl Drop for TrustKeeper {
 
 fn write_all(state: &Path, before: Kept, versions: &Receiver<Kept>, done: &OwnedFd) {
     let (mut trust, mut invites) = (Some(before.trust), Some(before.invites));
+    let mut rights = Some(before.rights);
     for version in versions {
         let said = |what: &str, error: std::io::Error| {
             let place = state.display();
@@ -118,6 +119,11 @@ fn write_all(state: &Path, before: Kept, versions: &Receiver<Kept>, done: &Owned
             let outcome = invite_store::save(state, &version.invites);
             invites = outcome.is_ok().then_some(version.invites);
             outcome.unwrap_or_else(|error| said("one-time codes", error));
+        }
+        if rights.as_ref() != Some(&version.rights) {
+            let outcome = rights_store::save(state, &version.rights);
+            rights = outcome.is_ok().then_some(version.rights);
+            outcome.unwrap_or_else(|error| said("rules", error));
         }
         event_number::put(done, 1);
     }
@@ -139,6 +145,7 @@ mod tests {
                 identities: IdentityMap::default(),
             }],
             invites: vec![],
+            ..Kept::default()
         }
     }
 

@@ -388,6 +388,7 @@ fn programs_and_sessions_survive_the_daemon() {
             SessionRole::Server => (ticket.peer, ticket.local),
         };
         LiveSession {
+            user: abi::Uid(0),
             local,
             peer,
             role,

@@ -54,6 +54,7 @@ fn sessions_outlive_both_daemons_and_death_is_still_told() {
 
     let (lab1, lab2) = start_both(&place);
     let live = |local, peer, role, node: &str, pid| LiveSession {
+        user: abi::Uid(0),
         local,
         peer,
         role,

@@ -107,7 +107,11 @@ impl Introduction {
                 pid: self.pid,
                 identity: None,
             }),
-            Role::Server => NewSide::Server(self.credentials.clone()),
+            Role::Server => NewSide::Server {
+                credentials: self.credentials.clone(),
+                user: self.credentials.uid,
+                rights: rights::ClientRights::default_rights(),
+            },
         };
         let (nd, pid) = match params.role {
             Role::Client => (self.nd, self.pid),

@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::system::{
-    Accept, DeathCause, Lane, LaneState as RowState, Notice, Offer, OpenSession,
-    Protection as Sealing, Refuse, Reply, Request, SessionSecret, SocketOnLink, Ticket,
+    Accept, DeathCause, Lane, LaneState as RowState, MoreLanes, Notice, Offer, OpenSession,
+    OwnSockets, Protection as Sealing, Refuse, Reply, Request, SessionSecret, SocketOnLink, Ticket,
+    UNSOLICITED,
 };
 use abi::{Duration, Errno, Instant, Nd, Result, SessionId};
 use drivers::{MemoryDriver, MemoryParts, Silent};
@@ -13,7 +14,9 @@ use transport::keys::Secret;
 use transport::{Cause, LaneParams, Protection, Role, SessionKey, SessionParams};
 
 use crate::cipher::AeadCipher;
+use crate::client_rights::known;
 use crate::clock;
+use crate::lanes::SessionLane;
 use crate::session::{NewSession, NewSide, Peer};
 use crate::shared::{Shared, State};
 
@@ -113,15 +116,7 @@ impl Shared {
             params.challenge = Some(challenge);
         }
         for lane in lanes {
-            let socket = state.socket_on(lane.link)?;
-            let row = state.row_of(lane.link, &lane.peer);
-            let known = row.filter(|row| row.state == RowState::Up);
-            params.lanes.push(LaneParams {
-                protection: protection(lane.protection),
-                rtt: known.and_then(|row| row.rtt),
-                rate: known.and_then(|row| row.rate),
-                ..LaneParams::new(lane.id, socket.0, lane.peer, u32::from(lane.mtu))
-            });
+            params.lanes.push(state.lane_params(lane)?.0);
         }
         Ok(())
     }
@@ -160,6 +155,14 @@ impl Shared {
             }
             Notice::Links(links) => state.links_changed(now, links.links),
             Notice::Lanes => state.pump(now),
+            Notice::MoreLanes(more) => {
+                let sockets = state.more_lanes(now, &more);
+                if serial != UNSOLICITED {
+                    let took = Request::TookLanes(OwnSockets { sockets });
+                    state.node.tell(serial, &took);
+                }
+            }
+            Notice::Rights(new) => self.new_rights(state, &new),
             Notice::Revoke(revoke) => {
                 state.for_sessions(&revoke.sessions, |state, key| {
                     state.end_session(now, key, Cause::Node);
@@ -180,6 +183,8 @@ impl Shared {
             local,
             peer,
             credentials,
+            user,
+            rights,
             incarnation,
             secret,
             lanes,
@@ -217,7 +222,11 @@ impl Shared {
         }
         let unscheduled = params.unscheduled;
         let (nd, pid) = (credentials.node, credentials.pid);
-        let side = NewSide::Server(credentials);
+        let side = NewSide::Server {
+            credentials,
+            user,
+            rights: known(&rights),
+        };
         state.node.learn_name(nd);
         let new = NewSession {
             params,
@@ -238,7 +247,11 @@ impl Shared {
 }
 
 impl State {
-    fn for_sessions(&mut self, sessions: &[SessionId], mut act: impl FnMut(&mut Self, SessionKey)) {
+    pub(crate) fn for_sessions(
+        &mut self,
+        sessions: &[SessionId],
+        mut act: impl FnMut(&mut Self, SessionKey),
+    ) {
         for local in sessions {
             if let Some(key) = self.sessions.by_local(*local) {
                 act(self, key);
@@ -248,7 +261,8 @@ impl State {
 
     /// The sockets of this endpoint on all links of the node, opened on first use.
     fn own_sockets(&mut self) -> Result<Vec<SocketOnLink>> {
-        let links: Vec<u8> = self.node.links.iter().map(|link| link.index).collect();
+        let there = self.node.links.iter().filter(|link| !link.address.is_none());
+        let links: Vec<u8> = there.map(|link| link.index).collect();
         let mut sockets = Vec::new();
         let mut failure = Errno::ENOREMOTE;
         for link in links {
@@ -261,6 +275,63 @@ impl State {
             Err(failure)
         } else {
             Ok(sockets)
+        }
+    }
+}
+
+impl State {
+    /// A lane as the transport takes it, and the socket that it goes over, which is opened on first use.
+    fn lane_params(&mut self, lane: &Lane) -> Result<(LaneParams, SocketOnLink)> {
+        let (link, address) = self.socket_on(lane.link)?;
+        let row = self.row_of(lane.link, &lane.peer);
+        let known = row.filter(|row| row.state == RowState::Up);
+        let params = LaneParams {
+            protection: protection(lane.protection),
+            rtt: known.and_then(|row| row.rtt),
+            rate: known.and_then(|row| row.rate),
+            ..LaneParams::new(lane.id, link, lane.peer, u32::from(lane.mtu))
+        };
+        let socket = SocketOnLink {
+            link: lane.link,
+            address,
+        };
+        Ok((params, socket))
+    }
+
+    /// A session gets lanes over links that came later. Those that it cannot have are left out; answers the sockets of the
+    /// others.
+    fn more_lanes(&mut self, now: Instant, more: &MoreLanes) -> Vec<SocketOnLink> {
+        let mut taken = Vec::new();
+        let Some(key) = self.sessions.by_local(more.session) else {
+            return taken;
+        };
+        for lane in &more.lanes {
+            let Ok((params, socket)) = self.lane_params(lane) else {
+                continue;
+            };
+            if self.transport.add_lane(now, key, &params).is_err() {
+                continue;
+            }
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.lanes.push(SessionLane::new(&params, lane.link));
+            }
+            self.focus_links(&[params.link]);
+            taken.push(socket);
+        }
+        self.lane_book.look_again();
+        self.pump(now);
+        taken
+    }
+
+    /// Tells the node where this endpoint is, if it has sessions that can get lanes there.
+    pub(crate) fn tell_sockets(&mut self) {
+        let any_far = self.sessions.iter().any(|session| !session.nd.is_local());
+        if !any_far || self.node.socket.is_none() {
+            return;
+        }
+        if let Ok(sockets) = self.own_sockets() {
+            let own = Request::Sockets(OwnSockets { sockets });
+            self.node.tell(UNSOLICITED, &own);
         }
     }
 }

@@ -15,6 +15,7 @@ mod channel;
 mod channels;
 mod cipher;
 mod client;
+mod client_rights;
 mod clock;
 mod connection;
 mod deferred;

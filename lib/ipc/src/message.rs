@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use abi::{ChannelId, ConnectionId, Credentials, Errno, Result, SenderId};
+use rights::{ClientRights, Operation};
 
 use crate::Endpoint;
 
@@ -77,6 +78,27 @@ impl Message {
     #[must_use]
     pub const fn id(&self) -> MessageId {
         self.id
+    }
+
+    /// Changes whenever the rights of any client of this endpoint have changed. One load.
+    #[must_use]
+    #[inline]
+    pub fn rights_generation(&self) -> u64 {
+        self.endpoint.shared().rights.get()
+    }
+
+    /// What the client may do where, as its rights are now.
+    ///
+    /// # Errors
+    /// `ESRCH` when the client is not blocked on this message any more, `EBADF` in a forked child.
+    pub fn rights(&self) -> Result<Arc<ClientRights>> {
+        self.endpoint.shared().rights_of(self.id)
+    }
+
+    /// Tells the node that something was refused because of a rule, `count` times: it counts and logs that.
+    pub fn report_denial(&self, operation: Operation, rule: Option<u16>, path: &[u8], count: u32) {
+        let shared = self.endpoint.shared();
+        shared.denied(self.id, operation, rule, path, count);
     }
 
     /// Whether the client wants to leave. To be checked before acting on an UNBLOCK pulse (I42).

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use abi::system::Identity;
 use abi::{
     ChannelId, ConnectionId, Credentials, Errno, Incarnation, Instant, Nd, Pid, Result, SenderId,
-    SessionId,
+    SessionId, Uid,
 };
 use drivers::{MemoryDriver, PacketDriver};
+use rights::ClientRights;
 use rustix::event::epoll;
 use transport::{Cause, LaneParams, LinkIndex, Role, SessionKey, SessionParams};
 
@@ -78,6 +79,9 @@ pub(crate) struct Detached {
 /// The answering end.
 pub(crate) struct ServerSide {
     pub(crate) credentials: Arc<Credentials>,
+    /// The client's user in the numbers of its own node.
+    pub(crate) user: Uid,
+    pub(crate) rights: Arc<ClientRights>,
     pub(crate) senders: BTreeMap<u32, Sender>,
     /// Attachments that have ended so far, modulo 2^32.
     pub(crate) farewells: u32,
@@ -135,7 +139,11 @@ pub(crate) struct NewSession {
 
 pub(crate) enum NewSide {
     Client(Peer),
-    Server(Credentials),
+    Server {
+        credentials: Credentials,
+        user: Uid,
+        rights: ClientRights,
+    },
 }
 
 /// All sessions of an endpoint.

@@ -7,6 +7,7 @@ use abi::{ChannelId, Instant, NodeName, Pid, Result};
 use transport::{Cause, Config, Event, LinkIndex, SessionKey, Transport};
 
 use crate::channels::Channels;
+use crate::client_rights::RightsGeneration;
 use crate::fork_guard::ForkGuard;
 use crate::held::Held;
 use crate::lanes::LaneBook;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) opened: Condvar,
     pub(crate) poller: Poller,
     pub(crate) node: Arc<NodePage>,
+    pub(crate) rights: RightsGeneration,
 }
 
 /// Everything that changes; behind one lock.
@@ -74,6 +76,7 @@ impl Shared {
             opened: Condvar::new(),
             poller,
             node: page,
+            rights: RightsGeneration::default(),
         });
         Self::start_helper(&shared)?;
         Ok(shared)

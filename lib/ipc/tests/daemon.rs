@@ -26,6 +26,8 @@ fn offer(local: u32) -> Offer {
         local: SessionId(local),
         peer: SessionId(5000 + local),
         credentials: Credentials::new(Nd::LOCAL, Pid(77), Uid(0), Gid(0)),
+        user: Uid(0),
+        rights: vec![0, 0],
         incarnation: Incarnation(1),
         secret: None,
         lanes: Vec::new(),

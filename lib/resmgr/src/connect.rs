@@ -8,6 +8,7 @@ use crate::request::{
     After, Answer, LinkRequest, MakeNodeRequest, MountRequest, OpenRequest, ReadLinkRequest,
     RenameRequest, SymlinkRequest, Target, UnlinkRequest,
 };
+use crate::rights;
 use crate::server::{Core, refuse};
 
 /// Serves one connect message.
@@ -51,7 +52,11 @@ pub(crate) fn route(core: &Core, envelope: Envelope) -> Answer {
         },
         _ => After::Stay,
     };
-    let target = Target::new(&envelope, &connect, attachment);
+    let admitted = match rights::admit(&envelope, &connect, &attachment.path) {
+        Ok(admitted) => admitted,
+        Err(errno) => return refuse(envelope, errno),
+    };
+    let target = Target::new(&envelope, &connect, attachment, admitted);
     serve(subtype, envelope, target, after)
 }
 

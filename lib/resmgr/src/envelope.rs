@@ -1,15 +1,17 @@
 //! One received message on its way to its answer.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use abi::connect::{CombinedReply, ConnectStatus, Opened as OpenedReply};
 use abi::credentials::Credentials;
 use abi::{Encode, Errno, Result};
+use rights::{ClientRights, Operation};
 
 use crate::bindings::Bindings;
 use crate::locks::Locks;
 use crate::open_file::Opened;
+use crate::rights::Denials;
 use crate::testing::Letter;
 use crate::wait_queue::{Parked, Place, lock};
 
@@ -83,6 +85,27 @@ impl Carrier {
         }
     }
 
+    fn rights_generation(&self) -> u64 {
+        match self {
+            Self::Ipc(message) => message.rights_generation(),
+            Self::Test(letter) => letter.rights_generation(),
+        }
+    }
+
+    fn rights(&self) -> Result<Arc<ClientRights>> {
+        match self {
+            Self::Ipc(message) => message.rights(),
+            Self::Test(letter) => Ok(letter.rights()),
+        }
+    }
+
+    fn report_denial(&self, operation: Operation, rule: Option<u16>, path: &[u8], count: u32) {
+        match self {
+            Self::Ipc(message) => message.report_denial(operation, rule, path, count),
+            Self::Test(letter) => letter.report_denial(operation, rule, path, count),
+        }
+    }
+
     fn reply(self, status: i64, bytes: &[u8]) -> Result {
         match self {
             Self::Ipc(message) => message.reply(status, bytes),
@@ -105,6 +128,7 @@ pub(crate) struct Hub {
     pub(crate) locks: Arc<Locks>,
     pub(crate) parked: Arc<Parked>,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) denials: Denials,
 }
 
 impl Hub {
@@ -114,6 +138,7 @@ impl Hub {
             locks: Arc::default(),
             parked: Arc::default(),
             buffers: Buffers::new(message_bytes),
+            denials: Denials::default(),
         })
     }
 }
@@ -158,6 +183,8 @@ pub(crate) struct Envelope {
     frame: Frame,
     pub(crate) hub: Arc<Hub>,
     pub(crate) file: Option<Arc<Opened>>,
+    /// Whom a rule of the node makes the client for this message, once that is decided.
+    identity: OnceLock<Option<Arc<Credentials>>>,
     place: Place,
     ticket: u64,
 }
@@ -175,6 +202,7 @@ impl Envelope {
             frame: Frame::Alone,
             hub,
             file: None,
+            identity: OnceLock::new(),
             place,
             ticket,
         }
@@ -184,6 +212,7 @@ impl Envelope {
     pub(crate) fn enter_combined(&mut self, body: Range<usize>, opened: Option<OpenedReply>) {
         self.body = body;
         self.frame = Frame::Combined(opened);
+        self.identity = OnceLock::new();
     }
 
     /// The received part of the message, or of the io message inside of it.
@@ -214,8 +243,41 @@ impl Envelope {
         self.ticket
     }
 
+    /// Who asks, as file permissions are to see it.
     pub(crate) fn credentials(&self) -> &Arc<Credentials> {
+        let identity = self.identity.get().and_then(Option::as_ref);
+        identity.unwrap_or(self.sender_credentials())
+    }
+
+    /// From here on the client is whom a rule makes it.
+    pub(crate) fn become_identity(&self, identity: Option<Arc<Credentials>>) {
+        // Whoever was decided first stays.
+        let _ = self.identity.set(identity);
+    }
+
+    /// Who asks, whatever rules make of it.
+    pub(crate) fn sender_credentials(&self) -> &Arc<Credentials> {
         self.carrier().credentials()
+    }
+
+    #[inline]
+    pub(crate) fn rights_generation(&self) -> u64 {
+        self.carrier().rights_generation()
+    }
+
+    /// What the client may do where.
+    pub(crate) fn rights(&self) -> Result<Arc<ClientRights>> {
+        self.carrier().rights()
+    }
+
+    pub(crate) fn report_denial(
+        &self,
+        operation: Operation,
+        rule: Option<u16>,
+        path: &[u8],
+        count: u32,
+    ) {
+        self.carrier().report_denial(operation, rule, path, count);
     }
 
     pub(crate) fn is_unblock_requested(&self) -> bool {

@@ -14,6 +14,7 @@ use crate::request::{
     TruncateRequest, WriteRequest, XattrRequest,
 };
 use crate::resource::Resource;
+use crate::rights;
 use crate::server::refuse;
 use crate::wait_queue::Place;
 
@@ -119,6 +120,11 @@ pub(crate) fn dispatch(envelope: Envelope) -> Answer {
     if envelope.is_partial() && !matches!(request.kind(), MessageKind::Write | MessageKind::Message)
     {
         return refuse(envelope, Errno::EMSGSIZE);
+    }
+    if let Some(operation) = rights::operation_of(&request)
+        && let Err(errno) = opened.rights.check(&envelope, operation)
+    {
+        return refuse(envelope, errno);
     }
     match request {
         Request::Read(read) => resource.read(file, ReadRequest::new(envelope, read)),

@@ -40,10 +40,12 @@ mod pool;
 pub mod posix;
 mod request;
 mod resource;
+mod rights;
 mod server;
 pub mod testing;
 mod wait_queue;
 
+pub use abi;
 pub use abi::connect::Opened;
 pub use abi::credentials::Credentials;
 pub use abi::{AttachFlags, Errno, FileType, OpenFlags, Result};

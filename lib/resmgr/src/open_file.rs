@@ -10,6 +10,7 @@ use abi::credentials::Credentials;
 use crate::attributes::Attributes;
 use crate::locks::{Identity, Locks};
 use crate::resource::Resource;
+use crate::rights::FileRights;
 use crate::wait_queue::lock;
 
 /// One open of a resource: flags, file offset and the manager's own state.
@@ -216,6 +217,7 @@ impl Cursor<'_> {
 pub(crate) struct Opened {
     pub(crate) file: OpenFile,
     pub(crate) resource: Arc<dyn Resource>,
+    pub(crate) rights: FileRights,
 }
 
 impl Drop for Opened {

@@ -119,6 +119,10 @@ impl Server {
         }
         let (mut server, handle) = self.attach_local(attributes, resource);
         let (path, channel) = (path.as_bytes(), server.channel());
+        if let Some(attachment) = server.core.attachments.get_mut(&handle) {
+            // What is no path the node refuses.
+            attachment.path = rights::path::join(b"/", path).ok_or(Errno::EINVAL)?.into();
+        }
         let registration = server
             .endpoint
             .attach_prefix(path, flags, file_type, channel, handle)?;
@@ -139,7 +143,7 @@ impl Server {
         self.next_handle += 1;
         self.core
             .attachments
-            .insert(handle, Attachment::new(attributes, resource));
+            .insert(handle, Attachment::new(b"/", attributes, resource));
         (self, handle)
     }
 
@@ -294,6 +298,8 @@ impl Crew {
 /// A prefix of this server.
 #[derive(Clone)]
 pub(crate) struct Attachment {
+    /// The prefix, as rules see it; the root where there is none.
+    pub(crate) path: Arc<[u8]>,
     pub(crate) attributes: Arc<Attributes>,
     pub(crate) resource: Arc<dyn Resource>,
 }
@@ -305,8 +311,9 @@ impl std::fmt::Debug for Attachment {
 }
 
 impl Attachment {
-    pub(crate) fn new(attributes: Attributes, resource: impl Resource) -> Self {
+    pub(crate) fn new(path: &[u8], attributes: Attributes, resource: impl Resource) -> Self {
         Self {
+            path: path.into(),
             attributes: Arc::new(attributes),
             resource: Arc::new(resource),
         }

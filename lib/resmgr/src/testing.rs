@@ -16,6 +16,8 @@ use abi::{
     ConnectionId, Encode, Errno, Gid, Handle, Nd, OpenFlags, Pid, Pulse, Result, SenderId, Uid,
 };
 
+use rights::{ClientRights, Operation};
+
 use crate::attributes::Attributes;
 use crate::envelope::{Carrier, Hub};
 use crate::resource::Resource;
@@ -31,6 +33,15 @@ pub struct TestManager {
     core: Arc<Core>,
     tickets: Arc<AtomicU64>,
     senders: Arc<AtomicU32>,
+    rights: Arc<TestRights>,
+}
+
+/// What the node would say of rights, and hear of refusals.
+#[derive(Debug)]
+struct TestRights {
+    generation: AtomicU64,
+    rights: Mutex<Arc<ClientRights>>,
+    denials: Mutex<Vec<(Operation, Vec<u8>)>>,
 }
 
 impl TestManager {
@@ -47,7 +58,7 @@ impl TestManager {
         resource: impl Resource,
         message_bytes: usize,
     ) -> Self {
-        let attachment = Attachment::new(attributes, resource);
+        let attachment = Attachment::new(b"/", attributes, resource);
         let attachments = HashMap::from([(Handle(1), attachment)]);
         let core = Core {
             attachments,
@@ -57,7 +68,24 @@ impl TestManager {
             core: Arc::new(core),
             tickets: Arc::default(),
             senders: Arc::default(),
+            rights: Arc::new(TestRights {
+                generation: AtomicU64::new(0),
+                rights: Mutex::new(Arc::new(ClientRights::default_rights())),
+                denials: Mutex::default(),
+            }),
         }
+    }
+
+    /// Changes what all clients may do, also with files that are open.
+    pub fn set_rights(&self, rights: ClientRights) {
+        *lock(&self.rights.rights) = Arc::new(rights);
+        self.rights.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// What was refused because of rights, and told to the node, since this was asked last.
+    #[must_use]
+    pub fn denials(&self) -> Vec<(Operation, Vec<u8>)> {
+        std::mem::take(&mut *lock(&self.rights.denials))
     }
 
     /// A client process of this user.
@@ -228,6 +256,7 @@ impl TestFile {
         let letter = Letter {
             state: Arc::clone(&state),
             credentials: Arc::clone(&self.client.credentials),
+            rights: Arc::clone(&self.client.manager.rights),
             place: Place {
                 sender: self.client.sender,
                 connection: self.connection,
@@ -382,6 +411,7 @@ impl Sent {
 pub(crate) struct Letter {
     state: Arc<LetterState>,
     credentials: Arc<Credentials>,
+    rights: Arc<TestRights>,
     place: Place,
     ticket: u64,
 }
@@ -404,6 +434,18 @@ struct Progress {
 impl Letter {
     pub(crate) fn credentials(&self) -> &Arc<Credentials> {
         &self.credentials
+    }
+
+    pub(crate) fn rights_generation(&self) -> u64 {
+        self.rights.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn rights(&self) -> Arc<ClientRights> {
+        Arc::clone(&lock(&self.rights.rights))
+    }
+
+    pub(crate) fn report_denial(&self, operation: Operation, _: Option<u16>, path: &[u8], _: u32) {
+        lock(&self.rights.denials).push((operation, path.to_vec()));
     }
 
     pub(crate) fn place(&self) -> Place {

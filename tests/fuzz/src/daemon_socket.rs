@@ -65,6 +65,7 @@ impl Daemon {
             detect: Detect::Default,
             one_port: false,
             kept: Kept::default(),
+            rights: Default::default(),
             seed: 7919,
         };
         let crypto = Box::new(Toy::new(0, 1, now));

@@ -345,6 +345,7 @@ fn place(now: Instant, at: usize, run: u64, shared: &Shared) -> Place {
             trust: vec![trust],
             invites: vec![],
         },
+        rights: Default::default(),
         seed: run * 7919,
     };
     let toy = Toy::new(at as u8, run, now);

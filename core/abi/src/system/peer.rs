@@ -14,7 +14,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::connect::Candidate;
 use crate::credentials::Credentials;
 use crate::flags::{FileType, PathFlags};
-use crate::ids::{Incarnation, NodeName, Pid, SessionId};
+use crate::ids::{Incarnation, NodeName, Pid, SessionId, Uid};
 use crate::link_address::LinkAddress;
 
 messages! {
@@ -30,7 +30,7 @@ messages! {
         /// A directory or symlink of your prefix tree. Answer: `Described`.
         4 => Stat(stat: PeerPath),
         /// Your prefix tree. Answer: `Prefixes`.
-        5 => Prefixes(from: u32),
+        5 => Prefixes(part: PeerTable),
         /// A program of mine wants a session with one of yours. Answer: `Accepted`.
         6 => Introduce(introduce: Introduce),
         /// These sessions are over at my end. Answer: `Done`.
@@ -49,6 +49,8 @@ messages! {
         13 => Lanes(lanes: PeerLanes),
         /// What number do you have for a node? Answer: `Number`. The only descriptor that travels, for N11.
         14 => Number(whose: Whose),
+        /// A session of a client of mine can have lanes over links that came later. Answer: `MoreLanes`.
+        15 => Extend(extend: Extend),
     }
 }
 
@@ -78,6 +80,8 @@ messages! {
         0x109 => Redirect(redirect: PeerRedirect),
         /// To `Number`.
         0x10a => Number(number: u16),
+        /// To `Extend`.
+        0x10b => MoreLanes(more: PeerMoreLanes),
     }
 }
 
@@ -125,6 +129,8 @@ record! {
         pub no_follow: bool,
         /// My program that asks, for P16.
         pub asker: Pid,
+        /// Its user, in my numbers.
+        pub user: Uid,
     }
 
     /// A directory's names.
@@ -134,13 +140,26 @@ record! {
         pub path: Vec<u8>,
         /// Entries after this name.
         pub after: Vec<u8>,
+        /// The user of my program that asks, in my numbers.
+        pub user: Uid,
     }
 
-    /// A path, and nothing else.
+    /// A path.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct PeerPath {
         /// The path.
         pub path: Vec<u8>,
+        /// The user of my program that asks, in my numbers.
+        pub user: Uid,
+    }
+
+    /// A piece of a table.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerTable {
+        /// First row wanted.
+        pub from: u32,
+        /// The user of my program that asks, in my numbers.
+        pub user: Uid,
     }
 
     /// Ask another process manager.
@@ -233,6 +252,24 @@ record! {
         pub slots: u16,
         /// Bytes of a request that may be sent unasked.
         pub unscheduled: u32,
+    }
+
+    /// More lanes for a session: of a client of mine, with a server of yours.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Extend {
+        /// The session.
+        pub session: SessionPair,
+        /// The client's sockets on links over which the session has no lane.
+        pub sockets: Vec<SocketOnLink>,
+        /// Largest packet of each of these links, in the order of `sockets`.
+        pub mtu: Vec<Mtu>,
+    }
+
+    /// The server has these lanes now.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PeerMoreLanes {
+        /// As the client sees them.
+        pub lanes: Vec<Lane>,
     }
 
     /// Where and how a node can be reached.

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use super::field::{choice, messages, record};
 use super::link::Link;
-use super::session::{Offer, Ticket};
+use super::rights::{Because, NewRights, RightsList};
+use super::session::{MoreLanes, Offer, Ticket};
 use super::table::Table;
 use crate::connect::Candidate;
 use crate::errno::Errno;
@@ -45,6 +46,12 @@ messages! {
         0x10d => Policy(policy: Policy),
         /// To `RemoteNd`.
         0x10e => Nd(nd: Nd),
+        /// To `Narrow`.
+        0x10f => Door(door: Door),
+        /// To `Rights`.
+        0x120 => Rights(rights: RightsList),
+        /// To `Why`.
+        0x121 => Because(because: Because),
     }
 }
 
@@ -65,6 +72,11 @@ messages! {
         0x204 => Links(links: Links),
         /// Lane rows of the node page have changed: only a wake-up, several changes may be one notice. Serial 0.
         0x205 => Lanes,
+        /// A session gets more lanes. At the server's end with a serial, to be repeated in `TookLanes`; at the client's
+        /// end with serial 0, once the server has them.
+        0x206 => MoreLanes(more: MoreLanes),
+        /// The rules have changed, and with them what the clients of these sessions may do. Serial 0.
+        0x210 => Rights(rights: NewRights),
     }
 }
 
@@ -108,8 +120,18 @@ record! {
         pub path: Vec<u8>,
         /// How the path ended.
         pub path_flags: PathFlags,
+        /// How many bytes at the beginning of the path are the program's root, which it does not see (P31, P42); 0 for
+        /// a program that sees everything.
+        pub root: u16,
         /// In the order in which to try them; their nds are the asker's.
         pub candidates: Vec<Candidate>,
+    }
+
+    /// A second entrance to the node is open.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Door {
+        /// The directory that stands for the node's own for programs with the smaller view.
+        pub directory: Vec<u8>,
     }
 
     /// A process-manager symlink is on the way.

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::field::{choice, messages, record};
-use super::session::{Accept, LiveSession, OpenSession};
+use super::rights::{Denied, SetRights, Why};
+use super::session::{Accept, LiveSession, OpenSession, OwnSockets};
 use crate::errno::Errno;
 use crate::flags::{AttachFlags, FileType};
 use crate::ids::{ChannelId, Handle, Nd, NodeName, Pid, SessionId};
@@ -65,6 +66,23 @@ messages! {
         23 => Relay,
         /// What a node calls a node: N11. Answer: `Nd`.
         24 => RemoteNd(remote: RemoteNd),
+        /// Opens a second entrance to the node, for programs that shall see only what is below a path (P42). It lasts as
+        /// long as this connection; who came in by it keeps the smaller view. Answer: `Door`.
+        25 => Narrow(narrow: Narrow),
+        /// Where this program is on all links, when its sockets have changed while it has sessions with other nodes: from
+        /// this the node knows which lanes they can get. Not answered.
+        26 => Sockets(own: OwnSockets),
+        /// Answers [`Notice::MoreLanes`](super::Notice) under its serial, with the sockets of the lanes that were taken.
+        /// Not answered.
+        27 => TookLanes(own: OwnSockets),
+        /// Asks for the rules of the node. Answer: `Rights`.
+        40 => Rights,
+        /// Replaces some of the rules. Answer: `Done`.
+        41 => SetRights(set: SetRights),
+        /// Asks what a client might do, and why. Answer: `Because`.
+        42 => Why(why: Why),
+        /// A server tells what it has refused because of a rule. Not answered.
+        43 => Denied(denied: Denied),
     }
 }
 
@@ -213,6 +231,13 @@ record! {
         pub suspect: bool,
     }
 
+    /// Opens an entrance with a smaller view.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Narrow {
+        /// The root of the view; absolute, below this program's own root.
+        pub root: Vec<u8>,
+    }
+
     /// Asks for another node's descriptor of a node.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct RemoteNd {
@@ -275,5 +300,7 @@ choice! {
         Processes = 3,
         /// The prefix tree of a node.
         Prefixes = 4,
+        /// What was refused to whom because of a rule.
+        Denials = 20,
     }
 }

@@ -135,6 +135,10 @@ record! {
         /// Who the client is, in this node's terms: from the kernel, or mapped by the trust store. Never from the
         /// client.
         pub credentials: Credentials,
+        /// The client's user in the numbers of its own node, as that node vouches for it.
+        pub user: Uid,
+        /// What the client may do where, in the form of `core/rights`.
+        pub rights: Vec<u8>,
         /// Of the client process.
         pub incarnation: Incarnation,
         /// Absent between processes of one node.
@@ -154,6 +158,22 @@ record! {
         pub unscheduled: u32,
     }
 
+    /// Lanes that a session gets while it lives, over links that came later. They have the session's keys.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct MoreLanes {
+        /// The session's number at this end.
+        pub session: SessionId,
+        /// What it gets beside the lanes that it has.
+        pub lanes: Vec<Lane>,
+    }
+
+    /// Where a program is on links of the node.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct OwnSockets {
+        /// At most one on each link.
+        pub sockets: Vec<SocketOnLink>,
+    }
+
     /// One live session, as a program tells a restarted node.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct LiveSession {
@@ -169,5 +189,7 @@ record! {
         pub pid: Pid,
         /// Its lanes, as this end was told them last; empty for a memory lane.
         pub lanes: Vec<Lane>,
+        /// At the server's end, the client's user as the offer named it; else 0.
+        pub user: Uid,
     }
 }

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::field::{choice, messages, record};
 use super::link::{LaneState, LinkKind};
+use super::rights::DenialRow;
 use super::session::SessionRole;
 use crate::flags::{AttachFlags, FileType};
 use crate::ids::{ChannelId, Handle, Incarnation, Nd, NodeName, Pid, SessionId, Uid};
@@ -24,6 +25,8 @@ messages! {
         3 => Processes(rows: Vec<ProcessRow>),
         /// Prefixes.
         4 => Prefixes(rows: Vec<PrefixRow>),
+        /// Denials.
+        20 => Denials(rows: Vec<DenialRow>),
     }
 }
 
@@ -132,7 +135,7 @@ record! {
         pub uid: Uid,
         /// How long it has existed, since this daemon knows of it.
         pub age: Duration,
-        /// Lanes it was introduced with; 0 is memory.
+        /// Lanes that it has, as far as its nodes know; 0 is memory.
         pub lanes: u8,
     }
 

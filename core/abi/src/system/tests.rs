@@ -18,7 +18,36 @@ fn lab2() -> NodeName {
 }
 
 fn requests() -> Vec<Request> {
-    [requests_about_names(), requests_about_sessions()].concat()
+    [
+        requests_about_names(),
+        requests_about_sessions(),
+        requests_about_rights(),
+    ]
+    .concat()
+}
+
+fn requests_about_rights() -> Vec<Request> {
+    vec![
+        Request::Rights,
+        Request::SetRights(SetRights {
+            generation: 7,
+            layer: RightsLayer::Config,
+            rules: vec![0, 0],
+        }),
+        Request::Why(Why {
+            node: lab2(),
+            user: Uid(1000),
+            operation: 2,
+            path: b"/dev/ser1".to_vec(),
+        }),
+        Request::Denied(Denied {
+            session: SessionId(3),
+            operation: 2,
+            rule: Some(4),
+            path: b"/dev/ser1".to_vec(),
+            count: 5,
+        }),
+    ]
 }
 
 fn requests_about_names() -> Vec<Request> {
@@ -34,6 +63,7 @@ fn requests_about_names() -> Vec<Request> {
                 node: Some(lab2()),
                 pid: Pid(40),
                 lanes: vec![],
+                user: Uid(0),
             }],
         }),
         Request::Attach(Attach {
@@ -135,6 +165,9 @@ fn requests_about_sessions() -> Vec<Request> {
             remote: Nd(1),
             local: Nd(2),
         }),
+        Request::Narrow(Narrow {
+            root: b"/srv".to_vec(),
+        }),
     ]
 }
 
@@ -152,7 +185,7 @@ fn every_request_comes_back_from_its_packet() {
     }
     assert_eq!(
         kinds,
-        (1..=24).collect::<Vec<u16>>(),
+        (1..=25).chain(40..=43).collect::<Vec<u16>>(),
         "kinds are wire numbers and never change"
     );
 }

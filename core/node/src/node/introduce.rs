@@ -8,6 +8,7 @@ use abi::system::{
     Accept, Lane, Notice, Offer, OpenSession, Reply, SessionRole, SocketOnLink, Ticket,
 };
 use abi::{Credentials, Errno, Incarnation, Instant, Nd, Pid};
+use rights::Operation;
 use transport::config::SLOTS_MAX;
 
 use super::Node;
@@ -116,7 +117,12 @@ impl Node {
             pid: credentials.pid,
             nd: open.nd,
         };
+        let user = credentials.uid;
+        self.must_have_right(now, (0, user), Operation::Look, b"/")
+            .map_err(plainly)?;
         let offer = Offer {
+            user,
+            rights: self.rights_bytes(0, user),
             local,
             peer,
             incarnation: client_life,
@@ -131,6 +137,7 @@ impl Node {
             local,
             peer,
             uid: offer.credentials.uid,
+            user,
             client,
             lanes: Vec::new(),
             doorbells: Some(memory),
@@ -214,10 +221,13 @@ impl Node {
                 pid,
                 nonce,
             } => {
-                self.processes
-                    .sessions
-                    .insert(pending.server_end(now, node, pid));
-                let ours: Vec<Lane> = pending.lanes.iter().map(LanePlan::for_server).collect();
+                let taken = |lane: &Lane| accept.sockets.iter().any(|s| s.link == lane.link);
+                let ours = pending.lanes.iter().map(LanePlan::for_server);
+                let ours: Vec<Lane> = ours.filter(taken).collect();
+                self.processes.sessions.insert(Session {
+                    lanes: ours.clone(),
+                    ..pending.server_end(now, node, pid)
+                });
                 self.route(pending.local, &ours);
                 let accepted = Accepted {
                     server: pending.local,
@@ -278,7 +288,7 @@ impl Node {
             program: client,
             pid,
             peer_pid: pending.server_pid,
-            ..server_end
+            ..server_end.clone()
         };
         self.processes.sessions.insert(server_end);
         self.processes.sessions.insert(client_end);

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use abi::system::peer::{Accepted, Introduce, Mtu, PeerRequest};
 use abi::system::{Lane, Notice, Offer, OpenSession, Reply, SessionRole, SessionSecret, Ticket};
 use abi::{Credentials, Encode, Errno, Incarnation, Instant, Nd, SessionId};
+use rights::Operation;
 use transport::IncomingKey;
 use transport::config::SLOTS_MAX;
 
@@ -31,6 +32,7 @@ impl Node {
         // The policy in the node descriptor is for the connections of the session, which has all lanes.
         self.network.policy_text(open.nd)?;
         let sockets = self.checked_sockets(&open.sockets)?;
+        self.extensions.learn(program, &sockets);
         if sockets.is_empty() {
             let text = "the program has no socket on any link";
             return Err((Errno::EHOSTUNREACH, String::from(text)));
@@ -91,6 +93,8 @@ impl Node {
         if self.processes.sessions.of_program(server).count() >= SESSIONS_PER_PROGRAM {
             return Err(Errno::EAGAIN);
         }
+        let user = introduce.credentials.uid;
+        self.must_have_right(now, (node, user), Operation::Look, b"/")?;
         let credentials = self.network.map_identity(node, &introduce.credentials)?;
         let lanes = self.network.plan_lanes(incoming.session(), introduce);
         if lanes.is_empty() {
@@ -108,6 +112,8 @@ impl Node {
             .get(server)
             .map_or(Incarnation(0), |known| known.incarnation);
         let offer = Offer {
+            user,
+            rights: self.rights_bytes(node, user),
             local,
             peer: introduce.client,
             incarnation: introduce.incarnation,
@@ -122,6 +128,7 @@ impl Node {
             local,
             peer: introduce.client,
             uid: offer.credentials.uid,
+            user,
             client: Client::Peer {
                 node,
                 incoming,
@@ -173,8 +180,9 @@ impl Node {
             node: nd.node(),
             peer_pid: introduce.target,
             uid: introduce.credentials.uid,
+            user: introduce.credentials.uid,
             since: now,
-            lanes: accepted.lanes.len() as u8,
+            lanes: accepted.lanes.clone(),
         };
         let Some(secret) = secret.filter(|_| sound && alive) else {
             self.tell_ended(

@@ -13,6 +13,7 @@ impl Node {
         let kept = Kept {
             trust: self.network.trust_records(),
             invites: self.network.invite_records(),
+            rights: self.rights.running().clone(),
         };
         self.outputs.push_back(Output::Keep { kept, promised });
     }

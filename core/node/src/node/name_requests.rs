@@ -8,25 +8,27 @@ use abi::system::peer::{PeerList, PeerPath, PeerRequest, PeerResolve, Whose};
 use abi::system::{self, Attach, Attached, Redirect, Reply, Request};
 use abi::{ChannelId, Errno, FileType, Instant, Nd, Pid};
 use paths::Registrar;
+use rights::Operation;
 
 use super::Node;
 use super::requests::{Call, Refused, plainly};
 use crate::interface::{Output, ProgramKey};
-use crate::limits::PREFIXES_PER_PROGRAM;
+use crate::limits::{PREFIXES_PER_PROGRAM, PREFIXES_PER_USER};
 use crate::process_manager::names::Asker;
 
 impl Node {
     /// Attaches, detaches, links and unlinks.
     pub(super) fn change_names(
         &mut self,
+        now: Instant,
         program: ProgramKey,
         request: &Request,
     ) -> Result<Reply, Refused> {
         let reply = match request {
-            Request::Attach(attach) => self.attach(program, attach)?,
+            Request::Attach(attach) => self.attach(now, program, attach)?,
             Request::Detach(detach) => self.detach(program, detach.id)?,
             Request::Link(link) => {
-                self.must_manage(program, "make a symlink in the process manager")?;
+                self.may_change_names(now, program, Operation::Link, &link.path)?;
                 self.processes
                     .names
                     .link(&link.path, &link.target)
@@ -34,7 +36,7 @@ impl Node {
                 Reply::Done
             }
             Request::Unlink(unlink) => {
-                self.must_manage(program, "remove a name from the process manager")?;
+                self.may_change_names(now, program, Operation::Link, &unlink.path)?;
                 self.processes.names.unlink(&unlink.path).map_err(plainly)?;
                 Reply::Done
             }
@@ -53,6 +55,9 @@ impl Node {
         request: Request,
     ) -> Result<Option<Reply>, Refused> {
         let asker = self.pid(call.program);
+        let user = self.user(call.program);
+        self.may_ask_names(now, call.program, &request)
+            .map_err(plainly)?;
         let (nd, question) = match request {
             Request::Lookup(lookup) => {
                 let nd = self.network.nd_of_name(&lookup.node, &self.config.name)?;
@@ -60,19 +65,20 @@ impl Node {
             }
             Request::Resolve(resolve) if resolve.nd.is_local() => {
                 let system::Resolve {
+                    nd,
                     path,
                     file_type,
                     no_follow,
-                    ..
                 } = resolve;
                 let asker = Asker {
                     node: 0,
                     pid: asker,
+                    root: self.root_of(call.program, nd),
                 };
                 let answer = self
                     .processes
                     .names
-                    .resolve(asker, &path, file_type, no_follow);
+                    .resolve(&asker, &path, file_type, no_follow);
                 return answer.map(Some).map_err(plainly);
             }
             Request::Network(network) if network.nd.is_local() => {
@@ -101,21 +107,32 @@ impl Node {
                         file_type,
                         no_follow,
                         asker,
+                        user,
                     }),
                 )
             }
             Request::Network(network) => (
                 network.nd,
-                PeerRequest::Network(PeerPath { path: network.path }),
+                PeerRequest::Network(PeerPath {
+                    path: network.path,
+                    user,
+                }),
             ),
             Request::List(list) => (
                 list.nd,
                 PeerRequest::List(PeerList {
                     path: list.path,
                     after: list.after,
+                    user,
                 }),
             ),
-            Request::Stat(stat) => (stat.nd, PeerRequest::Stat(PeerPath { path: stat.path })),
+            Request::Stat(stat) => (
+                stat.nd,
+                PeerRequest::Stat(PeerPath {
+                    path: stat.path,
+                    user,
+                }),
+            ),
             _ => return Err(plainly(Errno::ENOSYS)),
         };
         self.forward(now, call, nd, &question)?;
@@ -146,19 +163,24 @@ impl Node {
         Ok(None)
     }
 
-    fn attach(&mut self, program: ProgramKey, attach: &Attach) -> Result<Reply, Refused> {
-        let (pid, prefixes, manages) = {
+    fn attach(
+        &mut self,
+        now: Instant,
+        program: ProgramKey,
+        attach: &Attach,
+    ) -> Result<Reply, Refused> {
+        let (pid, prefixes, of_user, manages) = {
             let Some(known) = self.processes.programs.get(program) else {
                 return Err(plainly(Errno::ESRCH));
             };
             let manages = self.processes.may_manage(&known.caller);
-            (known.pid.unwrap_or_default(), known.prefixes.len(), manages)
+            let of_user = self.processes.programs.prefixes_of(known.caller.uid);
+            let pid = known.pid.unwrap_or_default();
+            (pid, known.prefixes.len(), of_user, manages)
         };
-        if !manages && attach.file_type != FileType::NAME {
-            return Err((
-                Errno::EPERM,
-                String::from("only root and the owner of the node may attach a prefix"),
-            ));
+        let is_name = !manages && attach.file_type == FileType::NAME;
+        if !is_name {
+            self.may_change_names(now, program, Operation::Attach, &attach.path)?;
         }
         if prefixes >= PREFIXES_PER_PROGRAM {
             return Err((
@@ -166,28 +188,30 @@ impl Node {
                 format!("a program may own {PREFIXES_PER_PROGRAM} prefixes, not more"),
             ));
         }
-        let by = if manages {
-            Registrar::Privileged
-        } else {
+        if !manages && of_user >= PREFIXES_PER_USER {
+            return Err((
+                Errno::ENOSPC,
+                format!("a user may own {PREFIXES_PER_USER} prefixes, not more"),
+            ));
+        }
+        let by = if is_name {
             Registrar::Ordinary
+        } else {
+            Registrar::Privileged
         };
         let (id, sticky) = self
             .processes
             .names
             .attach(pid, attach, by)
             .map_err(plainly)?;
-        if let Some(known) = self.processes.programs.get_mut(program).filter(|_| !sticky) {
-            known.prefixes.insert(id);
+        if !sticky {
+            self.processes.programs.own(program, id);
         }
         Ok(Reply::Attached(Attached { id }))
     }
 
     fn detach(&mut self, program: ProgramKey, id: u32) -> Result<Reply, Refused> {
-        let owned = self
-            .processes
-            .programs
-            .get_mut(program)
-            .is_some_and(|known| known.prefixes.remove(&id));
+        let owned = self.processes.programs.disown(program, id);
         if !owned {
             return Err(plainly(Errno::EBADF));
         }

@@ -5,7 +5,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use abi::system::peer::{Check, Ended, PeerRequest, SessionPair};
-use abi::system::{self, Death, DeathCause, LiveSession, Notice, Reply, Revoke, Verify};
+use abi::system::{
+    self, Death, DeathCause, LiveSession, Notice, Reply, Revoke, SessionRole, Verify,
+};
 use abi::{Instant, Pid, SessionId};
 
 use super::Node;
@@ -31,6 +33,7 @@ impl Node {
             self.processes.names.detach(id);
         }
         self.drop_offers_to(now, program);
+        self.forget_sockets(now, program);
         let sessions: Vec<Session> = self
             .processes
             .sessions
@@ -162,6 +165,11 @@ impl Node {
             }
         }
         self.notify_death(&void, DeathCause::Session);
+        let served = sessions
+            .iter()
+            .filter(|live| live.role == SessionRole::Server);
+        let served: Vec<SessionId> = served.map(|live| live.local).collect();
+        self.tell_rights(&served);
         if !sessions.is_empty() && self.grace_ends.is_none() {
             self.grace_ends = now.checked_add(RETURN_GRACE);
         }

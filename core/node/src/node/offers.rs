@@ -27,6 +27,8 @@ pub(super) struct Pending {
     pub(super) local: SessionId,
     pub(super) peer: SessionId,
     pub(super) uid: Uid,
+    /// The client's user in the numbers of its own node.
+    pub(super) user: Uid,
     pub(super) client: Client,
     pub(super) lanes: Vec<LanePlan>,
     /// The client's halves of the doorbells, between processes of this node.
@@ -107,8 +109,9 @@ impl Pending {
             node,
             peer_pid: client,
             uid: self.uid,
+            user: self.user,
             since: now,
-            lanes: self.lanes.len() as u8,
+            lanes: Vec::new(),
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Ask {
         nd: Nd,
         introduce: Box<Introduce>,
     },
+    /// For a session that shall have more lanes.
+    Extended { session: abi::SessionId },
     /// To find lost sessions.
     Checked,
     /// Only to tell something.
@@ -64,7 +66,7 @@ impl Node {
     ) -> Result<(), Errno> {
         self.asks.last += 1;
         let tag = Tag(self.asks.last);
-        let wait = if matches!(ask, Ask::Introduced { .. }) {
+        let wait = if matches!(ask, Ask::Introduced { .. } | Ask::Extended { .. }) {
             INTRODUCE_WAIT
         } else {
             ASK_WAIT
@@ -91,6 +93,7 @@ impl Node {
         };
         match ask {
             Ask::Told => {}
+            Ask::Extended { session } => self.extended(now, peer, session, answer),
             Ask::Checked => match answer {
                 Ok(PeerReply::Unknown(unknown)) => {
                     // The answer repeats our own numbers, so its `mine` is ours.
@@ -166,6 +169,7 @@ impl Node {
                     candidates: candidates.collect(),
                     path: resolved.path,
                     path_flags: resolved.path_flags,
+                    root: 0,
                 })
             }
             PeerReply::Number(number) => Reply::Nd(Nd::new(number, 0)),

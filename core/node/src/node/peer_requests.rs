@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 
 use abi::system::peer::{
     Check, PeerCandidate, PeerPrefix, PeerPrefixes, PeerRedirect, PeerReply, PeerRequest,
-    PeerResolve, PeerResolved,
+    PeerResolve, PeerResolved, PeerTable,
 };
 use abi::system::{Reply, Rows};
 use abi::{Errno, Instant};
-use paths::NodeComponent;
+use paths::{NodeComponent, Pathname};
+use rights::Operation;
 use transport::IncomingKey;
 
 use super::Node;
@@ -38,30 +39,39 @@ impl Node {
             PeerRequest::Number(whose) => self.number_here(peer, whose).map(PeerReply::Number),
             PeerRequest::Resolve(resolve) => {
                 self.watchers.insert(peer);
-                self.peer_resolve(peer, &resolve)
+                self.must_have_right(now, (peer, resolve.user), Operation::Look, &resolve.path)
+                    .and_then(|()| self.peer_resolve(peer, &resolve))
             }
             PeerRequest::List(list) => {
                 self.watchers.insert(peer);
-                self.list(&list.path, &list.after).map(|reply| match reply {
-                    Reply::Listing(listing) => PeerReply::Listing(listing),
-                    _ => PeerReply::Done,
-                })
+                self.must_have_right(now, (peer, list.user), Operation::List, &list.path)
+                    .and_then(|()| self.list(&list.path, &list.after))
+                    .map(|reply| match reply {
+                        Reply::Listing(listing) => PeerReply::Listing(listing),
+                        _ => PeerReply::Done,
+                    })
             }
             PeerRequest::Stat(stat) => {
                 self.watchers.insert(peer);
-                self.stat(&stat.path).map(|reply| match reply {
-                    Reply::Described(description) => PeerReply::Described(description),
-                    _ => PeerReply::Done,
-                })
+                self.must_have_right(now, (peer, stat.user), Operation::Look, &stat.path)
+                    .and_then(|()| self.stat(&stat.path))
+                    .map(|reply| match reply {
+                        Reply::Described(description) => PeerReply::Described(description),
+                        _ => PeerReply::Done,
+                    })
             }
             PeerRequest::Network(path) => self.peer_network(peer, &path.path),
-            PeerRequest::Prefixes(from) => self.peer_prefixes(peer, from),
+            PeerRequest::Prefixes(part) => self.peer_prefixes(peer, &part),
             PeerRequest::Introduce(introduce) => {
                 match self.peer_introduces(now, peer, incoming, &introduce) {
                     Ok(()) => return,
                     Err(errno) => Err(errno),
                 }
             }
+            PeerRequest::Extend(extend) => match self.peer_extends(now, peer, incoming, &extend) {
+                Ok(()) => return,
+                Err(errno) => Err(errno),
+            },
             PeerRequest::Ended(ended) => {
                 self.other_ends_gone(peer, &ended.sessions, ended.cause);
                 Ok(PeerReply::Done)
@@ -89,9 +99,10 @@ impl Node {
         let asker = Asker {
             node: peer,
             pid: resolve.asker,
+            root: Pathname::root(),
         };
         let answer = self.processes.names.resolve(
-            asker,
+            &asker,
             &resolve.path,
             resolve.file_type,
             resolve.no_follow,
@@ -134,13 +145,16 @@ impl Node {
         }))
     }
 
-    fn peer_prefixes(&self, peer: u16, from: u32) -> Result<PeerReply, Errno> {
-        let table = self.processes.names.table(from);
+    /// Those that the asker may look up.
+    fn peer_prefixes(&mut self, peer: u16, part: &PeerTable) -> Result<PeerReply, Errno> {
+        let table = self.processes.names.table(part.from);
         let Rows::Prefixes(rows) = table.rows else {
             return Err(Errno::EPROTO);
         };
+        let rights = self.rights_of(peer, part.user).clone();
         let rows: Vec<PeerPrefix> = rows
             .into_iter()
+            .filter(|row| rights.below(b"/", &row.path).allows(Operation::Look))
             .filter_map(|row| {
                 Some(PeerPrefix {
                     node: self.whose(peer, row.nd)?,

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 
 use abi::system::peer::PeerRequest;
 use abi::system::{self, Hello, Reply, Request, Welcome};
-use abi::{Errno, Instant, Nd, Pid};
+use abi::{Errno, Instant, Nd, Pid, Uid};
 
 use super::Node;
 use super::peer_answers::Ask;
@@ -54,6 +54,14 @@ impl Node {
             self.discard(descriptors);
             return self.refuse(program, serial, Errno::EPERM, "say hello first");
         }
+        let call = Call { program, serial };
+        let request = match self.within_view(call, request) {
+            Ok(request) => request,
+            Err((errno, text)) => {
+                self.discard(descriptors);
+                return self.refuse(program, serial, errno, &text);
+            }
+        };
         let takes_memory = matches!(request, Request::OpenSession(_) | Request::Relay);
         let descriptors = if takes_memory {
             descriptors
@@ -61,9 +69,7 @@ impl Node {
             self.discard(descriptors);
             None
         };
-        if let Err((errno, text)) =
-            self.request(now, Call { program, serial }, request, descriptors)
-        {
+        if let Err((errno, text)) = self.request(now, call, request, descriptors) {
             self.refuse(program, serial, errno, &text);
         }
     }
@@ -104,17 +110,29 @@ impl Node {
                 self.traffic(now, call.program, &traffic);
                 None
             }
+            Request::Sockets(own) => {
+                self.sockets(now, call.program, &own);
+                None
+            }
+            Request::TookLanes(own) => {
+                self.took_lanes(now, call, &own);
+                None
+            }
             Request::Relay => return self.relay(call, descriptors),
+            Request::Narrow(narrow) => return self.narrow(call, &narrow),
             Request::RemoteNd(remote) => self.remote_nd(now, call, remote)?,
             Request::Query(query) => return self.query(now, call, &query),
             Request::Attach(_) | Request::Detach(_) | Request::Link(_) | Request::Unlink(_) => {
-                Some(self.change_names(call.program, &request)?)
+                Some(self.change_names(now, call.program, &request)?)
             }
             Request::Resolve(_)
             | Request::Network(_)
             | Request::Lookup(_)
             | Request::List(_)
             | Request::Stat(_) => self.ask_names(now, call, request)?,
+            Request::Rights | Request::SetRights(_) | Request::Why(_) | Request::Denied(_) => {
+                self.manage_rights(now, call, &request)?
+            }
             Request::Invite(_) | Request::Join(_) | Request::Forget(_) | Request::Shutdown => {
                 self.manage(now, call, &request)?
             }
@@ -210,6 +228,12 @@ impl Node {
             Errno::EPERM,
             format!("only root and the owner of the node may {what}"),
         ))
+    }
+
+    /// As whom a program connected.
+    pub(super) fn user(&self, program: ProgramKey) -> Uid {
+        let known = self.processes.programs.get(program);
+        known.map_or(Uid(u32::MAX), |known| known.caller.uid)
     }
 
     pub(super) fn pid(&self, program: ProgramKey) -> Pid {

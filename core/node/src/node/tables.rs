@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use abi::system::peer::PeerRequest;
+use abi::system::peer::{PeerRequest, PeerTable};
 use abi::system::{
     Description, Entry, ProcessRow, Query, QueryKind, Reply, Rows, SessionRow, Table,
 };
@@ -70,19 +70,20 @@ impl Node {
                     String::from("only prefixes can be asked of another node"),
                 ));
             }
-            return self.forward(now, call, query.nd, &PeerRequest::Prefixes(query.from));
+            let part = PeerTable {
+                from: query.from,
+                user: self.user(call.program),
+            };
+            return self.forward(now, call, query.nd, &PeerRequest::Prefixes(part));
         }
         let from = query.from;
         let table = match query.what {
             QueryKind::Nodes => {
                 self.network.refresh(now);
                 let sessions = |peer| self.processes.sessions.with_node(peer).count() as u32;
-                page(
-                    self.network.node_rows(&self.config, sessions),
-                    from,
-                    Rows::Nodes,
-                    |_| 128,
-                )
+                let mut rows = self.network.node_rows(&self.config, sessions);
+                self.nodes_in_view(call.program, &mut rows);
+                page(rows, from, Rows::Nodes, |_| 128)
             }
             QueryKind::Links => page(self.network.link_rows(now), from, Rows::Links, |_| 128),
             QueryKind::Sessions => page(
@@ -94,7 +95,18 @@ impl Node {
             QueryKind::Processes => page(self.process_rows(now), from, Rows::Processes, |row| {
                 64 + row.name.len()
             }),
-            QueryKind::Prefixes => self.processes.names.table(from),
+            QueryKind::Denials => {
+                self.must_manage(call.program, "see what was refused to others")?;
+                let rows = self.rights.denials.rows(now);
+                page(rows, from, Rows::Denials, |row| 128 + row.path.len())
+            }
+            QueryKind::Prefixes => {
+                let mut table = self.processes.names.table(from);
+                if let Rows::Prefixes(rows) = &mut table.rows {
+                    self.prefixes_in_view(call.program, rows);
+                }
+                table
+            }
         };
         self.reply(call.program, call.serial, &Reply::Table(table));
         Ok(())
@@ -123,7 +135,7 @@ impl Node {
             peer_pid: session.peer_pid,
             uid: session.uid,
             age: now.saturating_since(session.since),
-            lanes: session.lanes,
+            lanes: session.lanes.len() as u8,
         };
         self.processes
             .sessions

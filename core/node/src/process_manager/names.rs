@@ -8,10 +8,10 @@ use abi::system::{
 };
 use abi::{AttachFlags, ChannelId, Errno, FileType, Handle, Nd, PathFlags, Pid, Result};
 use paths::prefix_tree::{EntryKind, Object};
+use paths::resolve::resolve_below;
 use paths::{AttachId, Pathname, PrefixTree, Registrar, Resolution, Server};
 
-use crate::limits::LISTING_BYTES_MAX;
-use crate::node::page;
+use crate::limits::{LISTING_BYTES_MAX, TABLE_BYTES_MAX};
 
 /// Mode of directories that exist only because something is attached below them (P2).
 pub(crate) const DIRECTORY_MODE: u32 = 0o040_555;
@@ -22,11 +22,12 @@ pub(crate) const NET_INODE: u64 = 1 << 32;
 /// Shortest directory entry, for a bound on their number in one packet.
 const ENTRY_BYTES_MIN: usize = 16;
 
-/// Who asks: entries of the asker itself are skipped (P16).
-#[derive(Clone, Copy, Debug)]
+/// Who asks: entries of the asker itself are skipped (P16), and its paths start at its root (P42).
+#[derive(Clone, Debug)]
 pub(crate) struct Asker {
     pub(crate) node: u16,
     pub(crate) pid: Pid,
+    pub(crate) root: Pathname,
 }
 
 /// The table of who owns what on this node.
@@ -99,29 +100,43 @@ impl Names {
         self.tree.symlink(path, target, Registrar::Privileged)
     }
 
+    /// The path of the last symlink at or above `path`, if there is one.
+    pub(crate) fn link_on_the_way(&self, path: &Pathname) -> Option<Vec<u8>> {
+        let mut at = path.clone();
+        while !at.is_root() {
+            if let Ok(EntryKind::Symlink(_)) = self.tree.describe(at.as_bytes()) {
+                return Some(at.into_bytes());
+            }
+            at = at.parent();
+        }
+        None
+    }
+
     pub(crate) fn unlink(&mut self, path: &[u8]) -> Result {
         self.tree.unlink(path, Registrar::Privileged)
     }
 
     pub(crate) fn resolve(
         &self,
-        asker: Asker,
+        asker: &Asker,
         path: &[u8],
         file_type: FileType,
         no_follow: bool,
     ) -> Result<Reply> {
+        let root = &asker.root;
         let asker = paths::Asker {
             nd: Nd::new(asker.node, 0),
             pid: asker.pid,
             file_type,
             no_follow,
         };
-        Ok(match paths::resolve(&self.tree, path, &asker)? {
+        Ok(match resolve_below(&self.tree, root, path, &asker)? {
             Resolution::Candidates { path, candidates } => {
                 let path_flags = path.flags();
                 Reply::Resolved(Resolved {
                     path: path.into_bytes(),
                     path_flags,
+                    root: root_len(root),
                     candidates,
                 })
             }
@@ -169,8 +184,10 @@ impl Names {
         })
     }
 
+    /// The objects from one on, in the order in which they came, as many as fit a packet. Later ones may come and go
+    /// between two packets: none of the others is missed or told twice.
     pub(crate) fn table(&self, from: u32) -> Table {
-        let row = |(path, object): (Vec<u8>, &Object)| match object {
+        let row = |path: Vec<u8>, object: &Object| match object {
             Object::Server { server, .. } => PrefixRow {
                 nd: server.nd,
                 pid: server.pid,
@@ -181,7 +198,7 @@ impl Names {
                 path,
                 target: Vec::new(),
             },
-            Object::Symlink { target } => PrefixRow {
+            Object::Symlink { target, .. } => PrefixRow {
                 nd: Nd::LOCAL,
                 pid: Pid::PROCESS_MANAGER,
                 channel: ChannelId::PROCESS_MANAGER,
@@ -192,10 +209,30 @@ impl Names {
                 target: target.clone(),
             },
         };
-        let rows = self.tree.prefixes().map(row).collect();
-        page(rows, from, Rows::Prefixes, |row: &PrefixRow| {
-            80 + row.path.len() + row.target.len()
-        })
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for (AttachId(id), path, object) in self.tree.objects(AttachId(from)) {
+            let row = row(path, object);
+            bytes += 80 + row.path.len() + row.target.len();
+            if bytes > TABLE_BYTES_MAX && !rows.is_empty() {
+                return Table {
+                    rows: Rows::Prefixes(rows),
+                    next: Some(id),
+                };
+            }
+            rows.push(row);
+        }
+        Table {
+            rows: Rows::Prefixes(rows),
+            next: None,
+        }
+    }
+}
+
+fn root_len(root: &Pathname) -> u16 {
+    // A normalised path has at most 4095 bytes.
+    match root.is_root() {
+        true => 0,
+        false => u16::try_from(root.as_bytes().len()).unwrap_or(u16::MAX),
     }
 }
 

@@ -1,10 +1,13 @@
 //! The programs that are connected to this node.
 
+use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use abi::{Errno, Incarnation, Instant, Pid, Result, Uid};
+use paths::Pathname;
 
+use super::view::View;
 use crate::interface::{Caller, ProgramKey};
 use crate::limits::{ENDPOINTS_PER_PROCESS, PROGRAMS_MAX, PROGRAMS_PER_USER};
 
@@ -26,6 +29,10 @@ pub(crate) struct Program {
     pub(crate) waiting: usize,
     /// It passes packets through the host.
     pub(crate) relayed: bool,
+    /// The part of the path space that it sees, if not all of it.
+    pub(crate) view: Option<View>,
+    /// The root of the view of programs that come in by its door, if it has one.
+    pub(crate) door: Option<Pathname>,
 }
 
 /// All of them.
@@ -33,20 +40,26 @@ pub(crate) struct Program {
 pub(crate) struct Programs {
     by_key: BTreeMap<ProgramKey, Program>,
     by_pid: BTreeMap<Pid, ProgramKey>,
+    by_user: BTreeMap<Uid, Count>,
+}
+
+/// What one user has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    programs: usize,
+    prefixes: usize,
 }
 
 impl Programs {
     /// # Errors
     /// EAGAIN if there are too many.
     pub(crate) fn connect(&mut self, now: Instant, key: ProgramKey, caller: Caller) -> Result {
-        let of_user = self
-            .by_key
-            .values()
-            .filter(|known| known.caller.uid == caller.uid);
-        let is_greedy = caller.uid != Uid::ROOT && of_user.count() >= PROGRAMS_PER_USER;
+        let of_user = self.by_user.entry(caller.uid).or_default();
+        let is_greedy = caller.uid != Uid::ROOT && of_user.programs >= PROGRAMS_PER_USER;
         if is_greedy || self.by_key.len() >= PROGRAMS_MAX {
             return Err(Errno::EAGAIN);
         }
+        of_user.programs += 1;
         let program = Program {
             caller,
             pid: None,
@@ -56,6 +69,8 @@ impl Programs {
             prefixes: BTreeSet::new(),
             waiting: 0,
             relayed: false,
+            view: None,
+            door: None,
         };
         self.by_key.insert(key, program);
         Ok(())
@@ -103,7 +118,44 @@ impl Programs {
         if let Some(pid) = program.pid {
             self.by_pid.remove(&pid);
         }
+        if let Entry::Occupied(mut user) = self.by_user.entry(program.caller.uid) {
+            let count = user.get_mut();
+            count.programs -= 1;
+            count.prefixes -= program.prefixes.len();
+            if count.programs == 0 {
+                user.remove();
+            }
+        }
         Some(program)
+    }
+
+    /// A registration ends with the program from now on.
+    pub(crate) fn own(&mut self, key: ProgramKey, prefix: u32) {
+        if let Some(program) = self.by_key.get_mut(&key)
+            && program.prefixes.insert(prefix)
+        {
+            let count = self.by_user.entry(program.caller.uid).or_default();
+            count.prefixes += 1;
+        }
+    }
+
+    /// A registration is given up; false if the program has none of that number.
+    pub(crate) fn disown(&mut self, key: ProgramKey, prefix: u32) -> bool {
+        let Some(program) = self.by_key.get_mut(&key) else {
+            return false;
+        };
+        let had = program.prefixes.remove(&prefix);
+        if let Some(count) = self.by_user.get_mut(&program.caller.uid)
+            && had
+        {
+            count.prefixes -= 1;
+        }
+        had
+    }
+
+    /// How many registrations end with programs of a user.
+    pub(crate) fn prefixes_of(&self, uid: Uid) -> usize {
+        self.by_user.get(&uid).map_or(0, |count| count.prefixes)
     }
 
     pub(crate) fn get(&self, key: ProgramKey) -> Option<&Program> {
@@ -237,5 +289,40 @@ mod tests {
             ..caller(501)
         };
         assert_eq!(programs.connect(now, ProgramKey(1 << 40), another), Ok(()));
+    }
+
+    #[test]
+    fn what_a_user_has_is_counted_until_the_last_program_is_gone() {
+        let mut programs = Programs::default();
+        let now = Instant::from_nanos(0);
+        let uid = Uid(1000);
+        for key in 1..=2 {
+            programs.connect(now, ProgramKey(key), caller(500)).unwrap();
+            programs.own(ProgramKey(key), key as u32);
+            programs.own(ProgramKey(key), key as u32);
+        }
+        assert_eq!(programs.prefixes_of(uid), 2);
+        assert!(!programs.disown(ProgramKey(1), 2));
+        assert!(programs.disown(ProgramKey(1), 1));
+        assert_eq!(programs.prefixes_of(uid), 1);
+        programs.disconnect(ProgramKey(2));
+        assert_eq!(programs.prefixes_of(uid), 0);
+        programs.disconnect(ProgramKey(1));
+        assert!(programs.by_user.is_empty());
+    }
+
+    #[test]
+    fn an_ordinary_user_leaves_room_for_other_users() {
+        let mut programs = Programs::default();
+        let now = Instant::from_nanos(0);
+        let connect = |programs: &mut Programs, key: usize| {
+            programs.connect(now, ProgramKey(key as u64), caller(500))
+        };
+        for key in 0..PROGRAMS_PER_USER {
+            connect(&mut programs, key).unwrap();
+        }
+        assert_eq!(connect(&mut programs, PROGRAMS_MAX), Err(Errno::EAGAIN));
+        programs.disconnect(ProgramKey(0));
+        assert_eq!(connect(&mut programs, PROGRAMS_MAX), Ok(()));
     }
 }

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use abi::system::peer::SessionPair;
-use abi::system::{LiveSession, SessionRole};
+use abi::system::{Lane, LiveSession, SessionRole};
 use abi::{Instant, Pid, SessionId, Uid};
 
 use crate::interface::ProgramKey;
@@ -24,8 +24,11 @@ pub(crate) struct Session {
     pub(crate) node: PeerNumber,
     pub(crate) peer_pid: Pid,
     pub(crate) uid: Uid,
+    /// Of a server's end: the client's user in the numbers of the client's node.
+    pub(crate) user: Uid,
     pub(crate) since: Instant,
-    pub(crate) lanes: u8,
+    /// Its lanes as far as this node has planned them, and its program has taken them.
+    pub(crate) lanes: Vec<Lane>,
 }
 
 /// All of them, by number, by program and by node.
@@ -52,6 +55,13 @@ impl Sessions {
 
     pub(crate) fn get(&self, local: SessionId) -> Option<&Session> {
         self.by_id.get(&local)
+    }
+
+    /// A session gets more lanes.
+    pub(crate) fn extend(&mut self, local: SessionId, lanes: &[Lane]) {
+        if let Some(session) = self.by_id.get_mut(&local) {
+            session.lanes.extend_from_slice(lanes);
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
@@ -108,8 +118,9 @@ impl Sessions {
             node,
             peer_pid: live.pid,
             uid: Uid(u32::MAX),
+            user: live.user,
             since: now,
-            lanes: 0,
+            lanes: live.lanes.clone(),
         });
         true
     }

@@ -12,6 +12,7 @@
 
 pub mod cables;
 pub mod crypto;
+pub mod note;
 pub mod programs;
 pub mod talk;
 pub mod world;
@@ -80,32 +81,9 @@ struct Place {
     links_changed: u64,
     routes: BTreeMap<SessionId, Vec<(u8, LinkAddress)>>,
     relays: Vec<ProgramKey>,
+    /// Doors that are to be opened.
+    doors: Vec<(ProgramKey, u32)>,
     programs: u64,
-}
-
-impl Place {
-    /// What a host writes down.
-    fn note(&mut self, output: Output) {
-        match output {
-            Output::LaneRow { index, row } => {
-                match row {
-                    Some(row) => self.rows.insert(index, row),
-                    None => self.rows.remove(&index),
-                };
-            }
-            Output::LinksChanged => self.links_changed += 1,
-            Output::RelayOpen { program, .. } => self.relays.push(program),
-            Output::RelayRoute {
-                session, targets, ..
-            } => {
-                self.routes.remove(&session);
-                if !targets.is_empty() {
-                    self.routes.insert(session, targets);
-                }
-            }
-            other => panic!("{other:?}"),
-        }
-    }
 }
 
 /// A program on one of the nodes.
@@ -176,6 +154,7 @@ impl Lab {
             links_changed: 0,
             routes: BTreeMap::new(),
             relays: vec![],
+            doors: vec![],
             programs: 0,
         };
         Self {
@@ -209,6 +188,7 @@ impl Lab {
             detect: place.detect,
             one_port: place.one_port,
             kept: place.kept.clone(),
+            rights: Default::default(),
             seed: self.runs * 7919,
         };
         let calendar = self.calendar.unwrap_or(self.now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use abi::system::{self, FromNode, Hello, LiveSession, Notice, Reply, Request, Welcome};
+use abi::system::{self, FromNode, Hello, LiveSession, Narrow, Notice, Reply, Request, Welcome};
 use abi::{Gid, Pid, Uid};
 use slashnet_node::{Attached, Caller, Descriptors, Input, ProgramKey};
 
@@ -13,6 +13,30 @@ impl Lab {
         self.program_of(node, 1000, Pid(0), vec![])
     }
 
+    /// Opens a door for a program; the host says that it went well.
+    pub fn door(&mut self, program: Program, root: &[u8]) -> Reply {
+        self.serial += 1;
+        let serial = self.serial;
+        let narrow = Request::Narrow(Narrow {
+            root: root.to_vec(),
+        });
+        self.send(program, serial, &narrow, None);
+        if let Some((key, serial)) = self.nodes[program.node].doors.pop() {
+            let opened = Input::DoorOpened {
+                program: key,
+                serial,
+                outcome: Ok(b"/run/lab/views/7".to_vec()),
+            };
+            self.input(program.node, opened);
+        }
+        self.answer(program, serial)
+    }
+
+    /// A program of a user that comes in by another one's door.
+    pub fn program_by(&mut self, owner: Program, uid: u32) -> Program {
+        self.comes(owner.node, uid, (Pid(0), vec![]), Some(owner)).0
+    }
+
     /// A program of a user, perhaps one that was here before.
     pub fn program_of(
         &mut self,
@@ -20,6 +44,16 @@ impl Lab {
         uid: u32,
         previous: Pid,
         sessions: Vec<LiveSession>,
+    ) -> (Program, Welcome) {
+        self.comes(node, uid, (previous, sessions), None)
+    }
+
+    fn comes(
+        &mut self,
+        node: usize,
+        uid: u32,
+        (previous, sessions): (Pid, Vec<LiveSession>),
+        door: Option<Program>,
     ) -> (Program, Welcome) {
         self.nodes[node].programs += 1;
         let key = ProgramKey(self.nodes[node].programs);
@@ -35,13 +69,18 @@ impl Lab {
             gid: Gid(uid),
             groups: vec![Gid(0), Gid(27)],
         };
-        self.input(
-            node,
-            Input::Connected {
+        let connected = match door {
+            None => Input::Connected {
                 program: key,
                 caller,
             },
-        );
+            Some(owner) => Input::ConnectedByDoor {
+                program: key,
+                caller,
+                owner: owner.key,
+            },
+        };
+        self.input(node, connected);
         let program = Program { node, key };
         let hello = Hello {
             version: system::VERSION,

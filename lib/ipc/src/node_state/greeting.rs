@@ -33,6 +33,7 @@ impl State {
                 node,
                 pid,
                 lanes: session.known_lanes(),
+                user: session.client_user(),
             })
         });
         Hello {

@@ -18,8 +18,14 @@ impl Side {
                 slot_waiters: VecDeque::new(),
                 detached: Vec::new(),
             }),
-            NewSide::Server(credentials) => Self::Server(ServerSide {
+            NewSide::Server {
+                credentials,
+                user,
+                rights,
+            } => Self::Server(ServerSide {
                 credentials: Arc::new(credentials),
+                user,
+                rights: Arc::new(rights),
                 senders: BTreeMap::new(),
                 farewells: 0,
                 served: Vec::new(),

@@ -251,6 +251,8 @@ impl Introducer {
             local: SessionId(2),
             peer: SessionId(1),
             credentials: Credentials::new(Nd(4), Pid(8), Uid(0), Gid(0)),
+            user: Uid(0),
+            rights: vec![0, 0],
             incarnation: Incarnation(1),
             secret: secret(),
             lanes: lanes(sockets),

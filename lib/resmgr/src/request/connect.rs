@@ -7,12 +7,14 @@ use abi::{Decode, Encode, FileType, OpenFlags, PathFlags, Result};
 use super::{Answer, request_type};
 use crate::attributes::Attributes;
 use crate::envelope::Envelope;
+use crate::rights::Admitted;
 use crate::server::Attachment;
 
 /// What every request by pathname says.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) attachment: Attachment,
+    pub(crate) admitted: Admitted,
     pub(crate) path: Range<usize>,
     /// The other path, or the text of a link.
     pub(crate) other: Range<usize>,
@@ -25,7 +27,12 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(envelope: &Envelope, connect: &Connect<'_>, attachment: Attachment) -> Self {
+    pub(crate) fn new(
+        envelope: &Envelope,
+        connect: &Connect<'_>,
+        attachment: Attachment,
+        admitted: Admitted,
+    ) -> Self {
         let (other, device): (&[u8], u64) = match connect.extra {
             Extra::Rename { path, .. } | Extra::Link { path, .. } => (path, 0),
             Extra::Symlink { target } => (target, 0),
@@ -33,11 +40,18 @@ impl Target {
             Extra::Mount { special, .. } => (special, 0),
             Extra::None | Extra::Combined(_) => (&[], 0),
         };
+        // Without the right to make it, a file is opened if it is there.
+        let admitted_creates = admitted.denied_creation.is_none();
         Self {
             attachment,
+            admitted,
             path: envelope.range_of(connect.path),
             other: envelope.range_of(other),
-            flags: connect.flags,
+            flags: if admitted_creates {
+                connect.flags
+            } else {
+                connect.flags - OpenFlags::CREATE
+            },
             path_flags: connect.path_flags,
             file_type: connect.file_type,
             mode: connect.mode,

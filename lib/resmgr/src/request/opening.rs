@@ -6,6 +6,8 @@ use abi::connect::{ConnectStatus, Opened as OpenedReply, Redirect, SymlinkReply}
 use abi::flags::mode;
 use abi::{Errno, FileType, OpenFlags, PathFlags};
 
+use rights::Operation;
+
 use super::connect::{Target, end, path_methods};
 use super::{Answer, request_type};
 use crate::attributes::Attributes;
@@ -117,6 +119,29 @@ impl OpenRequest {
         self.target.flags
     }
 
+    /// Whether bytes are to be read through it.
+    #[must_use]
+    pub fn is_for_reading(&self) -> bool {
+        self.opens_for(OpenFlags::READ)
+    }
+
+    /// Whether bytes are to be written through it.
+    #[must_use]
+    pub fn is_for_writing(&self) -> bool {
+        self.opens_for(OpenFlags::WRITE)
+    }
+
+    fn opens_for(&self, access: OpenFlags) -> bool {
+        !self.flags().contains(OpenFlags::PATH) && self.flags().contains(access)
+    }
+
+    /// Whether a symbolic link at the end of the path is meant itself and not what it leads to (`P63`).
+    #[must_use]
+    pub fn means_link(&self) -> bool {
+        let no_follow = OpenFlags::NOFOLLOW.union(OpenFlags::EXCLUSIVE);
+        mode::is_symlink(self.mode()) || self.flags().intersects(no_follow)
+    }
+
     /// The type of file that the client asks for.
     #[must_use]
     pub fn file_type(&self) -> FileType {
@@ -157,6 +182,7 @@ impl OpenRequest {
         let opened = Arc::new(Opened {
             file,
             resource: target.attachment.resource,
+            rights: target.admitted.file,
         });
         envelope.file = Some(Arc::clone(&opened));
         if !matches!(
@@ -204,9 +230,17 @@ impl OpenRequest {
         end(self.envelope, ConnectStatus::FileType, &file_type)
     }
 
-    /// Refuses the request.
+    /// Refuses the request. ENOENT becomes EACCES for a client that no rule of the node allows to make the file.
     pub fn fail(self, errno: Errno) -> Answer {
-        self.envelope.fail(errno);
+        let admitted = &self.target.admitted;
+        match (&admitted.denied_creation, errno) {
+            (Some(decision), Errno::ENOENT) => {
+                let file = &admitted.file;
+                file.report(&self.envelope, Operation::Create, *decision);
+                self.envelope.fail(Errno::EACCES);
+            }
+            _ => self.envelope.fail(errno),
+        }
         Answer::given()
     }
 }
