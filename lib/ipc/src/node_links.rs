@@ -14,6 +14,8 @@ impl State {
     /// sessions go on over them.
     pub(crate) fn links_changed(&mut self, now: Instant, links: Vec<NodeLink>) {
         self.node.links = links;
+        // A link may have another's number now.
+        self.node.policies.clear();
         self.links.failed.hurry(now);
         self.ask_for_relay();
         for at in 0..self.node.sockets.sockets.len() {
@@ -23,6 +25,7 @@ impl State {
             let link = link.filter(|link| link.up).cloned();
             self.node.sockets.sockets[at] = self.follow(now, socket, link.as_ref());
         }
+        self.tell_sockets();
         self.pump(now);
     }
 

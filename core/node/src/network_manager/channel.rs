@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use abi::system::peer::{Introduce, PeerReply, PeerRequest};
-use abi::system::{Refusal, SessionSecret};
+use abi::system::{Lane, Refusal, SessionSecret};
 use abi::{Credentials, Decode, Encode, Errno, Instant, Nd};
 use transport::{Delivery, Event, Failure, IncomingKey, OpKey, Request, SessionKey, keys};
 
 use super::lanes::{self, Known, LanePlan};
+use super::monitor::WayState;
 use super::peer::{Channel, Question, Standing};
 use super::{NetworkEvent, NetworkManager, OWN_TAG, Own, Tag};
 use crate::interface::Level;
@@ -37,7 +38,7 @@ impl NetworkManager {
         if peer.questions.len() >= ASKS_PER_PEER {
             return Err(Errno::EAGAIN);
         }
-        let repeatable = !matches!(request, PeerRequest::Introduce(_));
+        let repeatable = !matches!(request, PeerRequest::Introduce(_) | PeerRequest::Extend(_));
         if is_use(request) {
             self.monitor.used(now, number);
         }
@@ -435,18 +436,35 @@ impl NetworkManager {
     }
 
     pub(crate) fn plan_lanes(&self, session: SessionKey, introduce: &Introduce) -> Vec<LanePlan> {
-        let peer = self
-            .by_session
-            .get(&session)
-            .and_then(|number| self.peers.get(number));
-        let channel = peer.and_then(|peer| peer.channels.iter().find(|c| c.answering == session));
+        let ways = self.ways_of(session);
+        lanes::plan(&self.links, introduce, &self.known_of(session, &ways))
+    }
+
+    /// What a session of a client there can get beside these lanes.
+    pub(crate) fn plan_more_lanes(
+        &self,
+        session: SessionKey,
+        client: lanes::Sockets<'_>,
+        lanes: &[Lane],
+    ) -> Vec<LanePlan> {
+        let ways = self.ways_of(session);
+        lanes::plan_more(&self.links, client, &self.known_of(session, &ways), lanes)
+    }
+
+    fn ways_of(&self, session: SessionKey) -> Vec<WayState> {
         let number = self.by_session.get(&session).copied().unwrap_or(0);
-        let known = Known {
-            ways: &self.monitor.ways(number),
+        self.monitor.ways(number)
+    }
+
+    fn known_of<'a>(&'a self, session: SessionKey, ways: &'a [WayState]) -> Known<'a> {
+        let number = self.by_session.get(&session).copied().unwrap_or(0);
+        let channels = self.peers.get(&number).map(|peer| peer.channels.iter());
+        let channel = channels.and_then(|mut all| all.find(|c| c.answering == session));
+        Known {
+            ways,
             theirs: self.monitor.links_of(number),
             working: channel.map(|channel| (channel.link, channel.address)),
-        };
-        lanes::plan(&self.links, introduce, &known)
+        }
     }
 
     pub(crate) fn map_identity(
@@ -466,6 +484,7 @@ const fn is_use(request: &PeerRequest) -> bool {
         PeerRequest::Ping
             | PeerRequest::Links(_)
             | PeerRequest::Lanes(_)
+            | PeerRequest::Extend(_)
             | PeerRequest::Check(_)
             | PeerRequest::Changed
             | PeerRequest::Goodbye

@@ -5,7 +5,7 @@ use core::cmp::Reverse;
 
 use abi::LinkAddress;
 use abi::link_address::Internet;
-use abi::system::peer::{Introduce, PeerLink};
+use abi::system::peer::{Introduce, Mtu, PeerLink};
 use abi::system::{Lane, LaneState, LaneWhy, Protection, SocketOnLink};
 
 use super::monitor::{WayState, common_mtu, reachable_from};
@@ -107,6 +107,16 @@ impl Known<'_> {
     }
 }
 
+/// The client's sockets, and how large a packet each of their links carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sockets<'a> {
+    pub(crate) sockets: &'a [SocketOnLink],
+    pub(crate) mtu: &'a [Mtu],
+}
+
+/// How good a lane would be; the least is the best.
+type Rank = (Prospect, Reverse<Option<u32>>, u8);
+
 /// Pairs each of the client's sockets with one of our links: first ways that work, then those of which nothing is
 /// known, then those that may come back; every link is used once.
 pub(crate) fn plan(
@@ -114,8 +124,42 @@ pub(crate) fn plan(
     introduce: &Introduce,
     known: &Known<'_>,
 ) -> Vec<LanePlan> {
+    let client = Sockets {
+        sockets: &introduce.sockets,
+        mtu: &introduce.mtu,
+    };
+    let mut lanes = choose(pairs(links, client, known));
+    for (lane, id) in lanes.iter_mut().zip(0..) {
+        lane.id = id;
+    }
+    lanes
+}
+
+/// What a session with these lanes can get beside them: over ways that work, between links that it does not use.
+pub(crate) fn plan_more(
+    links: &[LinkConfig],
+    client: Sockets<'_>,
+    known: &Known<'_>,
+    lanes: &[Lane],
+) -> Vec<LanePlan> {
+    let mut pairs = pairs(links, client, known);
+    let is_new = |plan: &LanePlan| {
+        let same = |lane: &Lane| {
+            let there = same_host(&lane.peer, &plan.client);
+            lane.link == plan.server_link || there
+        };
+        !lanes.iter().any(same)
+    };
+    pairs.retain(|(rank, plan)| rank.0 == Prospect::Works && is_new(plan));
+    let taken = |id: &u8| lanes.iter().any(|lane| lane.id == *id);
+    let free = (0..LINKS_MAX as u8).filter(|id| !taken(id));
+    let plans = choose(pairs).into_iter().zip(free);
+    plans.map(|(plan, id)| LanePlan { id, ..plan }).collect()
+}
+
+fn pairs(links: &[LinkConfig], client: Sockets<'_>, known: &Known<'_>) -> Vec<(Rank, LanePlan)> {
     let mut pairs = Vec::new();
-    for (socket, mtu) in introduce.sockets.iter().zip(&introduce.mtu).take(LINKS_MAX) {
+    for (socket, mtu) in client.sockets.iter().zip(client.mtu).take(LINKS_MAX) {
         for (link, index) in links.iter().zip(0_u8..) {
             let Some(prospect) = known.prospect(index, &link.address, socket) else {
                 continue;
@@ -131,12 +175,15 @@ pub(crate) fn plan(
                 protection: known.protection(link, socket.link),
             };
             let network = same_network(&link.address, &socket.address);
-            pairs.push((
-                (prospect, Reverse(network), socket.link.abs_diff(index)),
-                plan,
-            ));
+            let rank = (prospect, Reverse(network), socket.link.abs_diff(index));
+            pairs.push((rank, plan));
         }
     }
+    pairs
+}
+
+/// The best of them that use every link once.
+fn choose(mut pairs: Vec<(Rank, LanePlan)>) -> Vec<LanePlan> {
     pairs.sort_by_key(|(rank, plan)| (*rank, plan.client_link, plan.server_link));
     let mut lanes: Vec<LanePlan> = Vec::new();
     for (_, plan) in pairs {
@@ -144,10 +191,7 @@ pub(crate) fn plan(
             lane.client_link == plan.client_link || lane.server_link == plan.server_link
         });
         if !used {
-            lanes.push(LanePlan {
-                id: lanes.len() as u8,
-                ..plan
-            });
+            lanes.push(plan);
         }
     }
     lanes
@@ -242,7 +286,6 @@ pub(crate) fn near(address: &LinkAddress, shared: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::system::peer::Mtu;
     use abi::system::{LaneRow, LinkKind};
     use abi::{Credentials, Incarnation, Nd, Pid, SessionId};
     use alloc::string::String;
