@@ -9,8 +9,8 @@ use crate::codec::{Decode, Encode};
 use crate::flags::OpenFlags;
 
 pub use serial::{
-    CHR_DRAIN, CHR_FLUSH, CHR_INPUT_COUNT, CHR_LINE_STATUS, CHR_MODEM_GET, CHR_MODEM_SET,
-    CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_TCGETATTR, CHR_TCSETATTR, CHR_WINDOW_GET, CHR_WINDOW_SET,
+    CHR_DRAIN, CHR_EXCLUSIVE, CHR_FLUSH, CHR_INPUT_COUNT, CHR_LINE_STATUS, CHR_MODEM_GET, CHR_MODEM_SET,
+    CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_SET_BREAK, CHR_TCGETATTR, CHR_TCSETATTR, CHR_WINDOW_GET, CHR_WINDOW_SET,
     ControlCharacter, ControlModes, FlushQueue, InputModes, LineErrors, LineStatus, LocalModes,
     ModemLines, ModemSet, OutputModes, SetTermios, Termios, When, WindowSize,
 };

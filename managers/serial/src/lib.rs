@@ -11,6 +11,7 @@ mod line_settings;
 mod options;
 mod port;
 mod resource;
+pub mod terminal;
 
 use std::fmt;
 use std::sync::Arc;

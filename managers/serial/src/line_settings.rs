@@ -73,13 +73,6 @@ const SIZES: [(WireControl, ControlModes); 4] = [
 
 /// The settings as the protocol carries them.
 pub(crate) fn to_wire(termios: &Termios) -> WireTermios {
-    let mut control = control_to_wire(termios.control_modes);
-    let size = termios.control_modes & ControlModes::CSIZE;
-    for (wire, local) in SIZES {
-        if size == local {
-            control |= wire;
-        }
-    }
     let mut output = output_to_wire(termios.output_modes);
     output.set(
         WireOutput::TABS,
@@ -88,7 +81,7 @@ pub(crate) fn to_wire(termios: &Termios) -> WireTermios {
     let mut wire = WireTermios {
         input: input_to_wire(termios.input_modes),
         output,
-        control,
+        control: control_of(termios.control_modes),
         local: local_to_wire(termios.local_modes),
         characters: [0; WireTermios::CHARACTERS],
         input_speed: termios.input_speed(),
@@ -99,6 +92,17 @@ pub(crate) fn to_wire(termios: &Termios) -> WireTermios {
     }
     wire.set_character(ControlCharacter::Min, 1);
     wire
+}
+
+fn control_of(modes: ControlModes) -> WireControl {
+    let mut control = control_to_wire(modes);
+    let size = modes & ControlModes::CSIZE;
+    for (wire, local) in SIZES {
+        if size == local {
+            control |= wire;
+        }
+    }
+    control
 }
 
 /// Changes `termios` to what the protocol carried.
@@ -137,6 +141,67 @@ pub(crate) fn apply_wire(wire: &WireTermios, termios: &mut Termios) -> Result {
         .map_err(|_| Errno::EINVAL)
 }
 
+/// `port` with the line of a terminal: speed, stop bits, flow control, and size and parity of a frame if `frame` says them.
+/// What a terminal does with the bytes of its programs stays there.
+pub(crate) fn with_line_of(
+    terminal: &Termios,
+    frame: Option<ControlModes>,
+    port: &WireTermios,
+) -> WireTermios {
+    let frame_bits = WireControl::CS8 | WireControl::PARENB | WireControl::PARODD;
+    let said = to_wire(terminal);
+    let mut wanted = *port;
+    wanted.control = said.control.difference(frame_bits);
+    wanted.control |= match frame {
+        Some(modes) => control_of(modes) & frame_bits,
+        None => port.control & frame_bits,
+    };
+    // The manager's own line needs both.
+    wanted.control |= WireControl::CREAD | WireControl::CLOCAL;
+    let flow = WireInput::IXON | WireInput::IXOFF | WireInput::IXANY;
+    wanted.input = port.input.difference(flow) | said.input & flow;
+    for character in [ControlCharacter::Start, ControlCharacter::Stop] {
+        wanted.set_character(character, said.character(character));
+    }
+    (wanted.input_speed, wanted.output_speed) = (said.input_speed, said.output_speed);
+    wanted
+}
+
+/// The line of a port as this machine's terminals say it.
+pub(crate) fn control_from(port: &WireTermios) -> ControlModes {
+    let mut modes = ControlModes::empty();
+    control_from_wire(port.control, &mut modes);
+    let size = port.control & WireControl::CS8;
+    for (wire, local) in SIZES {
+        if size == wire {
+            modes |= local;
+        }
+    }
+    modes
+}
+
+/// A terminal with the line of `port` that does nothing with the bytes of its programs.
+pub(crate) fn raw_like(port: &WireTermios, terminal: &mut Termios) -> Result {
+    terminal.make_raw();
+    terminal.control_modes = control_from(port) | ControlModes::CREAD;
+    let flow = WireInput::IXON | WireInput::IXOFF | WireInput::IXANY;
+    input_from_wire(port.input & flow, &mut terminal.input_modes);
+    if port.output_speed == 0 {
+        return Ok(());
+    }
+    terminal
+        .set_speed(port.output_speed)
+        .map_err(|_| Errno::EINVAL)
+}
+
+/// Size and parity of a frame.
+pub(crate) fn frame_of(options: &LineOptions) -> ControlModes {
+    let mut modes = size_of(options);
+    modes.set(ControlModes::PARENB, options.parity != Parity::None);
+    modes.set(ControlModes::PARODD, options.parity == Parity::Odd);
+    modes
+}
+
 /// Makes the line raw, and sets speed, frame and flow control.
 ///
 /// # Errors
@@ -155,16 +220,17 @@ pub(crate) fn apply_options(options: &LineOptions, termios: &mut Termios) -> Res
     termios
         .input_modes
         .set(InputModes::IXON | InputModes::IXOFF, software);
-    set_size(
-        termios,
-        match options.data_bits {
-            5 => ControlModes::CS5,
-            6 => ControlModes::CS6,
-            7 => ControlModes::CS7,
-            _ => ControlModes::CS8,
-        },
-    );
+    set_size(termios, size_of(options));
     termios.set_speed(options.baud).map_err(|_| Errno::EINVAL)
+}
+
+const fn size_of(options: &LineOptions) -> ControlModes {
+    match options.data_bits {
+        5 => ControlModes::CS5,
+        6 => ControlModes::CS6,
+        7 => ControlModes::CS7,
+        _ => ControlModes::CS8,
+    }
 }
 
 fn set_size(termios: &mut Termios, size: ControlModes) {

@@ -135,7 +135,7 @@ impl PortOptions {
 }
 
 impl LineOptions {
-    fn apply_frame(&mut self, word: &str) -> Result<(), BadPort> {
+    pub(crate) fn apply_frame(&mut self, word: &str) -> Result<(), BadPort> {
         let expected = "data bits 5 to 8, parity n, e or o, stop bits 1 or 2, such as 8n1";
         let [data, parity, stop] = word.as_bytes() else {
             return Err(bad(word, expected));

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use abi::devctl::{
     CHR_DRAIN, CHR_FLUSH, CHR_INPUT_COUNT, CHR_LINE_STATUS, CHR_MODEM_GET, CHR_MODEM_SET,
-    CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_TCGETATTR, CHR_TCSETATTR, CHR_WINDOW_GET, CHR_WINDOW_SET,
+    CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_SET_BREAK, CHR_TCGETATTR, CHR_TCSETATTR, CHR_WINDOW_GET,
+    CHR_WINDOW_SET,
 };
 use abi::{Errno, OpenFlags, Result};
 use resmgr::{
@@ -93,6 +94,9 @@ impl Resource for SerialPort {
             .take(CHR_DRAIN, |call, ()| {
                 let done = life().and_then(|life| port.drain(life, || call.is_unblock_requested()));
                 call.finish(done)
+            })
+            .on(CHR_SET_BREAK, |on| {
+                port.with_device(life()?, |device| device.set_break(on))
             })
             .on(CHR_FLUSH, |queue| port.flush(life()?, queue))
             .on(CHR_LINE_STATUS, |()| port.line_status(life()?))

@@ -9,15 +9,17 @@ use abi::system::Detect;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use serial_manager::terminal::Frame;
 
 use examples::{
     COMPLETION_EXAMPLES, CP_EXAMPLES, EXPORT_SYNTAX, FIRST_STEPS, INVITE_EXAMPLES, LINKS_EXAMPLES,
-    LN_EXAMPLES, MOUNT_EXAMPLES, NODE_EXAMPLES, PREFIXES_EXAMPLES, SERIAL_SYNTAX,
-    SERVE_EXPORT_EXAMPLES, SERVE_SERIAL_EXAMPLES, UP_EXAMPLES, WRITE_EXAMPLES,
+    LN_EXAMPLES, MOUNT_EXAMPLES, NODE_EXAMPLES, PREFIXES_EXAMPLES, RUN_EXAMPLES, SERIAL_SYNTAX,
+    SERVE_EXPORT_EXAMPLES, SERVE_SERIAL_EXAMPLES, TTY_EXAMPLES, UP_EXAMPLES, WRITE_EXAMPLES,
 };
 
 use crate::demo::DemoOptions;
 use crate::machine;
+use crate::name_map::NameMap;
 use crate::offer::{ExportOffer, SerialOffer};
 use crate::table::TableOptions;
 
@@ -116,6 +118,18 @@ pub(crate) enum Verb {
     /// Make a link in the process manager (-sP), as `ln -sP` does under QNX
     #[command(after_help = LN_EXAMPLES)]
     Ln(LnOptions),
+    /// Give programs of this machine a terminal that is a port of any node
+    #[command(after_help = TTY_EXAMPLES)]
+    Tty(TtyOptions),
+    /// Run a command that can open ports by their paths, or with a part of the path space for its whole
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunOptions),
+    /// Serve the preload library of `run`
+    #[command(hide = true)]
+    PreloadBroker(BrokerOptions),
+    /// Become the command of `run --root`
+    #[command(hide = true)]
+    Confined(ConfinedOptions),
     /// Show how something works, step by step
     #[command(subcommand)]
     Trace(TraceVerb),
@@ -402,6 +416,82 @@ pub(crate) struct LnOptions {
     pub(crate) target: OsString,
     /// The path that shall be a link
     pub(crate) path: OsString,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// The directory that is '/' for the command: nothing above it can be named
+    #[arg(long, value_name = "PATH")]
+    pub(crate) root: Option<OsString>,
+    /// Hide nothing from programs that look for another way in; needs no namespaces
+    #[arg(long, requires = "root")]
+    pub(crate) without_namespace: bool,
+    /// Let the command find the port PATH under another name; repeat it for more
+    #[arg(long = "map", value_name = "NAME=PATH")]
+    pub(crate) names: Vec<NameMap>,
+    /// Load no library into the command, so that it opens ports only where they are mounted
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) no_preload: bool,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Options of the hidden `preload-broker`.
+#[derive(Debug, Args)]
+pub(crate) struct BrokerOptions {
+    /// The process that its programs descend from
+    #[arg(long, value_name = "PID")]
+    pub(crate) program: i32,
+    /// A name that stands for a port
+    #[arg(long = "map", value_name = "NAME=PATH")]
+    pub(crate) names: Vec<NameMap>,
+    /// This is the process that serves
+    #[arg(long)]
+    pub(crate) serving: bool,
+}
+
+/// Options of `tty`.
+#[derive(Debug, Args)]
+pub(crate) struct TtyOptions {
+    /// The port, such as /net/lab2/dev/ser1
+    #[arg(value_name = "PORT")]
+    pub(crate) port: OsString,
+    /// Name the terminal so, by a symbolic link that is removed at the end
+    #[arg(long, value_name = "PATH")]
+    pub(crate) link: Option<PathBuf>,
+    /// Size and parity of a frame, such as 7e1, which programs cannot set on a pseudo terminal [default: as
+    /// the port is set]
+    #[arg(long, value_name = "FRAME")]
+    pub(crate) frame: Option<Frame>,
+    /// Let programs keep the terminal while the port is away; bytes under way may be lost
+    /// [default: hang up, as if an adapter was pulled out]
+    #[arg(long)]
+    pub(crate) hold: bool,
+    /// Print what happens as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of the hidden `confined`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfinedOptions {
+    /// The node's directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) node: PathBuf,
+    /// What stands for it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) door: PathBuf,
+    /// Show this part of a mount
+    #[arg(long, value_name = "DIR")]
+    pub(crate) show: Vec<PathBuf>,
+    /// In place of this mount
+    #[arg(long, value_name = "DIR")]
+    pub(crate) at: Vec<PathBuf>,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Options of the hidden `peer`.

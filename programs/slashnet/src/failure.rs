@@ -61,6 +61,14 @@ impl Failure {
         }
     }
 
+    /// As [`said`](Self::said), with another exit status.
+    pub(crate) fn said_with(status: i32) -> Self {
+        Self {
+            text: String::new(),
+            status: u8::try_from(status).unwrap_or(1),
+        }
+    }
+
     /// Prints the failure to standard error and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.text.is_empty() {

@@ -16,6 +16,7 @@ mod failure;
 mod log_lines;
 mod logging;
 mod machine;
+mod name_map;
 mod notation;
 mod offer;
 mod output;

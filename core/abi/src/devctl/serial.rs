@@ -378,3 +378,9 @@ pub const CHR_WINDOW_GET: Devctl<(), WindowSize> = Devctl::from_device(class::CH
 /// Sets the window's size.
 #[doc(alias = "DCMD_CHR_SETSIZE")]
 pub const CHR_WINDOW_SET: Devctl<WindowSize, ()> = Devctl::to_device(class::CHR, 12, 8);
+/// Switches the break condition; closing the file ends it.
+#[doc(alias = "TIOCSBRK")]
+pub const CHR_SET_BREAK: Devctl<bool, ()> = Devctl::to_device(class::CHR, 13, 1);
+/// Keeps others from opening the port while this file is open, or no longer.
+#[doc(alias = "TIOCEXCL")]
+pub const CHR_EXCLUSIVE: Devctl<bool, ()> = Devctl::to_device(class::CHR, 14, 1);

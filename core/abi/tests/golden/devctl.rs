@@ -23,6 +23,8 @@ fn numbers_hold_direction_size_class_and_number() {
     assert_eq!(devctl::CHR_OUTPUT_COUNT.dcmd(), 0x4004_050a);
     assert_eq!(devctl::CHR_WINDOW_GET.dcmd(), 0x4008_050b);
     assert_eq!(devctl::CHR_WINDOW_SET.dcmd(), 0x8008_050c);
+    assert_eq!(devctl::CHR_SET_BREAK.dcmd(), 0x8001_050d);
+    assert_eq!(devctl::CHR_EXCLUSIVE.dcmd(), 0x8001_050e);
     assert_eq!(ALL_GETFLAGS.dcmd(), 0x4004_0101);
     assert_eq!(ALL_SETFLAGS.dcmd(), 0x8004_0102);
     let both: Devctl<u32, u64> = Devctl::both(class::PRIVATE, 7, 8);
@@ -56,6 +58,8 @@ fn sizes_in_the_numbers_are_those_of_the_values() {
     sized(devctl::CHR_OUTPUT_COUNT, &(), &0);
     sized(devctl::CHR_WINDOW_GET, &(), &WindowSize::default());
     sized(devctl::CHR_WINDOW_SET, &WindowSize::default(), &());
+    sized(devctl::CHR_SET_BREAK, &true, &());
+    sized(devctl::CHR_EXCLUSIVE, &true, &());
     sized(ALL_GETFLAGS, &(), &OpenFlags::empty());
     sized(ALL_SETFLAGS, &OpenFlags::empty(), &());
 }

@@ -71,6 +71,25 @@ pub(super) const LN_EXAMPLES: &str = "\
 Examples:
   slashnet ln -sP /net/lab2/dev/ser1 /dev/modem";
 
+pub(super) const TTY_EXAMPLES: &str = "\
+Examples:
+  slashnet tty /net/lab2/dev/ser1 --link /dev/ttyNET0
+  picocom -b 9600 /dev/ttyNET0
+
+Speed, stop bits, flow control and flushes go over to the port before the next byte. A pseudo terminal cannot
+say more: for parity, breaks, modem lines and waiting until output has left use 'slashnet run'.";
+
+pub(super) const RUN_EXAMPLES: &str = "\
+Examples:
+  slashnet run picocom -b 9600 /net/lab2/dev/ser1
+  slashnet run --map /dev/ttyUSB0=/net/lab2/dev/ser1 ./flash firmware.bin
+  slashnet run --root /net/lab2/srv/project make
+  slashnet run --root /net/lab2 slashnet ls /dev
+
+What the command names lies below PATH, whatever dots, links and /net it uses. The node enforces it
+for every program that the command starts; a mount of the path space shows PATH only. Within a manager
+that owns PATH from further up, the manager's own rights decide. Exit status: the command's.";
+
 pub(super) const SERVE_SERIAL_EXAMPLES: &str = "\
 Examples:
   slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=660";

@@ -10,11 +10,13 @@ mod manual;
 mod mount;
 mod names;
 mod node;
+mod run;
 mod serve;
 mod stat;
 mod tables;
 pub(crate) mod trace;
 mod trust;
+mod tty;
 pub(crate) mod up;
 mod write;
 
@@ -52,6 +54,10 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Rm(options) => names::remove(&global, &options),
         Verb::Mkdir(options) => names::make_directories(&global, &options),
         Verb::Mv(options) => names::rename(&global, &options),
+        Verb::Tty(options) => tty::run(&global, &options),
+        Verb::PreloadBroker(options) => run::broker(&global, &options),
+        Verb::Run(options) => run::run(&global, &options),
+        Verb::Confined(options) => run::enter(&options),
         Verb::Trace(verb) => trace::run(&global, &verb),
         Verb::Serve(verb) => serve::run(&global, &verb),
         Verb::Mount(options) => mount::run(&global, &options),

@@ -1,0 +1,435 @@
+//! One use of a port through a pseudo terminal: bytes both ways, settings before the bytes they are for.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use abi::devctl::{
+    CHR_FLUSH, CHR_MODEM_SET, CHR_TCGETATTR, CHR_TCSETATTR, FlushQueue, ModemLines, ModemSet,
+    SetTermios, Termios as WireTermios, When,
+};
+use abi::{Errno, Result};
+use client::{File, Interrupt, SendOptions};
+use preload_messages::Settings;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::termios::{ControlModes, LocalModes, Termios};
+
+use super::asked;
+use super::pty::{Arrived, Pty};
+use crate::device::errno;
+use crate::line_settings;
+
+/// Bytes moved at once.
+const CHUNK: usize = 16 * 1024;
+/// How often settings are looked at while the program has switched off that they are told. Bytes that it writes never
+/// overtake its settings; only a change that no byte follows is seen that late.
+const SETTINGS_LOOK: Duration = Duration::from_millis(20);
+/// How long a change of settings waits for earlier bytes to leave. A line that is held by flow control never lets
+/// them leave, and the change may be what frees it.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// How often a write that the line does not take is looked after.
+const WRITE_LOOK: Duration = Duration::from_millis(500);
+/// How long bytes wait for the line after the program has closed it, as the kernel's own serial drivers have it.
+const CLOSING_LIMIT: Duration = Duration::from_secs(30);
+
+/// How a use of the port ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The last program has closed the terminal.
+    Closed,
+    /// It was asked to.
+    Stopped,
+    /// The port failed.
+    Failed(Errno),
+}
+
+/// Bytes that have passed.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// From the programs to the port.
+    pub(crate) out: AtomicU64,
+    /// From the port to the programs.
+    pub(crate) r#in: AtomicU64,
+}
+
+/// A pseudo terminal and an open port that are one line. Dropping it ends that.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    line: Arc<Joined>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What both threads and those who control the line share.
+#[derive(Debug)]
+struct Joined {
+    pty: Arc<Pty>,
+    port: File,
+    outward: Mutex<Outward>,
+    /// Ends every wait for the port.
+    stop: Interrupt,
+    /// Ends every wait for the terminal.
+    wake: OwnedFd,
+    end: Mutex<Option<End>>,
+    /// Grows whenever the program throws away what has arrived.
+    flushes: AtomicU64,
+    passed: Arc<Passed>,
+}
+
+/// What goes from the terminal to the port, one after the other.
+#[derive(Debug)]
+struct Outward {
+    space: Vec<u8>,
+    /// The settings of the port.
+    port: WireTermios,
+    /// Size and parity of a frame: the kernel keeps neither for a pseudo terminal.
+    frame: Option<ControlModes>,
+    /// Speed 0 has dropped our modem lines.
+    hung_up: bool,
+}
+
+/// The bits of `c_cflag` that a pseudo terminal does not keep, and one that means nothing without them.
+pub(crate) const FRAME: ControlModes = ControlModes::CSIZE
+    .union(ControlModes::PARENB)
+    .union(ControlModes::PARODD);
+
+impl Connection {
+    /// Joins them. `frame` says size and parity of a frame; without it they stay as the port has them.
+    ///
+    /// # Errors
+    /// ENOTTY for a port that has no line settings; EAGAIN if no thread can be started.
+    pub(crate) fn start(
+        pty: Arc<Pty>,
+        port: File,
+        frame: Option<ControlModes>,
+        passed: Arc<Passed>,
+    ) -> Result<Self> {
+        let settings = port.devctl(CHR_TCGETATTR, ())?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let outward = Outward {
+            space: vec![0; CHUNK + 1],
+            port: settings,
+            frame,
+            hung_up: false,
+        };
+        let line = Arc::new(Joined {
+            pty,
+            port,
+            outward: Mutex::new(outward),
+            stop: Interrupt::new(),
+            wake: eventfd(0, flags).map_err(errno)?,
+            end: Mutex::new(None),
+            flushes: AtomicU64::new(0),
+            passed,
+        });
+        let mut connection = Self {
+            line,
+            threads: Vec::new(),
+        };
+        connection.spawn("tty out", Joined::move_out)?;
+        connection.spawn("tty in", Joined::move_in)?;
+        Ok(connection)
+    }
+
+    fn spawn(&mut self, name: &str, work: fn(&Joined) -> End) -> Result {
+        let line = Arc::clone(&self.line);
+        let body = move || {
+            let end = work(&line);
+            line.finish(end);
+        };
+        let thread = std::thread::Builder::new().name(name.into()).spawn(body);
+        self.threads.push(thread.map_err(|_| Errno::EAGAIN)?);
+        Ok(())
+    }
+
+    /// Waits until it ends, and tells how.
+    pub(crate) fn wait(mut self) -> End {
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.join();
+        }
+        self.line.ended().unwrap_or(End::Stopped)
+    }
+
+    /// What ends it from another thread.
+    pub(crate) fn control(&self) -> Control {
+        Control(Arc::clone(&self.line))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.line.finish(End::Stopped);
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Controls a connection from other threads. It keeps the port open.
+#[derive(Clone, Debug)]
+pub(crate) struct Control(Arc<Joined>);
+
+impl Control {
+    pub(crate) fn stop(&self) {
+        self.0.finish(End::Stopped);
+    }
+
+    /// The port itself, for controls that need no order.
+    pub(crate) fn port(&self) -> &File {
+        &self.0.port
+    }
+
+    /// What ends waits for the port when the connection ends.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.0.stop
+    }
+
+    /// Does `work` after everything that was written has been given to the port, and before what is written later.
+    ///
+    /// # Errors
+    /// What the port answers, and what `work` answers.
+    pub(crate) fn in_order<T>(&self, work: impl FnOnce(&File) -> Result<T>) -> Result<T> {
+        let mut outward = self.0.outward();
+        self.0.forward(&mut outward)?;
+        work(&self.0.port)
+    }
+
+    /// Sets line and terminal, the line first: what it refuses changes nothing.
+    ///
+    /// # Errors
+    /// EINVAL for what the port cannot do, and what it answers.
+    pub(crate) fn set(&self, asked: &Settings, when: When) -> Result {
+        let mut outward = self.0.outward();
+        self.0.forward(&mut outward)?;
+        let mut termios = self.0.pty.settings()?;
+        asked::apply(asked, &mut termios)?;
+        let frame = outward.frame.replace(termios.control_modes & FRAME);
+        if let Err(errno) = self.0.carry(&mut outward, &termios, when) {
+            outward.frame = frame;
+            return Err(errno);
+        }
+        self.0.pty.set_asked(asked)
+    }
+
+    /// Size and parity of a frame as programs see them.
+    pub(crate) fn frame(&self) -> ControlModes {
+        let outward = self.0.outward();
+        outward
+            .frame
+            .unwrap_or_else(|| line_settings::control_from(&outward.port) & FRAME)
+    }
+}
+
+impl Joined {
+    fn outward(&self) -> MutexGuard<'_, Outward> {
+        self.outward.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self) -> Option<End> {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first end counts.
+    fn finish(&self, end: End) {
+        self.end
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(end);
+        self.stop.trigger();
+        // Fails only when the counter is full, and then everybody is awake.
+        let _ = rustix::io::write(&self.wake, &[1; 8]);
+    }
+
+    fn move_out(&self) -> End {
+        loop {
+            let mut outward = self.outward();
+            match self.forward(&mut outward) {
+                Ok(true) => {}
+                Ok(false) => return End::Closed,
+                Err(errno) => return End::Failed(errno),
+            }
+            drop(outward);
+            if self.ended().is_some() {
+                return End::Stopped;
+            }
+            let told = self
+                .pty
+                .settings()
+                .is_ok_and(|now| Pty::tells_changes(&now));
+            self.wait_for_terminal(PollFlags::IN, (!told).then_some(SETTINGS_LOOK));
+        }
+    }
+
+    /// Gives the port all that is there; false if no program has the terminal open.
+    fn forward(&self, outward: &mut Outward) -> Result<bool> {
+        loop {
+            let arrived = self.pty.read(&mut outward.space)?;
+            let now = self.pty.settings()?;
+            self.let_lines_be_edited(&now)?;
+            match self.carry(outward, &now, When::Drain) {
+                // A program cannot be told through a pseudo terminal.
+                Err(Errno::EINVAL) => tracing::warn!("the port refuses the program's settings"),
+                other => other?,
+            }
+            match arrived {
+                Arrived::Nothing => return Ok(true),
+                Arrived::Closed => return Ok(false),
+                Arrived::Changed => {}
+                Arrived::InputFlushed => self.flush(FlushQueue::Input)?,
+                Arrived::OutputFlushed => self.flush(FlushQueue::Output)?,
+                Arrived::BothFlushed => self.flush(FlushQueue::Both)?,
+                Arrived::Bytes(count) => self.write(&outward.space[1..=count])?,
+            }
+        }
+    }
+
+    /// A program that wants its lines edited by the terminal gets that from the kernel, which does it only where
+    /// changes are not told.
+    fn let_lines_be_edited(&self, now: &Termios) -> Result {
+        let edited = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        if Pty::tells_changes(now) && now.local_modes.intersects(edited) {
+            self.pty.set_settings(now)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the port's line what the terminal says.
+    fn carry(&self, outward: &mut Outward, now: &Termios, when: When) -> Result {
+        let wanted = line_settings::with_line_of(now, outward.frame, &outward.port);
+        if now.output_speed() == 0 {
+            // POSIX: speed 0 drops the line.
+            return self.switch_lines(outward, true);
+        }
+        self.switch_lines(outward, false)?;
+        if wanted == outward.port {
+            return Ok(());
+        }
+        // Refused settings are not asked for again with every byte.
+        outward.port = wanted;
+        let set = |when| {
+            let set = SetTermios {
+                when,
+                termios: wanted,
+            };
+            let limit = (when != When::Now).then(|| Instant::now() + DRAIN_LIMIT);
+            let options = self.options(limit);
+            self.port.devctl_with(CHR_TCSETATTR, set, &options)
+        };
+        match set(when) {
+            Err(Errno::ETIMEDOUT) => set(When::Now),
+            result => result,
+        }
+    }
+
+    fn switch_lines(&self, outward: &mut Outward, hang_up: bool) -> Result {
+        if outward.hung_up == hang_up {
+            return Ok(());
+        }
+        outward.hung_up = hang_up;
+        let both = ModemLines::DTR | ModemLines::RTS;
+        let (on, off) = if hang_up {
+            (ModemLines::empty(), both)
+        } else {
+            (both, ModemLines::empty())
+        };
+        match self.port.devctl(CHR_MODEM_SET, ModemSet { on, off }) {
+            // A port without modem lines has nothing to drop.
+            Err(Errno::ENOTTY | Errno::EINVAL) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn flush(&self, queue: FlushQueue) -> Result {
+        if queue != FlushQueue::Output {
+            self.flushes.fetch_add(1, Ordering::SeqCst);
+        }
+        self.port.devctl(CHR_FLUSH, queue)
+    }
+
+    fn options(&self, deadline: Option<Instant>) -> SendOptions<'_> {
+        SendOptions {
+            deadline,
+            interrupt: Some(&self.stop),
+            priority: None,
+        }
+    }
+
+    fn write(&self, mut bytes: &[u8]) -> Result {
+        let mut closed_since = None;
+        while !bytes.is_empty() {
+            let now = Instant::now();
+            match self
+                .port
+                .write_with(bytes, &self.options(Some(now + WRITE_LOOK)))
+            {
+                Ok(count) => {
+                    self.passed.out.fetch_add(count as u64, Ordering::Relaxed);
+                    bytes = bytes.get(count..).unwrap_or_default();
+                }
+                Err(Errno::ETIMEDOUT) if !self.is_closed() => closed_since = None,
+                Err(Errno::ETIMEDOUT) if now - *closed_since.get_or_insert(now) < CLOSING_LIMIT => {
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_closed(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(
+            self.pty.as_fd(),
+            PollFlags::empty(),
+        )];
+        poll(&mut fds, Some(&Timespec::default())).is_ok()
+            && fds[0].revents().contains(PollFlags::HUP)
+    }
+
+    fn move_in(&self) -> End {
+        let mut space = vec![0; CHUNK];
+        loop {
+            let read = self.port.read_with(&mut space, &self.options(None));
+            // What has come until here is older than a flush that is asked for from here on.
+            let flushes = self.flushes.load(Ordering::SeqCst);
+            match read {
+                // A port has no end: this is the device's way to say that it hangs up.
+                Ok(0) => return End::Failed(Errno::EIO),
+                Ok(count) => self.give(&space[..count], flushes),
+                Err(_) if self.ended().is_some() => return End::Stopped,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return End::Failed(errno),
+            }
+            if self.ended().is_some() {
+                return End::Stopped;
+            }
+        }
+    }
+
+    /// Gives bytes to the programs, unless they throw away what has arrived.
+    fn give(&self, mut bytes: &[u8], flushes: u64) {
+        while !bytes.is_empty()
+            && self.ended().is_none()
+            && self.flushes.load(Ordering::SeqCst) == flushes
+        {
+            match self.pty.write(bytes) {
+                Ok(count) => {
+                    self.passed.r#in.fetch_add(count as u64, Ordering::Relaxed);
+                    bytes = bytes.get(count..).unwrap_or_default();
+                }
+                Err(Errno::EAGAIN) => self.wait_for_terminal(PollFlags::OUT, Some(WRITE_LOOK)),
+                // Nobody has it open; the other thread sees that too.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn wait_for_terminal(&self, wanted: PollFlags, limit: Option<Duration>) {
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.pty.as_fd(), wanted),
+            PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
+        ];
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        // Whatever ends it, everything is looked at again.
+        let _ = poll(&mut fds, limit.as_ref());
+    }
+}

@@ -1,0 +1,356 @@
+//! A port as a terminal of this machine, for programs that know nothing of Slashnet.
+//!
+//! The terminal is a pseudo terminal. `pty` is that, `connection` one use of the port through it, `link` the
+//! name under which programs find it. This file is the terminal that stays while programs and the port come and go.
+//!
+//! A pseudo terminal carries speed, stop bits, flow control and flushes. It does not carry size and parity of a frame
+//! (the kernel forgets them), breaks and modem lines (the kernel answers them itself), and waiting until output has
+//! left ends at once. Programs under `slashnet run` have all of it.
+
+mod asked;
+mod broker;
+mod connection;
+mod link;
+mod pty;
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use abi::devctl::CHR_TCGETATTR;
+use abi::{Errno, OpenFlags, Result};
+use client::Namespace;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::termios::ControlModes;
+
+pub use self::broker::Broker;
+
+use self::connection::{Connection, Control, End, Passed};
+use self::link::Link;
+use self::pty::Pty;
+use crate::device::errno;
+use crate::line_settings;
+use crate::options::{BadPort, LineOptions};
+
+/// A terminal to make.
+#[derive(Clone)]
+pub struct TerminalOptions {
+    /// Where the port's path is looked up.
+    pub namespace: Namespace,
+    /// The port, such as `/net/lab2/dev/ser1`.
+    pub port: Vec<u8>,
+    /// A name for the terminal, such as `/dev/ttyNET0`.
+    pub link: Option<PathBuf>,
+    /// Size, parity and stop bits of a frame; without it they stay as the port has them.
+    pub frame: Option<Frame>,
+    /// Whether programs keep the terminal when the port is lost, until it is back. Otherwise the terminal is hung up,
+    /// as that of a USB adapter that was pulled out.
+    pub hold: bool,
+}
+
+impl fmt::Debug for TerminalOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TerminalOptions")
+            .field("port", &String::from_utf8_lossy(&self.port))
+            .field("link", &self.link)
+            .field("hold", &self.hold)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Size and parity of a frame, which a pseudo terminal cannot say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame(ControlModes);
+
+impl std::str::FromStr for Frame {
+    type Err = BadPort;
+
+    fn from_str(text: &str) -> std::result::Result<Self, BadPort> {
+        let mut line = LineOptions::default();
+        line.apply_frame(text)?;
+        Ok(Self(line_settings::frame_of(&line)))
+    }
+}
+
+/// What happened to a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TerminalEvent {
+    /// It can be opened by this name (the link's, if there is one).
+    Ready(PathBuf),
+    /// A program has opened it, and so was the port.
+    Opened,
+    /// The last program has closed it; so many bytes went to the port and came from it since it was opened.
+    Closed {
+        /// Bytes to the port.
+        out: u64,
+        /// Bytes from the port.
+        r#in: u64,
+    },
+    /// The port could not be opened or was lost.
+    Lost(Errno),
+}
+
+/// Why there is no terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TerminalError {
+    /// The port or the link.
+    pub what: String,
+    /// The reason.
+    pub errno: Errno,
+}
+
+impl fmt::Display for TerminalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.errno {
+            Errno::ENOTTY => write!(f, "{}: not a serial port", self.what),
+            errno => write!(f, "{}: {}", self.what, errno.text()),
+        }
+    }
+}
+
+impl std::error::Error for TerminalError {}
+
+/// A terminal at work. Dropping it hangs up the programs that use it and removes the link.
+pub struct Terminal {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terminal").finish_non_exhaustive()
+    }
+}
+
+/// How often a lost port is tried again while a program waits for it.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// What the terminal's thread and its owner share.
+struct Shared {
+    options: TerminalOptions,
+    wake: OwnedFd,
+    stopping: AtomicBool,
+    /// Ends the present use.
+    using: Mutex<Option<Control>>,
+}
+
+impl Terminal {
+    /// Makes the terminal. `tell` hears what happens to it, from another thread.
+    ///
+    /// # Errors
+    /// ENOTTY for a path that is no serial port, EEXIST for a link whose name is taken, and what opening the port
+    /// answers, except EBUSY and ENXIO: a port that somebody has for himself, or whose device is away, may be free
+    /// when a program opens the terminal.
+    pub fn start(
+        options: TerminalOptions,
+        tell: impl FnMut(TerminalEvent) + Send + 'static,
+    ) -> std::result::Result<Self, TerminalError> {
+        let port = String::from_utf8_lossy(&options.port).into_owned();
+        let at_port = |errno| TerminalError {
+            what: port.clone(),
+            errno,
+        };
+        let pty = first_pty(&options).map_err(at_port)?;
+        let link = options.link.as_deref().map(|link| {
+            Link::make(link, pty.name()).map_err(|errno| TerminalError {
+                what: link.display().to_string(),
+                errno,
+            })
+        });
+        let link = link.transpose()?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let shared = Arc::new(Shared {
+            options,
+            wake: eventfd(0, flags).map_err(|error| at_port(errno(error)))?,
+            stopping: AtomicBool::new(false),
+            using: Mutex::new(None),
+        });
+        let mut keeper = Keeper {
+            shared: Arc::clone(&shared),
+            pty: Arc::new(pty),
+            link,
+            tell: Box::new(tell),
+        };
+        let thread = std::thread::Builder::new()
+            .name("tty".into())
+            .spawn(move || keeper.run())
+            .map_err(|_| at_port(Errno::EAGAIN))?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        let _ = rustix::io::write(&self.shared.wake, &[1; 8]);
+        if let Some(control) = &*self.shared.using() {
+            control.stop();
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A terminal that shows the port's own settings.
+fn first_pty(options: &TerminalOptions) -> Result<Pty> {
+    let pty = Pty::open()?;
+    let mut settings = pty.settings()?;
+    match options.namespace.open(&options.port, OpenFlags::READ) {
+        Ok(port) => {
+            let line = port.devctl(CHR_TCGETATTR, ())?;
+            line_settings::raw_like(&line, &mut settings)?;
+        }
+        Err(Errno::EBUSY | Errno::ENXIO) => {
+            line_settings::apply_options(&LineOptions::default(), &mut settings)?;
+        }
+        Err(errno) => return Err(errno),
+    }
+    pty.set_settings(&settings)?;
+    Ok(pty)
+}
+
+impl Shared {
+    fn using(&self) -> MutexGuard<'_, Option<Control>> {
+        self.using.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Waits until `fd` is readable, time is over or the owner wants an end.
+    fn wait(&self, fd: impl AsFd, limit: Option<Duration>) {
+        let mut fds = [
+            PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN),
+            PollFd::new(&self.wake, PollFlags::IN),
+        ];
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        let _ = poll(&mut fds, limit.as_ref());
+    }
+}
+
+/// The thread of a terminal.
+struct Keeper {
+    shared: Arc<Shared>,
+    pty: Arc<Pty>,
+    link: Option<Link>,
+    tell: Box<dyn FnMut(TerminalEvent) + Send>,
+}
+
+impl Keeper {
+    fn run(&mut self) {
+        self.tell_ready();
+        while !self.shared.is_stopping() {
+            self.shared.wait(self.pty.opens(), None);
+            while self.pty.take_opens() && !self.shared.is_stopping() {
+                self.serve();
+            }
+        }
+    }
+
+    fn tell_ready(&mut self) {
+        let name = self.link.as_ref().map_or(self.pty.name(), Link::path);
+        (self.tell)(TerminalEvent::Ready(name.to_owned()));
+    }
+
+    /// Serves the programs that have the terminal open until the last one has closed it.
+    fn serve(&mut self) {
+        loop {
+            let passed = Arc::new(Passed::default());
+            let lost = match self.connect(&passed) {
+                Ok(connection) => {
+                    (self.tell)(TerminalEvent::Opened);
+                    let end = connection.wait();
+                    *self.shared.using() = None;
+                    match end {
+                        End::Closed => return self.tell_closed(&passed),
+                        End::Stopped => return,
+                        End::Failed(errno) => errno,
+                    }
+                }
+                Err(errno) => errno,
+            };
+            (self.tell)(TerminalEvent::Lost(lost));
+            if !self.shared.options.hold {
+                return self.hang_up();
+            }
+            self.shared.wait(self.pty.opens(), Some(RETRY));
+            if self.shared.is_stopping() || !self.is_open() {
+                return;
+            }
+        }
+    }
+
+    fn connect(&self, passed: &Arc<Passed>) -> Result<Connection> {
+        let options = &self.shared.options;
+        let port = options
+            .namespace
+            .open(&options.port, OpenFlags::READ_WRITE)?;
+        let frame = options.frame.map(|Frame(modes)| modes);
+        let connection = Connection::start(Arc::clone(&self.pty), port, frame, Arc::clone(passed))?;
+        let control = connection.control();
+        if self.shared.is_stopping() {
+            control.stop();
+        }
+        *self.shared.using() = Some(control.clone());
+        // The owner may have looked for it before it was there.
+        if self.shared.is_stopping() {
+            control.stop();
+        }
+        Ok(connection)
+    }
+
+    fn tell_closed(&mut self, passed: &Passed) {
+        (self.tell)(TerminalEvent::Closed {
+            out: passed.out.load(Ordering::Relaxed),
+            r#in: passed.r#in.load(Ordering::Relaxed),
+        });
+    }
+
+    fn is_open(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.pty, PollFlags::empty())];
+        poll(&mut fds, Some(&Timespec::default())).is_ok()
+            && !fds[0].revents().contains(PollFlags::HUP)
+    }
+
+    /// Lets the programs see what they see when a device is pulled out, and makes a new terminal for the next ones.
+    fn hang_up(&mut self) {
+        let renewed = Pty::open().and_then(|pty| {
+            pty.set_settings(&self.pty.settings()?)?;
+            if let Some(link) = &mut self.link {
+                link.point_to(pty.name())?;
+            }
+            Ok(pty)
+        });
+        match renewed {
+            Ok(pty) => {
+                self.pty = Arc::new(pty);
+                self.tell_ready();
+            }
+            Err(errno) => tracing::error!("no new terminal: {errno}"),
+        }
+    }
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper")
+            .field("pty", &self.pty)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The path of a link to a terminal may be shown with it.
+impl AsRef<Path> for Link {
+    fn as_ref(&self) -> &Path {
+        self.path()
+    }
+}
