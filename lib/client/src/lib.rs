@@ -26,8 +26,10 @@ mod file;
 mod names;
 mod namespace;
 mod nodes;
+mod owners;
 mod request;
 mod resolver;
+mod selector;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;
@@ -43,4 +45,6 @@ pub use directory::{Directory, DirectoryEntry};
 pub use file::{File, TRANSFER_MAX};
 pub use ipc::{Identity, Interrupt, SendOptions};
 pub use namespace::Namespace;
+pub use owners::Owner;
+pub use selector::{Selector, Watched};
 pub use trace::{Answered, Asked, TraceStep};

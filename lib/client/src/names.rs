@@ -1,6 +1,7 @@
 //! What can be done to a path.
 
 mod attributes;
+mod combined;
 
 use abi::connect::{CombinedReply, ConnectType, Extra, Opened};
 use abi::flags::mode;
@@ -201,16 +202,36 @@ impl Namespace {
             mode,
             ..Deed::change(ConnectType::Unlink)
         };
-        self.perform(path, &deed, &mut |doer| match doer {
+        let is_directory = mode == mode::S_IFDIR;
+        let outcome = self.perform(path, &deed, &mut |doer| match doer {
             Doer::Server { .. } => Ok(()),
-            Doer::Manager { nd, path } if nd.is_local() => {
-                match self.ask(&NodeRequest::Unlink(Unlink { path }))? {
-                    NodeReply::Done => Ok(()),
-                    _ => Err(Errno::EBADMSG),
+            Doer::Manager { nd, path } if nd == Nd::LOCAL => self.remove_name(path, is_directory),
+            Doer::Manager { .. } => Err(Errno::EPERM),
+        });
+        match outcome {
+            // Nobody who serves the path can remove it: then its name is what is meant, such as a sticky prefix whose
+            // server is gone.
+            Err(error @ (Errno::ENOSYS | Errno::ENOENT | Errno::ESRCH | Errno::ENXIO)) => {
+                let removed = self.remove_name(path.to_vec(), is_directory);
+                match removed {
+                    Ok(()) => Ok(()),
+                    Err(Errno::EBUSY) if error == Errno::ENOSYS => removed,
+                    Err(_) => Err(error),
                 }
             }
-            Doer::Manager { .. } => Err(Errno::EPERM),
-        })
+            outcome => outcome,
+        }
+    }
+
+    /// Removes a symlink or sticky prefix of the own process manager.
+    fn remove_name(&self, mut path: Vec<u8>, is_directory: bool) -> Result {
+        if is_directory && !path.ends_with(b"/") {
+            path.push(b'/');
+        }
+        match self.ask(&NodeRequest::Unlink(Unlink { path }))? {
+            NodeReply::Done => Ok(()),
+            _ => Err(Errno::EBADMSG),
+        }
     }
 
     /// Gives what is at `from` the path `to`, replacing what is there.
@@ -302,7 +323,11 @@ impl Namespace {
         let in_tree = self
             .stat(parent.as_bytes())
             .is_ok_and(|stat| stat.dev == TREE_DEVICE);
-        if in_tree { Err(Errno::EROFS) } else { outcome }
+        match (in_tree, deed.options.same_server) {
+            (true, None) => Err(Errno::EROFS),
+            (true, Some(_)) => Err(Errno::EXDEV),
+            (false, _) => outcome,
+        }
     }
 
     fn combined<T>(

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use abi::system::{Identity, Link, List, Query, QueryKind, Reply, Request, Rows, Unlink};
+use abi::system::{
+    Identity, Link, List, PrefixRow, Query, QueryKind, Reply, Request, Rows, Unlink,
+};
 use abi::{AttachFlags, ChannelId, Errno, FileType, Handle, Nd, Result};
 use ipc::{Endpoint, Interrupt, Registration, SendOptions};
 
@@ -174,34 +176,39 @@ impl Namespace {
     /// A table of the node, all pieces of it. `nd` counts for [`QueryKind::Prefixes`] only.
     ///
     /// # Errors
-    /// Those of the node; `EBADMSG` it answered with something else.
+    /// Those of the node; `EBADMSG` it answered with something else, `EFBIG` more than fits a packet 10 000 times.
     pub fn table(&self, what: QueryKind, nd: Nd) -> Result<Vec<Rows>> {
         let mut pieces = Vec::new();
         let mut from = 0;
-        while pieces.len() < TABLE_PIECES_MAX {
+        loop {
+            if pieces.len() >= TABLE_PIECES_MAX {
+                return Err(Errno::EFBIG);
+            }
             let Reply::Table(table) = self.ask(&Request::Query(Query { what, nd, from }))? else {
                 return Err(Errno::EBADMSG);
             };
             pieces.push(table.rows);
             match table.next {
                 Some(next) if next > from => from = next,
-                _ => break,
+                Some(_) => return Err(Errno::EBADMSG),
+                None => return Ok(pieces),
             }
         }
-        Ok(pieces)
     }
 
-    /// The prefix tree of a node.
+    /// The prefix tree of a node, in the order of paths and, at one path, of the search.
     ///
     /// # Errors
     /// As [`table`](Self::table).
-    pub fn prefixes(&self, nd: Nd) -> Result<Vec<abi::system::PrefixRow>> {
+    pub fn prefixes(&self, nd: Nd) -> Result<Vec<PrefixRow>> {
         let pieces = self.table(QueryKind::Prefixes, nd)?;
         let rows = pieces.into_iter().map(|piece| match piece {
             Rows::Prefixes(rows) => Ok(rows),
             _ => Err(Errno::EBADMSG),
         });
-        Ok(rows.collect::<Result<Vec<_>>>()?.concat())
+        let mut rows = rows.collect::<Result<Vec<_>>>()?.concat();
+        order_of_search(&mut rows);
+        Ok(rows)
     }
 
     /// The nodes that this one knows, itself first.
@@ -273,7 +280,31 @@ fn process_umask() -> u32 {
         .unwrap_or(0o022)
 }
 
-/// Pieces of a table that are put together; each is up to 64 KiB.
-const TABLE_PIECES_MAX: usize = 256;
-/// Entries of one directory of a prefix tree that are listed.
-const TREE_ENTRIES_MAX: usize = 100_000;
+/// From the order of registration to that of paths and, at one path, of the search (P10 to P13): symlinks, the first
+/// `BEFORE` first, the last unflagged first, the last `AFTER` first.
+fn order_of_search(rows: &mut Vec<PrefixRow>) {
+    let group = |row: &PrefixRow| match row {
+        row if row.file_type == FileType::SYMLINK => 0,
+        row if row.flags.contains(AttachFlags::BEFORE) => 1,
+        row if row.flags.contains(AttachFlags::AFTER) => 3,
+        _ => 2,
+    };
+    let mut numbered: Vec<(i64, PrefixRow)> = (0..).zip(rows.drain(..)).collect();
+    numbered.sort_by_cached_key(|(number, row)| {
+        let group = group(row);
+        let place = if group == 1 { *number } else { -number };
+        // A slash comes before every other byte, so that what is below a path follows it.
+        let path: Vec<u8> = row
+            .path
+            .split(|&byte| byte == b'/')
+            .collect::<Vec<_>>()
+            .join(&0);
+        (path, group, place)
+    });
+    rows.extend(numbered.into_iter().map(|(_, row)| row));
+}
+
+/// Pieces of a table that are put together; each is up to 64 KiB. The largest table is of a million prefixes.
+const TABLE_PIECES_MAX: usize = 10_000;
+/// Entries of one directory of a prefix tree that are listed: as many as there can be.
+const TREE_ENTRIES_MAX: usize = 1 << 20;

@@ -53,7 +53,16 @@ impl Default for Deed<'_> {
     }
 }
 
-impl Deed<'_> {
+impl<'a> Deed<'a> {
+    /// One I/O message to what is at a path: open, message and close in one exchange (R20).
+    pub(crate) fn combined(io: &'a [u8]) -> Self {
+        Self {
+            subtype: ConnectType::CombineClose,
+            extra: Extra::Combined(io),
+            ..Self::default()
+        }
+    }
+
     /// A change of what is there, which a server may have no callout for (P37).
     pub(crate) fn change(subtype: ConnectType) -> Self {
         let intent = if subtype == ConnectType::Link {

@@ -210,6 +210,7 @@ impl Kept {
                     let resolved = Resolved {
                         path: path.to_vec(),
                         path_flags,
+                        root: 0,
                         candidates,
                     };
                     return Some((*given, Reply::Resolved(resolved)));
@@ -230,7 +231,8 @@ impl Kept {
             .max_by_key(|candidate| candidate.prefix_len)?;
         let end = usize::from(longest.prefix_len);
         let is_below = resolved.path.len() > end;
-        if !is_below || !longest.flags.contains(AttachFlags::DIR) {
+        // With a root of its own the process sees other paths than the prefix is in.
+        if resolved.root > 0 || !is_below || !longest.flags.contains(AttachFlags::DIR) {
             return None;
         }
         let path = resolved.path.get(..end)?.to_vec();
@@ -259,10 +261,12 @@ pub(crate) fn answer_of(reply: Reply) -> Answer {
         Reply::Resolved(Resolved {
             path,
             path_flags,
+            root,
             candidates,
         }) => Answer::Resolved {
             path,
             path_flags,
+            root,
             candidates,
         },
         Reply::Symlink(symlink) => Answer::Symlink {

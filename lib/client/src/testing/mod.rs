@@ -21,7 +21,8 @@ use abi::{
     AttachFlags, ChannelId, Errno, FileType, Handle, Incarnation, Nd, NodeName, Pid, Result,
 };
 use paths::prefix_tree::EntryKind;
-use paths::{Asker, NodeComponent, PrefixTree, Registrar, Resolution, Server, resolve};
+use paths::prefix_tree::Object;
+use paths::{Asker, AttachId, NodeComponent, PrefixTree, Registrar, Resolution, Server, resolve};
 
 use crate::Namespace;
 use crate::carrier::{Carrier, Line};
@@ -117,12 +118,16 @@ impl World {
             .remove(&(nd, Pid(pid), ChannelId(1)))
             .unwrap();
         server.die();
-        self.trees
-            .lock()
-            .unwrap()
-            .get_mut(&nd)
-            .unwrap()
-            .detach_process(Nd::LOCAL, Pid(pid));
+        let mut trees = self.trees.lock().unwrap();
+        let tree = trees.get_mut(&nd).unwrap();
+        let theirs = |(id, _, object): (_, _, &Object)| match object {
+            Object::Server { server, .. } => (server.pid == Pid(pid)).then_some(id),
+            Object::Symlink { .. } => None,
+        };
+        let ids: Vec<AttachId> = tree.objects(AttachId(0)).filter_map(theirs).collect();
+        for id in ids {
+            tree.detach(id).unwrap();
+        }
     }
 
     /// Tells everybody that names have changed.
@@ -274,6 +279,7 @@ fn resolved(tree: &PrefixTree, ask: &Resolve) -> Result<NodeReply> {
             NodeReply::Resolved(Resolved {
                 path_flags: path.flags(),
                 path: path.into_bytes(),
+                root: 0,
                 candidates,
             })
         }

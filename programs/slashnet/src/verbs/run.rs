@@ -20,6 +20,7 @@ use abi::system::{Narrow, Reply, Request};
 use client::Namespace;
 use ipc::Endpoint;
 use paths::Pathname;
+use rustix::process::geteuid;
 
 use crate::command::{GlobalOptions, RunOptions};
 use crate::failure::{During, Failure, Outcome};
@@ -44,7 +45,10 @@ pub(crate) fn run(global: &GlobalOptions, options: &RunOptions) -> Outcome {
         ),
     };
     let name = printable(options.command[0].as_bytes());
-    if !options.no_preload {
+    // In a user namespace the broker's files cannot be opened.
+    let hides_processes =
+        options.root.is_some() && !options.without_namespace && !geteuid().is_root();
+    if !options.no_preload && !hides_processes {
         preload::prepare(&node, global, options, &mut command)?;
     }
     if options.root.is_none() {
