@@ -15,6 +15,9 @@ use crate::netlink::Netlink;
 /// After the kernel refused to tell, before it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How often the list is begun at the start before whoever starts the node is told.
+const OPENS_MAX: u32 = 16;
+
 /// Who gives an interface another address takes the old one away first. What is in between is not worth a socket.
 const BETWEEN: Duration = Duration::from_millis(50);
 
@@ -36,7 +39,7 @@ struct Shared {
 impl InterfaceWatch {
     /// Lists the interfaces, and keeps watching. Blocks until the kernel has answered once.
     pub(crate) fn start() -> io::Result<(Self, Interfaces)> {
-        let (netlink, interfaces) = Netlink::open()?;
+        let (netlink, interfaces) = opened(Netlink::open)?;
         let shared = Arc::new(Shared {
             list: Mutex::new(None),
             news: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -65,6 +68,20 @@ impl InterfaceWatch {
         let list = list.as_mut().unwrap_or_else(|poisoned| poisoned.get_mut());
         list.take()
     }
+}
+
+/// Interfaces that change faster than their list is read overflow the kernel's buffer: that is no reason not to start.
+fn opened<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let is_overflow = |error: &io::Error| error.raw_os_error() == Some(libc::ENOBUFS);
+    for _ in 1..OPENS_MAX {
+        match open() {
+            Err(error) if is_overflow(&error) => {
+                tracing::debug!("interfaces are listed anew: {error}");
+            }
+            outcome => return outcome,
+        }
+    }
+    open()
 }
 
 impl Drop for InterfaceWatch {
@@ -147,5 +164,30 @@ impl Shared {
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_list_that_overflows_is_begun_anew_and_other_errors_are_told() {
+        let fails = |times: u32, number: i32| {
+            let calls = Cell::new(0);
+            let open = || {
+                calls.set(calls.get() + 1);
+                if calls.get() <= times {
+                    Err(io::Error::from_raw_os_error(number))
+                } else {
+                    Ok(())
+                }
+            };
+            (opened(open).is_ok(), calls.get())
+        };
+        assert_eq!(fails(3, libc::ENOBUFS), (true, 4));
+        assert_eq!(fails(u32::MAX, libc::ENOBUFS), (false, OPENS_MAX));
+        assert_eq!(fails(3, libc::EMFILE), (false, 1));
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use abi::LinkAddress;
-use abi::system::LinkKind;
+use abi::system::{LinkKind, Protection};
 use drivers::{ethernet, neighbour};
 
 use crate::interfaces::{Address, Interface, Interfaces};
@@ -109,8 +109,9 @@ pub(crate) fn find(
             port: special,
         } => {
             let interface = owner(*ip, interface.as_deref(), interfaces)?;
-            // Without its interface a link-local address says nothing.
-            let device = if is_link_local(*ip) {
+            // Without its interface a link-local address says nothing; and what is not sealed must not be read or forged
+            // on another medium than the one that is trusted.
+            let device = if is_link_local(*ip) || spec.protection != Protection::Sealed {
                 interface.name.clone()
             } else {
                 String::new()
@@ -335,6 +336,16 @@ mod tests {
         assert_eq!(address(&local), "[fe80::1%4]:41000");
         assert_eq!(local.socket.device, "eth0");
         assert_eq!(found("192.0.2.7:5", &all, None).socket.device, "");
+        let trusted = found("192.0.2.7,trusted", &all, None);
+        assert_eq!(
+            trusted.socket.device, "",
+            "sealed, over whatever leads there"
+        );
+        let clear = found("192.0.2.7,trusted,cipher=off", &all, None);
+        assert_eq!(
+            clear.socket.device, "eth0",
+            "that medium is trusted, no other"
+        );
     }
 
     #[test]

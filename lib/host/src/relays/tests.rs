@@ -177,6 +177,32 @@ fn a_program_that_floods_its_relay_has_its_turn_like_everybody() {
 }
 
 #[test]
+fn many_programs_that_flood_their_relays_leave_the_loop_its_turn() {
+    let mut node = Node::new("127.0.78.10");
+    let (_sink, address) = peer("127.0.78.11:0");
+    let train = packet(9, 1400).repeat(46);
+    let programs: Vec<RelayDriver> = (1..=8).map(|number| node.program(number)).collect();
+    for (program, number) in programs.iter().zip(1_u32..) {
+        node.relays.route(
+            SessionId(number),
+            ProgramKey(number.into()),
+            vec![(0, address)],
+        );
+        for _ in 0..TRAINS {
+            assert_eq!(program.send(&address, &train, 1400), Ok(train.len()));
+        }
+    }
+    let mut passes = Vec::new();
+    while node.relays.has_work() {
+        passes.push(node.relays.serve(&node.links, |_, _| {}));
+    }
+    let all = programs.len() * TRAINS * train.len();
+    assert_eq!(passes.iter().sum::<usize>(), all);
+    let bound = PASS_BYTES + TRAINS * train.len();
+    assert!(passes.iter().all(|bytes| *bytes <= bound), "{passes:?}");
+}
+
+#[test]
 fn who_waits_for_a_neighbour_goes_on_when_that_has_room() {
     let directory = tempfile::tempdir().unwrap();
     let mut node = Node::new(&format!("memory:{}", directory.path().display()));
