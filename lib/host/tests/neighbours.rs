@@ -23,7 +23,7 @@ use ipc::{Channel, Connection, Endpoint, Received};
 use network::{Network, in_own_network};
 use slashnet_host::Builder;
 use support::pair::{invite, join, name, nd};
-use support::{Program, until};
+use support::Program;
 
 const BULK: usize = 1 << 20;
 
@@ -63,10 +63,7 @@ fn talk(one_port: bool) {
     let serving = thread::spawn(move || serve(&channel));
     let client = networks[0].run(|| Endpoint::connect(near.directory()).unwrap());
     let far_nd = far_nd(&near);
-    // ENETDOWN until both nodes have heard each other's probes.
-    let connection = until("a way between programs", || {
-        Connection::attach(&client, far_nd, place, id).ok()
-    });
+    let connection = Connection::attach(&client, far_nd, place, id).unwrap();
     let mut answer = [0; 5];
     for _ in 0..1000 {
         connection.send(b"hello", &mut answer).unwrap();

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::system::{LinkKind, NodeLink, Reply, Request};
-use abi::{Errno, Result};
+use abi::{Errno, Nd, Result};
 use drivers::{MemoryDriver, PacketDriver, Relay, Silent};
 use rustix::fs::Access;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -63,9 +63,18 @@ impl NodeState {
 }
 
 impl Shared {
-    /// Opens the rings to the node if they are needed. Blocks for the node.
+    /// Opens the rings to the node if they are needed. Blocks for the node, also if somebody else has begun it.
     pub(crate) fn open_relay(&self) -> Result {
-        let Some(memfd) = self.enter()?.node.begin_relay()? else {
+        let (begun, is_under_way) = {
+            let mut state = self.enter()?;
+            let is_under_way = state.node.relay.silent.is_some();
+            (state.node.begin_relay()?, is_under_way)
+        };
+        if is_under_way {
+            // The node answers in order: once it has answered this, the rings are there, or refused.
+            self.request(&Request::Policy(Nd::LOCAL))?;
+        }
+        let Some(memfd) = begun else {
             return Ok(());
         };
         let (reply, doorbells) = self.request_with(&Request::Relay, vec![memfd])?;
