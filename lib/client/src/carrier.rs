@@ -8,6 +8,8 @@ use abi::system::{Identity, Reply as NodeReply, Request as NodeRequest};
 use abi::{ChannelId, Nd, Pid, Result};
 use ipc::{Connection, Endpoint, Failure, Reply, SendOptions};
 
+use crate::selector::Place;
+
 /// A node and the processes it leads to.
 pub(crate) trait Carrier: Send + Sync {
     /// Changes whenever a name may have come to mean something else.
@@ -40,6 +42,11 @@ pub(crate) trait Line: Send + Sync {
 
     /// The server is known to be gone.
     fn is_dead(&self) -> bool;
+
+    /// How its server knows it; `None` in a test without servers.
+    fn place(&self) -> Option<Place> {
+        None
+    }
 }
 
 impl Carrier for Endpoint {
@@ -80,5 +87,9 @@ impl Line for Connection {
 
     fn is_dead(&self) -> bool {
         Self::is_dead(self)
+    }
+
+    fn place(&self) -> Option<Place> {
+        Some((self.client(), self.id()))
     }
 }

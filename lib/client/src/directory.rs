@@ -168,7 +168,12 @@ impl Part {
                 candidate,
                 cookie,
             } => {
-                space.resize(PIECE_BYTES, 0);
+                let room = if *cookie == 0 {
+                    PIECE_BYTES
+                } else {
+                    NEXT_PIECE_BYTES
+                };
+                space.resize(room, 0);
                 let filled = file.read_directory(*cookie, true, space, options)?;
                 let body = space.get(..filled).ok_or(Errno::EBADMSG)?;
                 if body.is_empty() {
@@ -212,5 +217,7 @@ impl Part {
     }
 }
 
-/// Room for one answer with entries.
+/// Room for one answer with entries: for most directories all of them, and not too much for a small one.
 const PIECE_BYTES: usize = 64 << 10;
+/// Room for the answers after the first.
+const NEXT_PIECE_BYTES: usize = 768 << 10;

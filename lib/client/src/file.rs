@@ -65,6 +65,10 @@ impl File {
         }
     }
 
+    pub(crate) const fn line(&self) -> &Arc<dyn Line> {
+        &self.line
+    }
+
     /// The node of the server.
     #[must_use]
     pub const fn node(&self) -> Nd {
@@ -322,6 +326,31 @@ impl File {
             node => node,
         };
         Ok(Some(range))
+    }
+
+    /// Sends a message of the manager's own: number `number` of the protocol `manager`. Returns the status of the manager's own
+    /// and how much of `reply` was filled.
+    ///
+    /// # Errors
+    /// `ENOSYS` the manager does not speak that protocol.
+    #[doc(alias = "_IO_MSG")]
+    pub fn message(
+        &self,
+        (manager, number): (u16, u16),
+        data: &[u8],
+        reply: &mut [u8],
+        options: &SendOptions<'_>,
+    ) -> Result<Reply> {
+        let mut header = [0; Request::MESSAGE_HEADER_LEN];
+        let message = Request::Message {
+            manager,
+            number,
+            data: &[],
+        };
+        message.write_to(&mut header)?;
+        let request = [IoSlice::new(&header), IoSlice::new(data)];
+        let room = &mut [IoSliceMut::new(reply)];
+        Ok(self.line.send(&request, room, options)?)
     }
 
     /// Entries of a directory into `space`, from `cookie` on; returns how much of it was filled. To be decoded by

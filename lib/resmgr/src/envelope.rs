@@ -78,13 +78,6 @@ impl Carrier {
         }
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
-        match self {
-            Self::Ipc(message) => message.write_at(offset, bytes),
-            Self::Test(letter) => letter.write_at(offset, bytes),
-        }
-    }
-
     fn rights_generation(&self) -> u64 {
         match self {
             Self::Ipc(message) => message.rights_generation(),
@@ -349,12 +342,6 @@ impl Envelope {
     /// The raw bytes of the buffer.
     pub(crate) fn raw(&self) -> &[u8] {
         self.buffer.bytes()
-    }
-
-    /// Writes into the client's reply buffer ahead of the reply.
-    pub(crate) fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<usize> {
-        self.carrier()
-            .write_at((self.frame.header_len() + offset) as u64, bytes)
     }
 
     /// Gives the buffer back early: a request that waits needs no bytes.

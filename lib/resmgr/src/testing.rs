@@ -476,7 +476,7 @@ impl Letter {
         Ok(count)
     }
 
-    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
         let start = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
         let room = usize::try_from(self.state.reply_max).map_err(|_| Errno::EINVAL)?;
         let count = bytes.len().min(room.saturating_sub(start));

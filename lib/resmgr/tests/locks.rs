@@ -87,7 +87,11 @@ fn set_as(file: &TestFile, style: LockStyle, range: LockRange) -> Result {
 }
 
 fn who(file: &TestFile, kind: LockKind, start: u64, len: u64) -> LockRange {
-    let lock = message(LockCommand::Get, LockStyle::Process, range(kind, start, len));
+    let lock = message(
+        LockCommand::Get,
+        LockStyle::Process,
+        range(kind, start, len),
+    );
     let (_, body) = file.ask(&Request::Lock(lock)).unwrap();
     LockRange::from_bytes(&body).unwrap()
 }
@@ -303,7 +307,10 @@ fn a_lock_needs_a_file_that_is_open_for_it_and_a_range_that_exists() {
     assert_eq!(set(&reader, LockKind::Write, 0, 0), Err(Errno::EBADF));
     assert_eq!(set(&writer, LockKind::Read, 0, 0), Err(Errno::EBADF));
     assert_eq!(set(&looker, LockKind::Unlock, 0, 0), Err(Errno::EBADF));
-    assert_eq!(set(&reader, LockKind::Read, u64::MAX, 1), Err(Errno::EINVAL));
+    assert_eq!(
+        set(&reader, LockKind::Read, u64::MAX, 1),
+        Err(Errno::EINVAL)
+    );
     assert_eq!(
         set(&reader, LockKind::Read, 1, i64::MAX as u64 + 1),
         Err(Errno::EINVAL)
@@ -349,7 +356,12 @@ fn open_files_of_one_prefix_are_one_file_without_a_word() {
     struct Plain;
     impl Resource for Plain {}
     let manager = TestManager::new(Attributes::file(0o666), Plain);
-    let open = || manager.client(5, 5).open("", OpenFlags::READ_WRITE).unwrap();
+    let open = || {
+        manager
+            .client(5, 5)
+            .open("", OpenFlags::READ_WRITE)
+            .unwrap()
+    };
     let (one, two) = (open(), open());
     set(&one, LockKind::Write, 0, 1).unwrap();
     assert_eq!(set(&two, LockKind::Write, 0, 0), Err(Errno::EAGAIN));

@@ -97,7 +97,9 @@ impl Bench {
 
 fn events(sent: &Sent) -> Vec<Events> {
     let (_, body) = sent.wait().unwrap();
-    let events = body.chunks(4).map(|bytes| Events::from_bytes(bytes).unwrap());
+    let events = body
+        .chunks(4)
+        .map(|bytes| Events::from_bytes(bytes).unwrap());
     events.collect()
 }
 

@@ -36,8 +36,8 @@ impl Resource for Scratchpad {
     fn read(&self, file: &OpenFile, read: ReadRequest) -> Answer {
         let content = file.state::<Mutex<Vec<u8>>>().unwrap().lock().unwrap();
         let start = read.offset().unwrap_or(0) as usize;
-        read.fill(|done, space| {
-            let rest = &content[content.len().min(start + done)..];
+        read.fill(|space| {
+            let rest = &content[content.len().min(start)..];
             let count = rest.len().min(space.len());
             space[..count].copy_from_slice(&rest[..count]);
             Ok(count)

@@ -171,7 +171,7 @@ impl Resource for Export {
             Err(errno) => return read.fail(errno),
         };
         let mut cursor = file.cursor(read.offset());
-        read.fill(|_, space| {
+        read.fill(|space| {
             let count = node.read_at(cursor.position(), space)?;
             cursor.advance(count);
             Ok(count)

@@ -9,6 +9,7 @@ pub mod chown;
 pub mod devctl;
 pub mod info;
 pub mod lock;
+pub mod names;
 pub mod notify;
 pub mod open;
 pub mod read;

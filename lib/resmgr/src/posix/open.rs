@@ -3,6 +3,7 @@
 use abi::{Errno, OpenFlags, Result};
 
 use super::access::{self, READ, WRITE};
+use crate::attributes::Fields;
 use crate::request::{Answer, OpenRequest};
 
 /// Checks the caller's rights and opens the resource itself; there is nothing below it.
@@ -28,8 +29,15 @@ pub fn default(open: OpenRequest) -> Answer {
 /// EEXIST, ENOTDIR, EISDIR, EROFS, EACCES; checked in this order.
 #[doc(alias = "iofunc_open")]
 pub fn verify(open: &OpenRequest) -> Result {
+    check(open, &open.attributes().lock())
+}
+
+/// Whether the caller may open what has these attributes, and is there already, as it wants to.
+///
+/// # Errors
+/// As [`verify`].
+pub fn check(open: &OpenRequest, fields: &Fields) -> Result {
     let flags = open.flags();
-    let fields = open.attributes().lock();
     if flags.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE) {
         return Err(Errno::EEXIST);
     }
@@ -45,7 +53,7 @@ pub fn verify(open: &OpenRequest) -> Result {
         return Err(Errno::EISDIR);
     }
     if writes {
-        access::check_writable(&fields)?;
+        access::check_writable(fields)?;
     }
     let mut rights = 0;
     if flags.contains(OpenFlags::READ) {
@@ -54,5 +62,5 @@ pub fn verify(open: &OpenRequest) -> Result {
     if writes {
         rights |= WRITE;
     }
-    access::check(&fields, open.credentials(), rights)
+    access::check(fields, open.credentials(), rights)
 }

@@ -80,16 +80,16 @@ impl ReadRequest {
         self.data(rest)
     }
 
-    /// Answers with what `fill` puts into the buffer it is given; it returns how many bytes that
-    /// are. It is called again with how many there are already, until it returns fewer than it
-    /// could, or [`len`](Self::len) is reached. An error after some bytes ends the answer there.
+    /// Answers with what `fill` puts into the buffer it is given, [`len`](Self::len) bytes long; it returns how many
+    /// bytes that are.
     ///
-    /// Nothing is allocated: the buffer belongs to the server and is used again.
-    pub fn fill(mut self, mut fill: impl FnMut(usize, &mut [u8]) -> Result<usize>) -> Answer {
+    /// The buffer belongs to the server and is used again, unless more is wanted than the server receives at once:
+    /// then it is made for this answer.
+    pub fn fill(mut self, fill: impl FnOnce(&mut [u8]) -> Result<usize>) -> Answer {
         let nbytes = self.nbytes;
         let scratch = self.envelope.scratch();
         if scratch.len() >= nbytes {
-            return match fill(0, &mut scratch[..nbytes]) {
+            return match fill(&mut scratch[..nbytes]) {
                 Ok(filled) => {
                     let filled = filled.min(nbytes);
                     self.envelope.reply_scratch(filled as i64, filled);
@@ -98,29 +98,12 @@ impl ReadRequest {
                 Err(errno) => self.fail(errno),
             };
         }
-        self.fill_in_pieces(&mut fill)
-    }
-
-    fn fill_in_pieces(mut self, fill: &mut dyn FnMut(usize, &mut [u8]) -> Result<usize>) -> Answer {
-        let mut done = 0;
-        while done < self.nbytes {
-            let scratch = self.envelope.scratch();
-            let room = scratch.len().min(self.nbytes - done);
-            let filled = match fill(done, &mut scratch[..room]) {
-                Ok(filled) => filled.min(room),
-                Err(errno) if done == 0 => return self.fail(errno),
-                Err(_) => 0,
-            };
-            match self.envelope.write_at(done, &self.envelope.raw()[..filled]) {
-                Ok(written) => done += written.min(filled),
-                Err(errno) => return self.fail(errno),
-            }
-            if filled < room {
-                break;
-            }
+        // Not in pieces: what is written ahead of a reply does not count in its length.
+        let mut space = vec![0; nbytes];
+        match fill(&mut space) {
+            Ok(filled) => self.data(&space[..filled.min(nbytes)]),
+            Err(errno) => self.fail(errno),
         }
-        self.envelope.reply(done as i64, &[]);
-        Answer::given()
     }
 }
 

@@ -1,5 +1,4 @@
-use abi::codec::{Encode, Writer};
-use abi::io::{self, Entry};
+use abi::io::{self, Entry, push_entry};
 use abi::limits::DIRECTORY_ENTRIES_MAX;
 use abi::{Errno, Result};
 
@@ -13,23 +12,24 @@ pub struct ReadDirectoryRequest {
     envelope: Envelope,
     arguments: io::ReadDirectory,
     room: usize,
-    used: usize,
+    reply: Vec<u8>,
     entries: usize,
 }
 
 request_type!(ReadDirectoryRequest);
 
 impl ReadDirectoryRequest {
-    pub(crate) fn new(mut envelope: Envelope, arguments: io::ReadDirectory) -> Self {
+    /// Longest answer in bytes: all entries that one may hold, with attributes and names of usual length.
+    pub const MAX: usize = 1 << 20;
+
+    pub(crate) fn new(envelope: Envelope, arguments: io::ReadDirectory) -> Self {
         let wanted = usize::try_from(arguments.nbytes).unwrap_or(usize::MAX);
-        let room = wanted
-            .min(envelope.reply_max())
-            .min(envelope.scratch().len());
+        let room = wanted.min(envelope.reply_max()).min(Self::MAX);
         Self {
             envelope,
             arguments,
             room,
-            used: 0,
+            reply: Vec::new(),
             entries: 0,
         }
     }
@@ -52,13 +52,10 @@ impl ReadDirectoryRequest {
         if self.entries == DIRECTORY_ENTRIES_MAX {
             return false;
         }
-        let (used, room) = (self.used, self.room);
-        let mut writer = Writer::fixed(&mut self.envelope.scratch()[used..room]);
-        entry.encode(&mut writer);
-        let Ok(written) = writer.finish() else {
+        let nbytes = u32::try_from(self.room).unwrap_or(u32::MAX);
+        if !matches!(push_entry(&mut self.reply, nbytes, entry), Ok(true)) {
             return false;
-        };
-        self.used += written;
+        }
         self.entries += 1;
         true
     }
@@ -71,7 +68,7 @@ impl ReadDirectoryRequest {
 
     /// Answers with the entries added; none is the end of the directory.
     pub fn end(self) -> Answer {
-        self.envelope.reply_scratch(self.entries as i64, self.used);
+        self.envelope.reply(self.entries as i64, &self.reply);
         Answer::given()
     }
 

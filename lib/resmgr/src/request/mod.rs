@@ -112,6 +112,12 @@ macro_rules! request_type {
                 self.envelope.credentials()
             }
 
+            /// The open file it is about; `None` for a request by pathname.
+            #[must_use]
+            pub fn open_file(&self) -> Option<&$crate::OpenFile> {
+                self.envelope.file.as_ref().map(|opened| &opened.file)
+            }
+
             /// Whether the client wants to give up (interrupted, or its time is over): a handler
             /// that blocks without a wait queue looks at this and answers EINTR (`I42`).
             #[must_use]
