@@ -35,16 +35,21 @@ fn block_size(stat: &Stat) -> u32 {
 }
 
 /// A manager's device is shown as a plain file: the kernel would open a device node on this machine instead of asking
-/// us. A node with a device number belongs to a driver of that other machine and is never opened from here, so it is shown
-/// as what it is (the mount says `nodev`).
+/// us. A node on a disk belongs to a driver of that other machine and is never opened from here, so it is shown as what it
+/// is (the mount says `nodev`).
 pub(crate) const fn visible_mode(stat: &Stat) -> u32 {
     match stat.mode & mode::S_IFMT {
-        mode::S_IFCHR | mode::S_IFBLK if stat.rdev == 0 => {
+        mode::S_IFCHR | mode::S_IFBLK if !is_node_of_a_disk(stat) => {
             mode::S_IFREG | (stat.mode & !mode::S_IFMT)
         }
         0 => mode::S_IFREG | stat.mode,
         _ => stat.mode,
     }
+}
+
+/// A manager's device has no number of a driver and was never made.
+const fn is_node_of_a_disk(stat: &Stat) -> bool {
+    stat.rdev != 0 || stat.btime.seconds != 0
 }
 
 /// The kind in a listing; 0 if it takes a look at the file to know.

@@ -115,9 +115,11 @@ impl PathSpace {
             return push(listing, at, shown, plus, None);
         };
         let left = self.fresh.saturating_sub(read.elapsed());
+        let node = self.nodes.enter(call.node, &entry.name, Identity::of(stat));
+        self.versions.told(node, stat);
         let known = attributes::of(stat);
         let known = Known {
-            node: self.nodes.enter(call.node, &entry.name, Identity::of(stat)),
+            node,
             attributes: &known,
             validity: Validity {
                 entry: left,

@@ -11,6 +11,7 @@ use crate::attributes;
 use crate::kernel::{Answer, MAX_TRANSFER, reply};
 use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
+use crate::versions::Found;
 
 /// A file that some program has open through the mount.
 pub(crate) struct OpenFile {
@@ -124,9 +125,16 @@ impl OpenFile {
 impl PathSpace {
     pub(crate) fn open(&self, call: &Call<'_>, flags: u32) -> Result<Answer> {
         let wanted = open_flags(flags);
-        let file = self.by_name(call.node, |path| call.view.open(path, wanted))?;
+        let opening = |path: &[u8]| call.view.open_and_stat(path, wanted, 0);
+        let (file, stat) = self.by_name(call.node, opening)?;
         let open = OpenFile::new(file, call.caller);
-        let flags = open.open_flags();
+        let mut flags = open.open_flags();
+        match self.versions.opened(call.node, &stat) {
+            Found::Unchanged => flags |= reply::OPEN_KEEP_CACHE,
+            Found::Unsettled => {}
+            // Or else a reader would stop at the end that the kernel still believes in.
+            Found::Changed => self.channel.outdate(call.node, false),
+        }
         Ok(reply::opened(self.files.insert(call.node, open), flags))
     }
 
@@ -145,6 +153,7 @@ impl PathSpace {
         let open = OpenFile::new(file, call.caller);
         let flags = open.open_flags();
         let node = self.nodes.enter(call.node, name, Identity::of(&stat));
+        self.versions.told(node, &stat);
         let handle = self.files.insert(node, open);
         Ok(reply::created(
             node,

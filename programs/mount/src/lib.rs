@@ -18,6 +18,8 @@ mod names;
 mod nodes;
 mod open_files;
 mod path_space;
+mod readiness;
+mod versions;
 
 pub use error::{Error, MountPoint};
 pub use mount::{Mount, Options};

@@ -70,6 +70,10 @@ impl PathSpace {
             range,
         };
         let found = open.file().lock(request, &call.options())?;
+        if kind != LockKind::Unlock && lock.wish != LockWish::Ask {
+            // Who had the lock before may have changed the file a moment ago.
+            self.channel.outdate(call.node, true);
+        }
         Ok(match (lock.wish, found) {
             (LockWish::Ask, Some(found)) => part(&found).answer(),
             (LockWish::Ask, None) => LockPart {

@@ -65,8 +65,9 @@ impl Mount {
         };
         let (mounted, fuse) = device::mount(&options.point, options.shared)?;
         let fresh = options.fresh.min(FRESH_MAX);
-        let space = PathSpace::new(views, &options.root, fresh);
-        let session = Session::start(Channel::new(fuse)?, space, READAHEAD_BYTES)?;
+        let channel = Arc::new(Channel::new(fuse)?);
+        let space = PathSpace::new(views, &options.root, fresh, Arc::clone(&channel));
+        let session = Session::start(channel, space, READAHEAD_BYTES)?;
         device::widen_readahead(mounted.point(), READAHEAD_BYTES);
         Ok(Self {
             session: Some(session),

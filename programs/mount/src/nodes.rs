@@ -124,16 +124,20 @@ impl Nodes {
         number
     }
 
-    /// The kernel has dropped so many references.
-    pub(crate) fn forget(&self, number: u64, lookups: u64) {
+    /// The kernel has dropped so many references; whether these were all.
+    pub(crate) fn forget(&self, number: u64, lookups: u64) -> bool {
         let mut table = self.lock();
         if number == ROOT {
-            return;
+            return false;
         }
         if let Some(node) = table.nodes.get_mut(&number) {
             node.lookups = node.lookups.saturating_sub(lookups);
+            if node.lookups > 0 {
+                return false;
+            }
         }
         table.collect(number);
+        true
     }
 
     /// A path of a node, or `None` if its names or a directory above are gone.

@@ -4,6 +4,7 @@ use abi::io::Stat;
 use abi::{Errno, Result};
 use client::Namespace;
 use ipc::{Interrupt, SendOptions};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::attributes;
@@ -11,11 +12,14 @@ use crate::behind::Behind;
 use crate::directories::Listed;
 use crate::handles::Handles;
 use crate::identity::Views;
+use crate::kernel::device::Channel;
 use crate::kernel::request::Operation;
 use crate::kernel::{Answer, Handler, Header, Validity, reply};
 use crate::locks::Lockers;
 use crate::nodes::{Identity, Nodes};
 use crate::open_files::OpenFiles;
+use crate::readiness::Watchers;
+use crate::versions::Versions;
 
 /// Everything between the kernel and the client.
 pub(crate) struct PathSpace {
@@ -25,6 +29,10 @@ pub(crate) struct PathSpace {
     pub(crate) directories: Handles<Listed>,
     pub(crate) behind: Behind,
     pub(crate) lockers: Lockers,
+    pub(crate) versions: Versions,
+    pub(crate) watchers: Watchers,
+    /// To tell the kernel what it did not ask.
+    pub(crate) channel: Arc<Channel>,
     /// How long the kernel may believe what it was told.
     pub(crate) fresh: Duration,
 }
@@ -49,7 +57,7 @@ impl Call<'_> {
 }
 
 impl PathSpace {
-    pub(crate) fn new(views: Views, root: &[u8], fresh: Duration) -> Self {
+    pub(crate) fn new(views: Views, root: &[u8], fresh: Duration, channel: Arc<Channel>) -> Self {
         Self {
             views,
             nodes: Nodes::new(root),
@@ -57,6 +65,9 @@ impl PathSpace {
             directories: Handles::new(),
             behind: Behind::new(),
             lockers: Lockers::new(),
+            versions: Versions::new(),
+            watchers: Watchers::new(),
+            channel,
             fresh,
         }
     }
@@ -104,6 +115,7 @@ impl PathSpace {
     /// Answers with a name and what it stands for; the kernel holds one more reference to it.
     pub(crate) fn entry(&self, call: &Call<'_>, name: &[u8], stat: &Stat) -> Answer {
         let node = self.nodes.enter(call.node, name, Identity::of(stat));
+        self.versions.told(node, stat);
         reply::entry(node, &attributes::of(stat), self.validity(call))
     }
 
@@ -181,11 +193,18 @@ impl PathSpace {
             } => self.write(call, (handle, flags), offset, data, early),
             Operation::Release { handle } => {
                 // The last reference sends the close.
+                self.watchers.end(handle);
                 self.files.remove(call.node, handle);
                 Ok(Answer::Empty)
             }
             Operation::Flush { handle, owner } => self.flush(call, handle, owner),
             Operation::Lock(ref lock) => self.lock(call, lock),
+            Operation::Poll {
+                handle,
+                watch,
+                events,
+                notify,
+            } => self.poll(handle, events, notify.then_some(watch)),
             Operation::FSync { handle, data_only } => self.sync(handle, data_only),
             Operation::Fallocate {
                 handle,
@@ -253,7 +272,9 @@ impl Handler for PathSpace {
     }
 
     fn forget(&self, node: u64, lookups: u64) {
-        self.nodes.forget(node, lookups);
+        if self.nodes.forget(node, lookups) {
+            self.versions.forget(node);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `/dev/fuse` and the mount point.
 
+use super::reply;
 use crate::error::{Error, MountPoint};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -112,6 +113,31 @@ impl Channel {
     pub(crate) fn send(&self, header: &[u8], body: &[u8]) -> rustix::io::Result<()> {
         let parts = [IoSlice::new(header), IoSlice::new(body)];
         rustix::io::writev(&self.fuse, &parts).map(drop)
+    }
+
+    /// Tells the kernel not to believe the attributes of a node any longer, and with `data` not its pages either. A node
+    /// that the kernel does not know is none of its business.
+    pub(crate) fn outdate(&self, node: u64, data: bool) {
+        // Offset -1 leaves the pages alone, length 0 is all of them.
+        let offset: i64 = if data { 0 } else { -1 };
+        let body = reply::inval_inode(node, offset);
+        self.tell(reply::NOTIFY_INVAL_INODE, &body);
+    }
+
+    /// Tells the kernel that what it watches may be ready.
+    pub(crate) fn wake(&self, watch: u64) {
+        // The kernel ABI is in the byte order of the machine.
+        #[allow(clippy::host_endian_bytes)]
+        let body = watch.to_ne_bytes();
+        self.tell(reply::NOTIFY_POLL, &body);
+    }
+
+    fn tell(&self, code: i32, body: &[u8]) {
+        let header = reply::header(0, code, body.len());
+        match self.send(&header, body) {
+            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
+            Err(errno) => tracing::debug!(%errno, code, "the kernel refused a notice"),
+        }
     }
 
     /// Makes every thread's [`Self::receive`] end, now and later.

@@ -62,6 +62,21 @@ pub(crate) const OPEN_STREAM: u32 = 1 << 4;
 /// Direct writes need not wait for each other.
 pub(crate) const OPEN_PARALLEL_WRITES: u32 = 1 << 6;
 
+/// The file has not changed since its pages were cached.
+pub(crate) const OPEN_KEEP_CACHE: u32 = 1 << 1;
+
+/// Codes of notices, which go where an error goes in a reply.
+pub(crate) const NOTIFY_POLL: i32 = 1;
+pub(crate) const NOTIFY_INVAL_INODE: i32 = 2;
+
+/// `struct fuse_notify_inval_inode_out`, to the end of the file.
+pub(crate) fn inval_inode(node: u64, offset: i64) -> [u8; 24] {
+    let mut body = [0; 24];
+    body[..8].copy_from_slice(&node.to_ne_bytes());
+    body[8..16].copy_from_slice(&offset.to_ne_bytes());
+    body
+}
+
 /// The header of a reply; the body follows. `error` is 0 or a negated errno.
 pub(crate) fn header(unique: u64, error: i32, body: usize) -> [u8; 16] {
     let mut header = [0; 16];
@@ -113,6 +128,11 @@ pub(crate) fn created(
 /// `struct fuse_write_out`.
 pub(crate) fn written(count: u32) -> Answer {
     words(count)
+}
+
+/// `struct fuse_poll_out`.
+pub(crate) fn ready(events: u32) -> Answer {
+    words(events)
 }
 
 /// `struct fuse_getxattr_out`: how long the value or the list is.

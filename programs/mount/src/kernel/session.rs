@@ -44,7 +44,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
 
 /// One mount at work.
 pub(crate) struct Session<H: Handler> {
-    channel: Channel,
+    channel: Arc<Channel>,
     handler: H,
     in_work: InWork<H::Token>,
     pool: Mutex<Pool<H::Token>>,
@@ -69,7 +69,11 @@ struct Pool<T> {
 
 impl<H: Handler> Session<H> {
     /// Starts to serve `channel`, which belongs to a fresh mount.
-    pub(crate) fn start(channel: Channel, handler: H, max_readahead: u32) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(
+        channel: Arc<Channel>,
+        handler: H,
+        max_readahead: u32,
+    ) -> io::Result<Arc<Self>> {
         let session = Arc::new(Self {
             channel,
             handler,

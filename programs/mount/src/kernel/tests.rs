@@ -121,7 +121,7 @@ impl Fixture {
         let toy = Toy {
             reading: Mutex::new(sender),
         };
-        let session = Session::start(Channel::new(fuse).unwrap(), toy, 1 << 20).unwrap();
+        let session = Session::start(Arc::new(Channel::new(fuse).unwrap()), toy, 1 << 20).unwrap();
         Self {
             session: Some(session),
             mounted,
