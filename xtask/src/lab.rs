@@ -24,7 +24,8 @@ mod wire;
 use crate::Outcome;
 use crate::command::{Program, build};
 use crate::packages;
-use host::{Host, Lab};
+pub(crate) use bed::wait_until;
+pub(crate) use host::{Host, Lab};
 use report::Judge;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -131,7 +132,7 @@ pub(crate) fn plot() -> Outcome {
     built().and_then(|()| plot::run())
 }
 
-fn root_only() -> Outcome {
+pub(crate) fn root_only() -> Outcome {
     if rustix::process::geteuid().is_root() {
         Ok(())
     } else {
@@ -143,7 +144,7 @@ fn root_only() -> Outcome {
 const MEASURED: Duration = Duration::from_millis(2500);
 
 /// Builds what runs on the hosts.
-fn built() -> Outcome {
+pub(crate) fn built() -> Outcome {
     packages::install()?;
     build(&["slashnet", "load"])
 }

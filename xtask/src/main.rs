@@ -11,6 +11,7 @@ mod figures;
 mod fuzz;
 mod lab;
 mod packages;
+mod real;
 mod sanitizer;
 mod tidy;
 
@@ -38,6 +39,8 @@ enum Verb {
     /// Hosts in network namespaces on this machine, joined by virtual cables (needs root)
     #[command(subcommand)]
     Lab(lab::Verb),
+    /// Programs that know nothing of Slashnet on another node's files: suites and daily tools (needs root)
+    Real(real::Options),
     /// Tests of core/ on a big-endian machine (s390x) under emulation
     BigEndian,
     /// Tests of the crates with unsafe code under the address sanitizer
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Verb::Check => ci::check(),
         Verb::Tidy => tidy::run(),
         Verb::Lab(verb) => lab::run(&verb),
+        Verb::Real(options) => real::run(&options),
         Verb::BigEndian => big_endian::run(),
         Verb::Sanitizer => sanitizer::run(),
         Verb::Fuzz(options) => fuzz::run(&options),
