@@ -49,7 +49,7 @@ pub(crate) struct Lane {
     pub(crate) control: Controller,
     pub(crate) pto_count: u32,
     /// When a packet of the peer came last.
-    heard_at: Instant,
+    heard_at: Option<Instant>,
     /// Packets that may go although the window is full.
     pub(crate) probes: u8,
     /// A probe is to be sent, with this answer expected.
@@ -97,7 +97,7 @@ impl Lane {
             rtt: Rtt::new(params.rtt),
             control: Controller::new(now, mtu as u64, config.window_max, params.rtt, params.rate),
             pto_count: 0,
-            heard_at: now,
+            heard_at: None,
             probes: 0,
             ping_now: false,
             ping_at: None,
@@ -132,7 +132,7 @@ impl Lane {
     /// Remembers an authentic packet, and whether its content is bound to this lane. Answers
     /// whether packets before it are missing.
     pub(crate) fn note_received(&mut self, now: Instant, pn: u64, bound: bool) -> bool {
-        self.heard_at = now;
+        self.heard_at = Some(now);
         let largest = self.seen.largest();
         let gap = match largest {
             None => pn > 0,

@@ -8,7 +8,7 @@ use crate::keys;
 use crate::lane::Lane;
 use crate::policy::{Policy, Route};
 use crate::session::{Events, Session};
-use crate::summary::{LaneReason, LaneReport, LaneState};
+use crate::summary::{LaneReason, LaneReport, LaneState, LaneWord};
 
 /// Probe timeouts in a row after which the daemon should look at a lane that has no alternative.
 const HINT_AFTER: u32 = 2;
@@ -351,12 +351,30 @@ impl Session {
         events: &mut Events,
     ) {
         let lane = &mut self.lanes[index];
-        lane.reported_down = !report.up;
+        lane.reported_down = report.word == LaneWord::Down;
         lane.learn(now, report, &self.config);
-        if report.up {
-            self.lane_up(now, index, LaneReason::Monitor, events);
-        } else {
-            self.lane_down(now, index, LaneReason::Monitor, events);
+        match report.word {
+            LaneWord::Up => self.lane_up(now, index, LaneReason::Monitor, events),
+            LaneWord::Silent => self.lane_silent(now, index, events),
+            LaneWord::Down => self.lane_down(now, index, LaneReason::Monitor, events),
+        }
+    }
+
+    /// The node hears nothing of the peer on a lane. It may be the node that has no time, so the session asks itself;
+    /// as long as it hears the peer, or has no other lane, it stays.
+    fn lane_silent(&mut self, now: Instant, index: usize, events: &mut Events) {
+        let others = self.active & !(1 << index) != 0;
+        let lane = &mut self.lanes[index];
+        match lane.state {
+            LaneState::Active if lane.reliable => {}
+            LaneState::Active if !others || lane.was_heard(now, SUSPECT_MAX) => {
+                lane.ping_now = true;
+            }
+            LaneState::Down if lane.why != LaneReason::Monitor => {}
+            LaneState::Active | LaneState::Down => {
+                self.suspect(now, index, LaneReason::Monitor, events);
+            }
+            LaneState::Suspect => {}
         }
     }
 

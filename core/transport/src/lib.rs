@@ -55,5 +55,5 @@ pub use event::{
     OpenError, Request, SendError, SessionKey, TransferKey,
 };
 pub use policy::Policy;
-pub use summary::{LaneReason, LaneReport, LaneState, LaneSummary, SessionSummary};
+pub use summary::{LaneReason, LaneReport, LaneState, LaneSummary, LaneWord, SessionSummary};
 pub use transport::{Transmit, Transport};

@@ -39,11 +39,23 @@ pub enum LaneReason {
     BlackHole,
 }
 
+/// Whether a lane works, as the node daemon sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaneWord {
+    /// Probes come back.
+    Up,
+    /// Probes do not come back. A session that has heard the peer itself only asks on the lane; others leave it
+    /// and ask.
+    Silent,
+    /// It has no carrier, is gone, or must not be used: it is left at once and not asked on until another word.
+    Down,
+}
+
 /// What the node daemon has measured of a lane. What is `None` is left as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneReport {
-    /// Whether probes come back on it.
-    pub up: bool,
+    /// Whether it works.
+    pub word: LaneWord,
     /// Round-trip time.
     pub rtt: Option<Duration>,
     /// Rate of the slower of the links at both ends, bytes per second.

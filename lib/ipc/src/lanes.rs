@@ -8,7 +8,7 @@ use abi::system::{
     UNSOLICITED,
 };
 use abi::{Duration, Instant, LinkAddress, Nd};
-use transport::{LaneParams, LaneReport, LaneState, LinkIndex, Protection, SessionKey};
+use transport::{LaneParams, LaneReport, LaneState, LaneWord, LinkIndex, Protection, SessionKey};
 
 use crate::session::Session;
 use crate::shared::State;
@@ -155,10 +155,16 @@ impl State {
                 }
             }
         }
-        if reports.iter().any(|(_, _, report)| report.up) {
+        if reports
+            .iter()
+            .any(|(_, _, report)| report.word == LaneWord::Up)
+        {
             self.links.failed.hurry(now);
         }
-        if reports.iter().any(|(_, _, report)| !report.up) {
+        if reports
+            .iter()
+            .any(|(_, _, report)| report.word != LaneWord::Up)
+        {
             self.lane_book.check_at = Some(now + CHECK_EVERY);
         }
         for (session, lane, report) in reports {
@@ -357,7 +363,11 @@ fn no_traffic(nd: Nd, link: u8, peer: LinkAddress) -> LaneTraffic {
 /// A row in the words of the transport.
 pub(crate) fn report(row: &LaneRow) -> LaneReport {
     LaneReport {
-        up: row.state == RowState::Up,
+        word: match row.state {
+            RowState::Up => LaneWord::Up,
+            _ if row.why.is_silence() => LaneWord::Silent,
+            _ => LaneWord::Down,
+        },
         rtt: row.rtt,
         rate: row.rate,
         mtu: Some(u32::from(row.mtu)).filter(|mtu| *mtu >= transport::config::MTU_MIN),
@@ -374,7 +384,7 @@ fn host(address: &LinkAddress) -> LinkAddress {
 
 /// For a lane of which nothing is known.
 const TRY: LaneReport = LaneReport {
-    up: true,
+    word: LaneWord::Up,
     rtt: None,
     rate: None,
     mtu: None,

@@ -1,7 +1,7 @@
 //! What goes wrong with single lanes: words of monitors, flapping networks, new addresses.
 
 use abi::time::Duration;
-use transport::{LaneReport, LinkIndex, Protection};
+use transport::{LaneReport, LaneWord, LinkIndex, Protection};
 
 use crate::world::{Action, Checked, World};
 
@@ -35,7 +35,11 @@ impl World {
             let lane = self.random.below(u64::from(self.plan.networks)) as u8;
             let mut report = self.truth(lane);
             if self.random.chance(500) {
-                report.up = false;
+                report.word = if self.random.chance(500) {
+                    LaneWord::Down
+                } else {
+                    LaneWord::Silent
+                };
             }
             if self.random.chance(terrain.wrong) {
                 report.rtt = Some(Duration::from_nanos(
@@ -107,7 +111,7 @@ impl World {
         let ground = self.plan.terrain.networks.get(usize::from(lane));
         let mtu = self.plan.mtu_of(u32::from(lane));
         LaneReport {
-            up: true,
+            word: LaneWord::Up,
             rtt: ground.map(|ground| ground.there.delay + ground.back.delay),
             rate: ground.map(|ground| ground.there.rate.min(ground.back.rate)),
             mtu: Some(mtu),
@@ -178,7 +182,8 @@ impl World {
                 self.processes[process]
                     .transport
                     .report_lane(now, key, lane, report);
-                self.judge.told(to, lane, report.up);
+                let told_down = report.word == LaneWord::Down;
+                self.judge.told(to, lane, !told_down);
                 self.seen.insert("word of a monitor");
             }
             LaneFault::Add {

@@ -14,8 +14,8 @@ use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
 use transport::keys::Secret;
 use transport::{
-    Config, Event, IncomingKey, LaneParams, LaneReport, LinkIndex, Role, SessionKey, SessionParams,
-    SessionSummary, TransferKey, Transport,
+    Config, Event, IncomingKey, LaneParams, LaneReport, LaneWord, LinkIndex, Role, SessionKey,
+    SessionParams, SessionSummary, TransferKey, Transport,
 };
 
 use crate::cipher::{SharedLog, WorldCipher};
@@ -407,7 +407,7 @@ impl Track {
 
     fn monitor(&mut self, way: usize, up: bool) {
         let report = LaneReport {
-            up,
+            word: if up { LaneWord::Up } else { LaneWord::Down },
             rtt: None,
             rate: None,
             mtu: None,

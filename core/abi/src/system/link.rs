@@ -84,6 +84,12 @@ choice! {
 }
 
 impl LaneWhy {
+    /// Whether only answers are missing: whoever has traffic on the lane may know better.
+    #[must_use]
+    pub const fn is_silence(self) -> bool {
+        !matches!(self, Self::Carrier | Self::PeerCarrier | Self::Damped)
+    }
+
     /// For people; empty for [`Self::Nothing`].
     #[must_use]
     pub const fn words(self) -> &'static str {

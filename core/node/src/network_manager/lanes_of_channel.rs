@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use abi::system::peer::{PeerLane, PeerLanes, PeerLink, PeerLinks, PeerRequest};
 use abi::system::{LaneRow, LaneState};
 use abi::{Instant, LinkAddress};
-use transport::{LaneParams, LaneReport, LinkIndex};
+use transport::{LaneParams, LaneReport, LaneWord, LinkIndex};
 
 use super::lanes::{same_host, weakest};
 use super::link_table::LinkCount;
@@ -305,13 +305,14 @@ fn further_lanes(channel: &Channel, ways: &[WayState]) -> Vec<PeerLane> {
 
 /// What a session is told of a lane; nothing as long as nothing is known.
 fn report(row: &LaneRow) -> Option<LaneReport> {
-    let up = match row.state {
-        LaneState::Up => true,
-        LaneState::Down => false,
+    let word = match row.state {
+        LaneState::Up => LaneWord::Up,
+        LaneState::Down if row.why.is_silence() => LaneWord::Silent,
+        LaneState::Down => LaneWord::Down,
         LaneState::Init => return None,
     };
     Some(LaneReport {
-        up,
+        word,
         rtt: row.rtt,
         rate: row.rate,
         mtu: Some(row.mtu.into()),

@@ -66,7 +66,12 @@ impl Lane {
     /// missing may wait in a queue with what the peer sends.
     pub(crate) fn is_heard(&self, now: Instant, config: &Config) -> bool {
         let late = self.probe_timeout(config) / 2;
-        self.heard_at > self.flight.last_eliciting() && self.heard_at + late > now
+        self.heard_at > Some(self.flight.last_eliciting()) && self.was_heard(now, late)
+    }
+
+    /// Whether a packet of the peer came within `time`.
+    pub(crate) fn was_heard(&self, now: Instant, time: Duration) -> bool {
+        self.heard_at.is_some_and(|at| at + time >= now)
     }
 
     /// The lane does not answer: it is asked at once, along with what may go only here.

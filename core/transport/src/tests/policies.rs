@@ -7,8 +7,8 @@ use core::cell::RefCell;
 
 use super::pair::{Pair, lossy, millis, pattern};
 use crate::{
-    Buffer, Cause, Delivery, Event, Failure, LaneReport, LinkIndex, Meta, Policy, Request,
-    SendError,
+    Buffer, Cause, Delivery, Event, Failure, LaneReport, LaneWord, LinkIndex, Meta, OpKey, Policy,
+    Request, SendError,
 };
 
 const ONLY_1: Policy = Policy::Exclusive {
@@ -27,9 +27,9 @@ fn ask(policy: Policy, len: usize, reply_max: u64) -> Request {
     }
 }
 
-const fn report(up: bool) -> LaneReport {
+const fn report(word: LaneWord) -> LaneReport {
     LaneReport {
-        up,
+        word,
         rtt: None,
         rate: None,
         mtu: None,
@@ -132,7 +132,7 @@ fn an_exclusive_operation_fails_when_its_lane_goes_down_and_waits_if_it_may() {
     let (session, now) = (pair.client.session, pair.now);
     pair.client
         .transport
-        .report_lane(now, session, 1, report(false));
+        .report_lane(now, session, 1, report(LaneWord::Down));
     pair.flush();
     let failure = Failure {
         cause: Cause::Link,
@@ -152,7 +152,7 @@ fn an_exclusive_operation_fails_when_its_lane_goes_down_and_waits_if_it_may() {
     let now = pair.now;
     pair.client
         .transport
-        .report_lane(now, session, 1, report(true));
+        .report_lane(now, session, 1, report(LaneWord::Up));
     let (incoming, bytes) = pair.request();
     assert_eq!(bytes, pattern(64, 2), "the failed ones are not executed");
     pair.reply(incoming, 0, b"");
@@ -201,10 +201,88 @@ fn what_waits_for_one_lane_holds_up_nothing_else() {
     let (session, now) = (pair.client.session, pair.now);
     pair.client
         .transport
-        .report_lane(now, session, 1, report(false));
+        .report_lane(now, session, 1, report(LaneWord::Down));
     for n in 0..10 {
         pair.send(ask(WAIT_1, 64, 64), &pattern(64, n));
     }
     pair.send(ask(Policy::LoadBalance, 64, 64), &pattern(64, 99));
     assert_eq!(pair.request().1, pattern(64, 99));
+}
+
+/// A pair of which the server sends a long reply over its second lane alone, and the operation.
+fn exclusive_reply() -> (Pair, OpKey) {
+    let mut pair = Pair::new(lossy(2));
+    let op = pair.send(ask(ONLY_1, 64, 4 << 20), &pattern(64, 1));
+    let (incoming, _) = pair.request();
+    pair.reply(incoming, 0, &pattern(4 << 20, 2));
+    while pair.client.memory.0[&Buffer::Reply(op)].len() < 1 << 20 {
+        assert!(pair.step(pair.now + millis(1000)));
+    }
+    (pair, op)
+}
+
+fn tell(pair: &mut Pair, word: LaneWord) {
+    let now = pair.now;
+    for side in [&mut pair.client, &mut pair.server] {
+        side.transport
+            .report_lane(now, side.session, 1, report(word));
+    }
+}
+
+#[test]
+fn a_node_that_hears_nothing_is_not_believed_by_a_session_that_does() {
+    let (mut pair, op) = exclusive_reply();
+    tell(&mut pair, LaneWord::Silent);
+    let (status, len) = (0, 4 << 20);
+    assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+    assert_eq!(pair.client.suspects + pair.server.suspects, 0);
+    // What the link itself says is another matter.
+    tell(&mut pair, LaneWord::Down);
+    pair.send(ask(ONLY_1, 64, 64), &pattern(64, 1));
+    let event = pair.at_client();
+    assert!(matches!(event, Event::Failed { .. }), "{event:?}");
+}
+
+#[test]
+fn a_session_that_hears_nothing_either_finds_out_by_itself() {
+    // It works: after a rest nobody has heard anything.
+    let (mut pair, _) = watched(2, 0);
+    pair.run(millis(5000));
+    for _ in 0..20 {
+        tell(&mut pair, LaneWord::Silent);
+        whole_operation(&mut pair, ONLY_1);
+        pair.run(millis(500));
+    }
+    // It does not.
+    let (mut pair, op) = exclusive_reply();
+    pair.fate = Box::new(|_, _, link, _| link != LinkIndex(1));
+    pair.wire.retain(|packet| packet.link != LinkIndex(1));
+    pair.run(millis(100));
+    tell(&mut pair, LaneWord::Silent);
+    let before = pair.now;
+    let Event::Failed { op: failed, .. } = pair.at_client() else {
+        panic!("it ends");
+    };
+    assert_eq!(failed, op);
+    assert!(pair.now.saturating_since(before) < millis(200));
+}
+
+#[test]
+fn what_may_go_elsewhere_leaves_a_silent_lane_at_once_and_returns_when_it_answers() {
+    let (mut pair, counts) = watched(2, 0);
+    whole_operation(&mut pair, Policy::Preferred(1));
+    pair.run(millis(5000));
+    tell(&mut pair, LaneWord::Silent);
+    let before = *counts.borrow();
+    pair.send(ask(Policy::Preferred(1), 64, 64), &pattern(64, 1));
+    pair.flush();
+    let after = *counts.borrow();
+    assert_eq!(after[0][1] - before[0][1], 1, "the request takes the other");
+    pair.run(millis(3000));
+    pair.client.events.clear();
+    pair.server.events.clear();
+    let before = *counts.borrow();
+    whole_operation(&mut pair, Policy::Preferred(1));
+    let after = *counts.borrow();
+    assert_eq!(after[0], before[0], "nobody had to say that it works");
 }

@@ -10,7 +10,7 @@ use abi::LinkAddress;
 
 use super::pair::{Pair, address, lossy, millis, pattern};
 use crate::{
-    Buffer, Event, LaneParams, LaneReport, LinkIndex, Meta, Policy, Protection, Request,
+    Buffer, Event, LaneParams, LaneReport, LaneWord, LinkIndex, Meta, Policy, Protection, Request,
     SessionParams,
 };
 
@@ -259,7 +259,7 @@ fn the_largest_packet_follows_what_is_measured_up_and_down() {
     assert_eq!(longest(&mut pair), 1472);
     for mtu in [1300, 8972, 400] {
         let report = LaneReport {
-            up: true,
+            word: LaneWord::Up,
             rtt: None,
             rate: None,
             mtu: Some(mtu),
@@ -283,7 +283,7 @@ fn a_lane_whose_large_packets_vanish_goes_on_with_small_ones() {
     pair.client.events.clear();
     pair.server.events.clear();
     let report = LaneReport {
-        up: true,
+        word: LaneWord::Up,
         rtt: None,
         rate: None,
         mtu: Some(1472),
