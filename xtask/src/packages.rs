@@ -11,6 +11,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("setfattr", "attr"),
+    ("tar", "tar"),
     ("unshare", "util-linux"),
     ("mkfs.ext4", "e2fsprogs"),
     ("runuser", "util-linux"),
