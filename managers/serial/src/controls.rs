@@ -7,12 +7,11 @@ use abi::devctl::{FlushQueue, LineStatus, SetTermios, Termios, When};
 use abi::{Errno, Result};
 
 use crate::device::Device;
-use crate::line_settings;
 use crate::port::Port;
 
 impl Port {
     pub(crate) fn settings(&self, life: u64) -> Result<Termios> {
-        Ok(line_settings::to_wire(&self.device(life)?.settings()?))
+        self.device(life)?.settings()
     }
 
     pub(crate) fn set_settings(
@@ -25,9 +24,7 @@ impl Port {
             self.drain(life, gives_up)?;
         }
         let device = self.device(life)?;
-        let mut termios = device.settings()?;
-        line_settings::apply_wire(&set.termios, &mut termios)?;
-        device.set_settings(&termios)?;
+        device.set_settings(&set.termios)?;
         if set.when == When::Flush {
             self.flush(life, FlushQueue::Input)?;
         }
@@ -121,7 +118,7 @@ impl Port {
     pub(crate) fn with_device<T>(
         &self,
         life: u64,
-        ask: impl FnOnce(&Device) -> Result<T>,
+        ask: impl FnOnce(&dyn Device) -> Result<T>,
     ) -> Result<T> {
         ask(&*self.device(life)?)
     }

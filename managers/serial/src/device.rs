@@ -1,218 +1,73 @@
-//! A terminal device of this machine, held by nobody else.
-#![allow(unsafe_code)]
+//! The device behind a port: a terminal of this machine, or a port that another program shares over TCP.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+mod local;
+mod remote;
+
+use std::fmt::Debug;
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 
-use abi::devctl::{FlushQueue, LineErrors, ModemLines, WindowSize};
-use abi::{Errno, Result};
-use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::termios::{OptionalActions, QueueSelector, Termios, Winsize};
+use abi::Result;
+use abi::devctl::{FlushQueue, LineErrors, ModemLines, Termios, WindowSize};
 
-use crate::line_settings;
+pub(crate) use self::local::errno;
+
+use self::local::LocalDevice;
+use self::remote::RemoteDevice;
 use crate::options::LineOptions;
 
-/// An open terminal device. Dropping it restores the settings it had.
-#[derive(Debug)]
-pub(crate) struct Device {
-    fd: OwnedFd,
-    before: Termios,
-}
-
-impl Device {
-    /// Opens and locks the device and makes it raw.
-    ///
-    /// # Errors
-    /// EBUSY if another program holds it, ENOTTY if it is no terminal, EINVAL for a speed it
-    /// cannot do, and what `open` answers.
-    pub(crate) fn open(path: &Path, options: &LineOptions) -> Result<Self> {
-        // NONBLOCK: without a carrier the open itself would wait.
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(errno)?;
-        if !rustix::termios::isatty(&fd) {
-            return Err(Errno::ENOTTY);
-        }
-        // The lock is for programs that look at it, the exclusive mode for those that do not.
-        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            if error == rustix::io::Errno::WOULDBLOCK {
-                Errno::EBUSY
-            } else {
-                errno(error)
-            }
-        })?;
-        if !is_pseudo_terminal(&fd)? {
-            rustix::termios::ioctl_tiocexcl(&fd).map_err(errno)?;
-        }
-        let before = rustix::termios::tcgetattr(&fd).map_err(errno)?;
-        let mut raw = before.clone();
-        line_settings::apply_options(options, &mut raw)?;
-        rustix::termios::tcsetattr(&fd, OptionalActions::Now, &raw).map_err(errno)?;
-        Ok(Self { fd, before })
-    }
-
+/// An open device that nobody else has. Its descriptor is ready when [`read`](Self::read) and [`write`](Self::write) are,
+/// and hung up when the device is lost.
+pub(crate) trait Device: AsFd + Debug + Send + Sync {
     /// Takes bytes that have arrived; EAGAIN if there are none.
-    pub(crate) fn read(&self, into: &mut [u8]) -> Result<usize> {
-        retry(|| rustix::io::read(&self.fd, &mut *into))
-    }
-
+    fn read(&self, into: &mut [u8]) -> Result<usize>;
     /// Gives bytes to the line; EAGAIN if it takes none now.
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<usize> {
-        retry(|| rustix::io::write(&self.fd, bytes))
-    }
-
-    pub(crate) fn settings(&self) -> Result<Termios> {
-        rustix::termios::tcgetattr(&self.fd).map_err(errno)
-    }
-
-    pub(crate) fn set_settings(&self, termios: &Termios) -> Result {
-        rustix::termios::tcsetattr(&self.fd, OptionalActions::Now, termios).map_err(errno)
-    }
-
-    pub(crate) fn flush(&self, queue: FlushQueue) -> Result {
-        let queue = match queue {
-            FlushQueue::Input => QueueSelector::IFlush,
-            FlushQueue::Output => QueueSelector::OFlush,
-            FlushQueue::Both => QueueSelector::IOFlush,
-        };
-        rustix::termios::tcflush(&self.fd, queue).map_err(errno)
-    }
-
+    fn write(&self, bytes: &[u8]) -> Result<usize>;
+    /// How the line is set.
+    fn settings(&self) -> Result<Termios>;
+    /// Sets the line, for bytes that are written from now on.
+    fn set_settings(&self, termios: &Termios) -> Result;
+    /// Throws away bytes that wait in the driver.
+    fn flush(&self, queue: FlushQueue) -> Result;
     /// Switches the break condition.
-    pub(crate) fn set_break(&self, on: bool) -> Result {
-        let request = if on { libc::TIOCSBRK } else { libc::TIOCCBRK };
-        // SAFETY: these requests take no argument.
-        check(unsafe { libc::ioctl(self.fd.as_raw_fd(), request) })
-    }
-
+    fn set_break(&self, on: bool) -> Result;
     /// Bytes that have not left the driver.
-    pub(crate) fn output_count(&self) -> Result<u32> {
-        self.ask(libc::TIOCOUTQ)
-            .map(|count| u32::try_from(count).unwrap_or(0))
-    }
-
+    fn output_count(&self) -> Result<u32>;
     /// Whether the transmitter itself is empty; drivers that cannot tell are.
-    pub(crate) fn is_transmitter_empty(&self) -> bool {
-        /// The one bit of the answer, TIOCSER_TEMT.
-        const EMPTY: libc::c_int = 1;
-        self.ask(libc::TIOCSERGETLSR)
-            .map_or(true, |status| status & EMPTY != 0)
-    }
-
-    pub(crate) fn input_count(&self) -> Result<u32> {
-        let count = rustix::io::ioctl_fionread(&self.fd).map_err(errno)?;
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
-    }
-
-    pub(crate) fn modem_lines(&self) -> Result<ModemLines> {
-        let bits = self.ask(libc::TIOCMGET)?;
-        let set = LINES.iter().filter(|(_, bit)| bits & bit != 0);
-        Ok(set.fold(ModemLines::empty(), |all, (line, _)| all | *line))
-    }
-
+    fn is_transmitter_empty(&self) -> bool;
+    /// Bytes that have arrived in the driver.
+    fn input_count(&self) -> Result<u32>;
+    /// The wires that are on.
+    fn modem_lines(&self) -> Result<ModemLines>;
     /// Switches our lines; those of the other side cannot be switched.
-    pub(crate) fn set_modem_lines(&self, on: ModemLines, off: ModemLines) -> Result {
-        if (on | off).intersects(!(ModemLines::DTR | ModemLines::RTS)) {
-            return Err(Errno::EINVAL);
-        }
-        for (lines, request) in [(off - on, libc::TIOCMBIC), (on, libc::TIOCMBIS)] {
-            let set = LINES.iter().filter(|(line, _)| lines.contains(*line));
-            let bits: libc::c_int = set.fold(0, |bits, (_, bit)| bits | bit);
-            if bits != 0 {
-                // SAFETY: the request reads one int, which lives until the call returns.
-                check(unsafe { libc::ioctl(self.fd.as_raw_fd(), request, &raw const bits) })?;
-            }
-        }
-        Ok(())
-    }
-
+    fn set_modem_lines(&self, on: ModemLines, off: ModemLines) -> Result;
     /// How often each kind of error has happened; zeros where the driver does not count.
-    pub(crate) fn error_counts(&self) -> ErrorCounts {
-        let mut counts = SerialCounters::default();
-        // SAFETY: the request fills one `serial_icounter_struct`, whose layout is that of the
-        // type.
-        let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), TIOCGICOUNT, &raw mut counts) };
-        if status != 0 {
-            return ErrorCounts::default();
-        }
-        ErrorCounts([
-            counts.overrun,
-            counts.parity,
-            counts.frame,
-            counts.brk,
-            counts.buf_overrun,
-        ])
-    }
+    fn error_counts(&self) -> ErrorCounts;
+    /// The window's size.
+    fn window(&self) -> Result<WindowSize>;
+    /// Sets the window's size.
+    fn set_window(&self, size: WindowSize) -> Result;
+}
 
-    pub(crate) fn window(&self) -> Result<WindowSize> {
-        let size = rustix::termios::tcgetwinsize(&self.fd).map_err(errno)?;
-        Ok(WindowSize {
-            rows: size.ws_row,
-            columns: size.ws_col,
-            width: size.ws_xpixel,
-            height: size.ws_ypixel,
-        })
-    }
-
-    pub(crate) fn set_window(&self, size: WindowSize) -> Result {
-        let size = Winsize {
-            ws_row: size.rows,
-            ws_col: size.columns,
-            ws_xpixel: size.width,
-            ws_ypixel: size.height,
-        };
-        rustix::termios::tcsetwinsize(&self.fd, size).map_err(errno)
-    }
-
-    fn ask(&self, request: libc::Ioctl) -> Result<libc::c_int> {
-        let mut answer: libc::c_int = 0;
-        // SAFETY: all requests given here fill one int, which is live and writable.
-        check(unsafe { libc::ioctl(self.fd.as_raw_fd(), request, &raw mut answer) })?;
-        Ok(answer)
+/// Opens a device by its path, or by `rfc2217://HOST:PORT`, and sets its line.
+///
+/// # Errors
+/// EBUSY if another program holds it, ENOTTY if it is no terminal, EINVAL for a speed it cannot do, and what `open` or
+/// `connect` answers.
+pub(crate) fn open(path: &Path, options: &LineOptions) -> Result<Arc<dyn Device>> {
+    match path.to_str().and_then(|path| path.strip_prefix(REMOTE)) {
+        Some(place) => Ok(Arc::new(RemoteDevice::open(place, options)?)),
+        None => Ok(Arc::new(LocalDevice::open(path, options)?)),
     }
 }
 
-impl AsFd for Device {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        // Fails if the device is gone, and then there is nothing to restore.
-        let _ = rustix::termios::tcsetattr(&self.fd, OptionalActions::Now, &self.before);
-        let _ = rustix::termios::ioctl_tiocnxcl(&self.fd);
-    }
-}
-
-const LINES: [(ModemLines, libc::c_int); 6] = [
-    (ModemLines::DTR, libc::TIOCM_DTR),
-    (ModemLines::RTS, libc::TIOCM_RTS),
-    (ModemLines::CTS, libc::TIOCM_CTS),
-    (ModemLines::DSR, libc::TIOCM_DSR),
-    (ModemLines::CD, libc::TIOCM_CD),
-    (ModemLines::RI, libc::TIOCM_RI),
-];
-
-/// Not in libc's list; the number is the same on all architectures with asm-generic ioctls.
-const TIOCGICOUNT: libc::Ioctl = 0x545D;
-
-/// `struct serial_icounter_struct`.
-#[derive(Default)]
-#[repr(C)]
-struct SerialCounters {
-    lines: [libc::c_int; 6],
-    frame: libc::c_int,
-    overrun: libc::c_int,
-    parity: libc::c_int,
-    brk: libc::c_int,
-    buf_overrun: libc::c_int,
-    reserved: [libc::c_int; 9],
-}
+/// What a port begins with that is not of this machine.
+const REMOTE: &str = "rfc2217://";
 
 /// Counts of errors, in the order of [`ErrorCounts::KINDS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ErrorCounts([libc::c_int; 5]);
+pub(crate) struct ErrorCounts(pub(crate) [i32; 5]);
 
 impl ErrorCounts {
     const KINDS: [LineErrors; 5] = [
@@ -229,55 +84,5 @@ impl ErrorCounts {
         pairs
             .filter(|((now, before), _)| **now != *before)
             .fold(LineErrors::empty(), |all, (_, kind)| all | kind)
-    }
-}
-
-/// Whether this is the terminal side of a pseudo terminal. There the exclusive mode stays while the other side is open,
-/// also when its owner is killed, and nobody but the superuser could open the terminal again.
-fn is_pseudo_terminal(fd: &OwnedFd) -> Result<bool> {
-    /// UNIX98_PTY_SLAVE_MAJOR and the seven after it.
-    const MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
-    let stat = rustix::fs::fstat(fd).map_err(errno)?;
-    Ok(MAJORS.contains(&rustix::fs::major(stat.st_rdev)))
-}
-
-fn check(status: libc::c_int) -> Result {
-    if status < 0 {
-        Err(std::io::Error::last_os_error().into())
-    } else {
-        Ok(())
-    }
-}
-
-pub(crate) fn errno(errno: rustix::io::Errno) -> Errno {
-    std::io::Error::from(errno).into()
-}
-
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> Result<T> {
-    loop {
-        match call() {
-            Err(rustix::io::Errno::INTR) => {}
-            result => return result.map_err(errno),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-
-    #[test]
-    fn a_pseudo_terminal_whose_holder_is_killed_can_be_held_again() {
-        let other_side = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        unlockpt(&other_side).unwrap();
-        let name = ptsname(&other_side, Vec::new()).unwrap();
-        let path = Path::new(OsStr::from_bytes(name.to_bytes()));
-        let device = Device::open(path, &LineOptions::default()).unwrap();
-        assert!(Device::open(path, &LineOptions::default()).is_err());
-        // The superuser may open what is exclusive, so the mode itself is looked at.
-        assert_eq!(device.ask(libc::TIOCGEXCL), Ok(0));
     }
 }

@@ -5,12 +5,14 @@
 //! order. `port` is the heart, `controls` its settings, `device` the system calls, `line_settings` the settings in the
 //! system's and the protocol's words, `resource` what clients see of it.
 
+mod com_port;
 mod controls;
 mod device;
 mod line_settings;
 mod options;
 mod port;
 mod resource;
+pub mod rfc2217;
 pub mod terminal;
 
 use std::fmt;

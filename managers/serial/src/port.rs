@@ -5,7 +5,7 @@
 //! is back. Files that were open before stay dead, because the device may be another one.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use abi::{Errno, Result};
 use resmgr::{Answer, NotifyRequest, ReadRequest, WaitQueue, WriteRequest};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use crate::device::{Device, ErrorCounts, errno};
+use crate::device::{self, Device, ErrorCounts, errno};
 use crate::options::PortOptions;
 
 /// A port; shared by its thread and the handlers.
@@ -36,7 +36,7 @@ pub(crate) struct Port {
 /// What changes when the device comes and goes.
 #[derive(Debug)]
 pub(crate) struct Line {
-    device: Option<Arc<Device>>,
+    device: Option<Arc<dyn Device>>,
     /// Which device it is: another number after each loss.
     life: u64,
     /// Arrived and not read.
@@ -57,14 +57,14 @@ impl Port {
     /// Opens the device.
     ///
     /// # Errors
-    /// See [`Device::open`].
+    /// See [`device::open`].
     pub(crate) fn open(options: PortOptions) -> Result<Arc<Self>> {
-        let device = Device::open(&options.device, &options.line)?;
+        let device = device::open(&options.device, &options.line)?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let doorbell = eventfd(0, flags).map_err(errno)?;
         let line = Line {
             errors_seen: device.error_counts(),
-            device: Some(Arc::new(device)),
+            device: Some(device),
             life: 1,
             input: VecDeque::new(),
             input_life: 1,
@@ -99,21 +99,21 @@ impl Port {
     }
 
     fn reopen(&self, line: &mut Line) -> Result {
-        let device = match Device::open(&self.options.device, &self.options.line) {
+        let device = match device::open(&self.options.device, &self.options.line) {
             Ok(device) => device,
             Err(Errno::EBUSY) => return Err(Errno::EBUSY),
             Err(_) => return Err(Errno::ENXIO),
         };
         tracing::info!(device = %self.options.device.display(), "serial device is back");
         line.errors_seen = device.error_counts();
-        line.device = Some(Arc::new(device));
+        line.device = Some(device);
         line.input.clear();
         line.input_life = line.life;
         Ok(())
     }
 
     /// The device, for a file that was opened in `life`.
-    pub(crate) fn device(&self, life: u64) -> Result<Arc<Device>> {
+    pub(crate) fn device(&self, life: u64) -> Result<Arc<dyn Device>> {
         let line = self.line();
         if line.life != life {
             return Err(Errno::EIO);
@@ -174,7 +174,7 @@ impl Port {
         };
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         let blocked = !self.writers.is_empty()
-            || match push(&device, &mut write) {
+            || match push(&*device, &mut write) {
                 Ok(complete) => !complete,
                 Err(errno) => return write.fail(errno),
             };
@@ -188,7 +188,7 @@ impl Port {
     }
 
     /// Goes on with those who wait for the line.
-    fn pump(&self, device: &Device) {
+    fn pump(&self, device: &dyn Device) {
         let _output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(mut write) = self.writers.take() {
             let _ = match push(device, &mut write) {
@@ -212,7 +212,7 @@ impl Port {
         );
         match &line.device {
             Some(device) if line.life == life => {
-                let idle = self.writers.is_empty() && is_ready(device, PollFlags::OUT);
+                let idle = self.writers.is_empty() && is_ready(&**device, PollFlags::OUT);
                 events.set(Events::OUTPUT, idle);
             }
             _ => events |= Events::ERROR | Events::HANGUP,
@@ -277,7 +277,7 @@ impl Port {
                 (line.device.clone(), line.life)
             };
             match device {
-                Some(device) => self.turn(&device, life, &mut space),
+                Some(device) => self.turn(&*device, life, &mut space),
                 None => {
                     self.wait(None, PollFlags::empty());
                 }
@@ -286,7 +286,7 @@ impl Port {
     }
 
     /// Waits for something to do, and does it.
-    fn turn(&self, device: &Device, life: u64, space: &mut [u8]) {
+    fn turn(&self, device: &dyn Device, life: u64, space: &mut [u8]) {
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, self.line().input.len() < INPUT_MAX);
         let output = !self.writers.is_empty()
@@ -314,7 +314,7 @@ impl Port {
 
     /// Moves arrived bytes in; how many. None, though the terminal said it had something, is an
     /// end-of-file character.
-    fn take_input(&self, device: &Device, life: u64, space: &mut [u8]) -> Result<usize> {
+    fn take_input(&self, device: &dyn Device, life: u64, space: &mut [u8]) -> Result<usize> {
         let count = match device.read(space) {
             Err(Errno::EAGAIN) => 0,
             count => count?,
@@ -357,7 +357,7 @@ impl Port {
 
     /// Waits until the device is ready or the bell rings; what the device is ready for. Without a
     /// device waits for a while.
-    fn wait(&self, device: Option<&Device>, wanted: PollFlags) -> PollFlags {
+    fn wait(&self, device: Option<&dyn Device>, wanted: PollFlags) -> PollFlags {
         let mut fds = vec![PollFd::new(&self.doorbell, PollFlags::IN)];
         let mut limit = None;
         match device {
@@ -376,7 +376,7 @@ impl Port {
 }
 
 /// Whether the device is ready right now.
-fn is_ready(device: &Device, wanted: PollFlags) -> bool {
+fn is_ready(device: &dyn Device, wanted: PollFlags) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(device.as_fd(), wanted)];
     let now = Timespec {
         tv_sec: 0,
@@ -387,7 +387,7 @@ fn is_ready(device: &Device, wanted: PollFlags) -> bool {
 
 /// Gives what is here of a write to the device; whether that was all. What is still with the client
 /// comes with its next write: nobody waits for a slow client while the line is held.
-fn push(device: &Device, write: &mut WriteRequest) -> Result<bool> {
+fn push(device: &dyn Device, write: &mut WriteRequest) -> Result<bool> {
     loop {
         let bytes = write.received();
         if bytes.is_empty() {

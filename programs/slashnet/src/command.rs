@@ -1,6 +1,8 @@
 //! The command line: the one definition that parsing, help, man pages and completions share.
 
 mod examples;
+mod names;
+mod rights;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,10 +14,17 @@ use clap_complete::Shell;
 use serial_manager::terminal::Frame;
 
 use examples::{
-    COMPLETION_EXAMPLES, CP_EXAMPLES, EXPORT_SYNTAX, FIRST_STEPS, INVITE_EXAMPLES, LINKS_EXAMPLES,
-    LN_EXAMPLES, MOUNT_EXAMPLES, NODE_EXAMPLES, PREFIXES_EXAMPLES, RUN_EXAMPLES, SERIAL_SYNTAX,
-    SERVE_EXPORT_EXAMPLES, SERVE_SERIAL_EXAMPLES, TTY_EXAMPLES, UP_EXAMPLES, WRITE_EXAMPLES,
+    COMPLETION_EXAMPLES, CP_EXAMPLES, EXPORT_SYNTAX, FIND_EXAMPLES, FIRST_STEPS, INVITE_EXAMPLES,
+    LINKS_EXAMPLES, LN_EXAMPLES, LS_EXAMPLES, MOUNT_EXAMPLES, NODE_EXAMPLES, PREFIXES_EXAMPLES,
+    RUN_EXAMPLES, SERIAL_SYNTAX, SERVE_EXPORT_EXAMPLES, SERVE_RFC2217_EXAMPLES,
+    SERVE_SERIAL_EXAMPLES, TREE_EXAMPLES, TTY_EXAMPLES, UP_EXAMPLES, WHO_EXAMPLES, WRITE_EXAMPLES,
 };
+
+pub(crate) use names::{
+    ConfinedOptions, FindOptions, FindType, LnOptions, LsOptions, PrefixesOptions, RmOptions,
+    RunOptions, StatOptions, TreeOptions, WhoOptions,
+};
+pub(crate) use rights::{RightsOptions, RightsVerb, WhyOptions};
 
 use crate::demo::DemoOptions;
 use crate::machine;
@@ -98,7 +107,17 @@ pub(crate) enum Verb {
     #[command(after_help = PREFIXES_EXAMPLES)]
     Prefixes(PrefixesOptions),
     /// List a directory
+    #[command(after_help = LS_EXAMPLES)]
     Ls(LsOptions),
+    /// Draw what is below a path
+    #[command(after_help = TREE_EXAMPLES)]
+    Tree(TreeOptions),
+    /// Find names below a path
+    #[command(after_help = FIND_EXAMPLES)]
+    Find(FindOptions),
+    /// Show which manager, process, channel and node serve a path, the first one first
+    #[command(after_help = WHO_EXAMPLES)]
+    Who(WhoOptions),
     /// Print files and devices to standard output
     Cat(CatOptions),
     /// Copy files, also between nodes; a side that exists under /net or a manager is Slashnet's
@@ -130,6 +149,12 @@ pub(crate) enum Verb {
     /// Become the command of `run --root`
     #[command(hide = true)]
     Confined(ConfinedOptions),
+    /// List or change who may do what on this node
+    #[command(after_help = rights::RIGHTS_EXAMPLES, args_conflicts_with_subcommands = true)]
+    Rights(RightsOptions),
+    /// Say whether a user of a node may do something here, and which rule decides it
+    #[command(after_help = rights::WHY_EXAMPLES)]
+    Why(WhyOptions),
     /// Show how something works, step by step
     #[command(subcommand)]
     Trace(TraceVerb),
@@ -164,6 +189,9 @@ pub(crate) enum ServeVerb {
         #[arg(required = true, value_name = SERIAL_SYNTAX)]
         offers: Vec<SerialOffer>,
     },
+    /// Let programs that speak RFC 2217 (Telnet with COM port control) use ports
+    #[command(after_help = SERVE_RFC2217_EXAMPLES)]
+    Rfc2217(Rfc2217Options),
     /// Offer directories
     #[command(after_help = SERVE_EXPORT_EXAMPLES)]
     Export {
@@ -171,6 +199,18 @@ pub(crate) enum ServeVerb {
         #[arg(required = true, value_name = EXPORT_SYNTAX)]
         offers: Vec<ExportOffer>,
     },
+}
+
+/// Options of `serve rfc2217`.
+#[derive(Debug, Args)]
+pub(crate) struct Rfc2217Options {
+    /// Where to listen; further ports get the TCP ports behind it. There is no authentication:
+    /// whoever reaches it has the ports
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2217")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// The ports, such as /net/lab2/dev/ser1
+    #[arg(required = true, value_name = "PORT")]
+    pub(crate) ports: Vec<OsString>,
 }
 
 /// What can be traced.
@@ -208,6 +248,10 @@ pub(crate) struct NodeOptions {
     /// UDP port of the daemon on every link [default: 41000]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
+
+    /// A rule of rights, after those that were made while the node ran; repeat it for more
+    #[arg(long = "right", value_name = "RULE", value_parser = crate::users::rule)]
+    pub(crate) rights: Vec<String>,
 
     /// Read options from a TOML file; options given here replace what the file says
     #[arg(long, value_name = "FILE")]
@@ -296,35 +340,6 @@ pub(crate) struct LinksOptions {
     pub(crate) table: TableOptions,
 }
 
-/// Options of `prefixes`.
-#[derive(Debug, Args)]
-pub(crate) struct PrefixesOptions {
-    /// Ask the process manager of this node
-    #[arg(short, long, value_name = "NODE")]
-    pub(crate) node: Option<String>,
-    #[command(flatten)]
-    pub(crate) table: TableOptions,
-}
-
-/// Options of `ls`.
-#[derive(Debug, Args)]
-pub(crate) struct LsOptions {
-    /// Show type, permissions, owner, size and time as well
-    #[arg(short, long)]
-    pub(crate) long: bool,
-    /// Show names that begin with a dot as well
-    #[arg(short, long)]
-    pub(crate) all: bool,
-    /// Show a directory itself, not what is in it
-    #[arg(short, long)]
-    pub(crate) directory: bool,
-    #[command(flatten)]
-    pub(crate) table: TableOptions,
-    /// What to list
-    #[arg(value_name = "PATH", default_value = "/")]
-    pub(crate) paths: Vec<OsString>,
-}
-
 /// Options of `cat`.
 #[derive(Debug, Args)]
 pub(crate) struct CatOptions {
@@ -350,19 +365,6 @@ pub(crate) struct CpOptions {
     pub(crate) target: OsString,
 }
 
-/// Options of `stat`.
-#[derive(Debug, Args)]
-pub(crate) struct StatOptions {
-    /// Follow symbolic links
-    #[arg(short = 'L', long)]
-    pub(crate) follow: bool,
-    #[command(flatten)]
-    pub(crate) table: TableOptions,
-    /// What to look at
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<OsString>,
-}
-
 /// Options of `write`.
 #[derive(Debug, Args)]
 pub(crate) struct WriteOptions {
@@ -373,17 +375,6 @@ pub(crate) struct WriteOptions {
     pub(crate) path: OsString,
     /// What to write, with a line end after it [default: standard input as it is]
     pub(crate) text: Option<OsString>,
-}
-
-/// Options of `rm`.
-#[derive(Debug, Args)]
-pub(crate) struct RmOptions {
-    /// Remove empty directories
-    #[arg(short, long)]
-    pub(crate) directory: bool,
-    /// What to remove
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<OsString>,
 }
 
 /// Some paths.
@@ -401,41 +392,6 @@ pub(crate) struct FromToOptions {
     pub(crate) from: OsString,
     /// The path as it shall be
     pub(crate) to: OsString,
-}
-
-/// Options of `ln`.
-#[derive(Debug, Args)]
-pub(crate) struct LnOptions {
-    /// Make a symbolic link
-    #[arg(short, long)]
-    pub(crate) symbolic: bool,
-    /// Make it in the process manager's table, where it needs no file system
-    #[arg(short = 'P', long)]
-    pub(crate) process_manager: bool,
-    /// What the link stands for
-    pub(crate) target: OsString,
-    /// The path that shall be a link
-    pub(crate) path: OsString,
-}
-
-/// Options of `run`.
-#[derive(Debug, Args)]
-pub(crate) struct RunOptions {
-    /// The directory that is '/' for the command: nothing above it can be named
-    #[arg(long, value_name = "PATH")]
-    pub(crate) root: Option<OsString>,
-    /// Hide nothing from programs that look for another way in; needs no namespaces
-    #[arg(long, requires = "root")]
-    pub(crate) without_namespace: bool,
-    /// Let the command find the port PATH under another name; repeat it for more
-    #[arg(long = "map", value_name = "NAME=PATH")]
-    pub(crate) names: Vec<NameMap>,
-    /// Load no library into the command, so that it opens ports only where they are mounted
-    #[arg(long, conflicts_with = "names")]
-    pub(crate) no_preload: bool,
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<OsString>,
 }
 
 /// Options of the hidden `preload-broker`.
@@ -472,26 +428,6 @@ pub(crate) struct TtyOptions {
     /// Print what happens as JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// Options of the hidden `confined`.
-#[derive(Debug, Args)]
-pub(crate) struct ConfinedOptions {
-    /// The node's directory
-    #[arg(long, value_name = "DIR")]
-    pub(crate) node: PathBuf,
-    /// What stands for it
-    #[arg(long, value_name = "DIR")]
-    pub(crate) door: PathBuf,
-    /// Show this part of a mount
-    #[arg(long, value_name = "DIR")]
-    pub(crate) show: Vec<PathBuf>,
-    /// In place of this mount
-    #[arg(long, value_name = "DIR")]
-    pub(crate) at: Vec<PathBuf>,
-    /// The command and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<OsString>,
 }
 
 /// Options of the hidden `peer`.

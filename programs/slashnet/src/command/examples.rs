@@ -55,6 +55,32 @@ pub(super) const PREFIXES_EXAMPLES: &str = "\
 Examples:
   slashnet prefixes -n lab2";
 
+pub(super) const LS_EXAMPLES: &str = "\
+Examples:
+  slashnet ls -l /net/lab2/dev
+  slashnet ls -R --who /net/lab2";
+
+pub(super) const TREE_EXAMPLES: &str = "\
+Links are not followed, and /net of another node is not entered.
+
+Examples:
+  slashnet tree -L 2 --who /net";
+
+pub(super) const FIND_EXAMPLES: &str = "\
+Links are not followed, and /net of another node is not entered. Exit status 1 if a directory could
+not be read.
+
+Examples:
+  slashnet find /net -n 'ser*' --who
+  slashnet find /net/lab2/srv -t d --json";
+
+pub(super) const WHO_EXAMPLES: &str = "\
+An open is served by the first row; all rows have a part in a listing. Process 1 is the node itself.
+PROCESS is the name of a process of this node.
+
+Examples:
+  slashnet who /net/lab2/dev/ser1";
+
 pub(super) const CP_EXAMPLES: &str = "\
 A path that begins with '.' or that no resource manager owns is a file of this machine.
 
@@ -92,7 +118,13 @@ that owns PATH from further up, the manager's own rights decide. Exit status: th
 
 pub(super) const SERVE_SERIAL_EXAMPLES: &str = "\
 Examples:
-  slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=660";
+  slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=660
+  slashnet serve serial rfc2217://terminal-server:4001=/dev/ser2,9600";
+
+pub(super) const SERVE_RFC2217_EXAMPLES: &str = "\
+Examples:
+  slashnet serve rfc2217 /net/lab2/dev/ser1
+  python3 -m serial.tools.miniterm rfc2217://127.0.0.1:2217 9600";
 
 pub(super) const SERVE_EXPORT_EXAMPLES: &str = "\
 Examples:

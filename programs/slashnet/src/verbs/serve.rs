@@ -1,9 +1,14 @@
 //! `slashnet serve`: one resource manager as a process of its own.
 
-use export_manager::ExportOptions;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
-use crate::command::{GlobalOptions, ServeVerb};
+use export_manager::ExportOptions;
+use serial_manager::rfc2217;
+
+use crate::command::{GlobalOptions, Rfc2217Options, ServeVerb};
 use crate::failure::{During, Failure, Outcome};
+use crate::notation::printable;
 use crate::offer::ExportOffer;
 use crate::signals::Signals;
 use crate::{daemon, directory, logging, supervised};
@@ -12,6 +17,7 @@ use crate::{daemon, directory, logging, supervised};
 pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
     supervised::call_it(match verb {
         ServeVerb::Serial { .. } => c"slashnet-serial",
+        ServeVerb::Rfc2217(_) => c"slashnet-rfc2217",
         ServeVerb::Export { .. } => c"slashnet-export",
     });
     logging::begin(global.log.as_deref(), "info")?;
@@ -24,6 +30,14 @@ pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
                 .map_err(|error| Failure::whole(format!("serial port: {error}")))?;
             until_signal(&signals, serving)
         }
+        ServeVerb::Rfc2217(options) => {
+            let namespace = client::Namespace::of(&endpoint);
+            let serving = rfc2217::serve(&namespace, &places(options)?).map_err(Failure::whole)?;
+            for (address, port) in serving.addresses().iter().zip(&options.ports) {
+                tracing::info!("{}: rfc2217://{address}", printable(port.as_bytes()));
+            }
+            until_signal(&signals, serving)
+        }
         ServeVerb::Export { offers } => {
             let exports: Vec<ExportOptions> = offers.iter().map(export).collect();
             let serving = export_manager::serve(&endpoint, &exports)
@@ -31,6 +45,25 @@ pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
             until_signal(&signals, serving)
         }
     }
+}
+
+/// Each port with a TCP port of its own.
+fn places(options: &Rfc2217Options) -> Outcome<Vec<rfc2217::Place>> {
+    let first = options.listen.port();
+    let place = |(index, port): (usize, &OsString)| {
+        let mut address = options.listen;
+        // Port 0 is any port, for each of them.
+        if first != 0 {
+            let number = u16::try_from(index)
+                .ok()
+                .and_then(|index| first.checked_add(index));
+            let too_many = "there are more ports than TCP ports behind this one";
+            address.set_port(number.ok_or_else(|| Failure::usage("--listen", too_many))?);
+        }
+        let port = port.as_bytes().to_vec();
+        Ok(rfc2217::Place { port, address })
+    };
+    options.ports.iter().enumerate().map(place).collect()
 }
 
 fn until_signal<T>(signals: &Signals, serving: T) -> Outcome {

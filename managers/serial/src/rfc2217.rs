@@ -1,0 +1,159 @@
+//! Ports for programs that speak RFC 2217: Telnet with COM port control.
+//!
+//! Each port has a TCP port of its own. The protocol has no authentication and no encryption: whoever reaches the TCP
+//! port has the serial port, with the rights of the process that serves. Therefore it belongs on loopback, or on a network
+//! whose every user may have it.
+
+mod session;
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use abi::Errno;
+use client::Namespace;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use self::session::Session;
+use crate::device::errno;
+
+/// Connections at once to one port. Who opens more is refused: a port has few users, a broken program many connections.
+const SESSIONS_MAX: usize = 32;
+
+/// A port to serve.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The port, such as `/net/lab2/dev/ser1`.
+    pub port: Vec<u8>,
+    /// Where to listen.
+    pub address: SocketAddr,
+}
+
+/// Why a port is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceError {
+    /// The port or the address.
+    pub what: String,
+    /// The reason.
+    pub errno: Errno,
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.errno.text())
+    }
+}
+
+impl std::error::Error for PlaceError {}
+
+/// Ports that are served. Dropping it ends all connections.
+#[derive(Debug)]
+pub struct Serving {
+    listening: Vec<Arc<Listening>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    listener: TcpListener,
+    wake: OwnedFd,
+    stopping: AtomicBool,
+    sessions: Mutex<Vec<Arc<Session>>>,
+}
+
+/// Serves these ports until the returned value is dropped.
+///
+/// # Errors
+/// What the port answers when it is looked at, EADDRINUSE or the like for an address.
+pub fn serve(namespace: &Namespace, places: &[Place]) -> Result<Serving, PlaceError> {
+    let mut serving = Serving {
+        listening: Vec::new(),
+        threads: Vec::new(),
+    };
+    for place in places {
+        let at_port = |errno| PlaceError {
+            what: String::from_utf8_lossy(&place.port).into_owned(),
+            errno,
+        };
+        let at_address = |errno| PlaceError {
+            what: place.address.to_string(),
+            errno,
+        };
+        namespace.stat(&place.port).map_err(at_port)?;
+        let listener =
+            TcpListener::bind(place.address).map_err(|error| at_address(error.into()))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(|error| at_address(error.into()))?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let listening = Arc::new(Listening {
+            listener,
+            wake: eventfd(0, flags).map_err(|error| at_address(errno(error)))?,
+            stopping: AtomicBool::new(false),
+            sessions: Mutex::default(),
+        });
+        serving.listening.push(Arc::clone(&listening));
+        let (namespace, port) = (namespace.clone(), place.port.clone());
+        let thread = std::thread::Builder::new()
+            .name("rfc2217".into())
+            .spawn(move || listening.run(&namespace, &port))
+            .map_err(|_| at_address(Errno::EAGAIN))?;
+        serving.threads.push(thread);
+    }
+    Ok(serving)
+}
+
+impl Serving {
+    /// Where it listens, in the order of the places; with the port that was chosen for port 0.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let addresses = self
+            .listening
+            .iter()
+            .map(|listening| listening.listener.local_addr());
+        addresses.filter_map(Result::ok).collect()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        for listening in &self.listening {
+            listening.stopping.store(true, Ordering::SeqCst);
+            let _ = rustix::io::write(&listening.wake, &[1; 8]);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Listening {
+    fn run(&self, namespace: &Namespace, port: &[u8]) {
+        while !self.stopping.load(Ordering::SeqCst) {
+            let mut fds = [
+                PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
+                PollFd::new(&self.wake, PollFlags::IN),
+            ];
+            let _ = poll(&mut fds, None);
+            if let Ok((connection, from)) = self.listener.accept() {
+                let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+                sessions.retain(|session| !session.has_ended());
+                if sessions.len() >= SESSIONS_MAX {
+                    tracing::warn!(%from, "refused: too many connections");
+                    continue;
+                }
+                match Session::start(connection, namespace, port) {
+                    Ok(session) => sessions.push(session),
+                    Err(errno) => tracing::warn!(%from, "refused: {}", errno.text()),
+                }
+            }
+        }
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        for session in sessions.drain(..) {
+            session.end_and_wait();
+        }
+    }
+}
