@@ -103,7 +103,7 @@ fn no_client_takes_the_connections_of_all_others() {
     assert_eq!(manager.open_connections(), 1);
 }
 
-// qnx: R40 R41
+// qnx: R40, R41
 #[test]
 fn an_open_is_checked_against_the_attributes() {
     let device = TestManager::new(Attributes::device(0o640).owner(Uid(1), Gid(2)), Hello);
@@ -372,7 +372,7 @@ fn a_combined_message_opens_asks_and_closes_in_one() {
     assert_eq!(manager.open_connections(), 0);
 }
 
-// qnx: R20 R21
+// qnx: R20, R21
 #[test]
 fn a_combined_open_stays_open_only_if_its_io_message_succeeds() {
     let manager = hello();

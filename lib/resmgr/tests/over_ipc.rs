@@ -241,7 +241,7 @@ fn a_client_that_is_gone_is_closed_and_forgotten() {
     }
 }
 
-// qnx: R14 I9
+// qnx: R14, I9
 #[test]
 fn the_last_connection_that_is_dropped_without_a_close_closes_all() {
     for bench in benches() {

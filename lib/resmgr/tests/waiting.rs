@@ -72,7 +72,7 @@ fn parked_requests_are_woken_in_order() {
     assert_eq!(files[2].write(b"x"), Err(Errno::EPIPE));
 }
 
-// qnx: I40 R15
+// qnx: I40, R15
 #[test]
 fn a_parked_request_that_is_unblocked_answers_eintr_and_is_forgotten() {
     let (pipe, manager) = pipe();

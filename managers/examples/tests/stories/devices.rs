@@ -28,7 +28,7 @@ fn the_counter_counts_opens_of_all_nodes_and_is_set_by_writing() {
     assert_eq!(text(&example.near, "/dev/counter"), "41\n");
 }
 
-// qnx: R50 R52
+// qnx: R50, R52
 #[test]
 fn the_time_comes_at_once_and_then_with_every_tick() {
     let time = env!("CARGO_BIN_EXE_slashnet-time");
