@@ -48,8 +48,6 @@ struct Served {
     /// What came unasked.
     arrived: Vec<u8>,
     outgoing: Outgoing,
-    /// Counts calls that moved bytes of the reply.
-    moved: u64,
 }
 
 /// A pull or push under way.
@@ -58,8 +56,6 @@ struct Transfer {
     source: Source,
     target: Target,
     wait: WaitIndex,
-    /// Counts calls that moved bytes.
-    moved: u64,
 }
 
 #[derive(Default)]
@@ -208,7 +204,6 @@ impl Regions {
             source,
             target,
             wait,
-            moved: 0,
         });
     }
 
@@ -219,18 +214,6 @@ impl Regions {
             .iter()
             .position(|transfer| transfer.key == key)?;
         Some(self.transfers.swap_remove(at).wait)
-    }
-
-    /// How often bytes of a reply have moved, so that a waiting thread can tell progress from a stall. What moves for
-    /// others is none: a client that takes nothing must not hold a thread because others are served.
-    pub(crate) fn moved_of_reply(&mut self, key: IncomingKey) -> u64 {
-        self.served(key).map_or(0, |served| served.moved)
-    }
-
-    /// The same for a pull or push.
-    pub(crate) fn moved_of_transfer(&self, key: TransferKey) -> u64 {
-        let found = self.transfers.iter().find(|transfer| transfer.key == key);
-        found.map_or(0, |transfer| transfer.moved)
     }
 
     /// Forgets everything of a session.
@@ -273,7 +256,6 @@ impl Regions {
                 key: None,
                 arrived: Vec::new(),
                 outgoing: Outgoing::Nothing,
-                moved: 0,
             });
         }
         let served = &mut session.served[slot];
@@ -327,7 +309,6 @@ impl Regions {
                 let transfers = &mut self.transfers;
                 let transfer = transfers.iter_mut().find(|transfer| transfer.key == key);
                 if let Some(transfer) = transfer {
-                    transfer.moved += 1;
                     transfer.target.pieces(offset, len, fill);
                 }
             }
@@ -340,14 +321,6 @@ impl Regions {
             buffer.clear();
             self.pool.push(buffer);
         }
-    }
-}
-
-impl Served {
-    /// Where the reply's bytes are, for one load.
-    fn load(&mut self) -> &Outgoing {
-        self.moved += 1;
-        &self.outgoing
     }
 }
 
@@ -372,7 +345,7 @@ impl Memory for Regions {
                 }
                 self.op(key).map(|op| op.request)
             }
-            Buffer::Outgoing(key) => match self.served(key).map(Served::load) {
+            Buffer::Outgoing(key) => match self.served(key).map(|served| &served.outgoing) {
                 Some(Outgoing::Lent(source)) => Some(*source),
                 Some(Outgoing::Kept(bytes)) => {
                     load_kept(bytes, offset, into);
@@ -382,12 +355,9 @@ impl Memory for Regions {
             },
             Buffer::Transfer(key) => self
                 .transfers
-                .iter_mut()
+                .iter()
                 .find(|transfer| transfer.key == key)
-                .map(|transfer| {
-                    transfer.moved += 1;
-                    transfer.source
-                }),
+                .map(|transfer| transfer.source),
             Buffer::Reply(_) | Buffer::Incoming(_) => None,
         };
         let source = source.unwrap_or(Source::EMPTY);

@@ -167,11 +167,12 @@ enum Borrower {
 }
 
 impl Borrower {
-    /// How often bytes of it have moved.
+    /// How many bytes of it are where they go. What is sent in vain again and again does not count, nor what is
+    /// sent to others: a client that takes nothing must not hold a thread.
     fn moved(self, state: &mut State) -> u64 {
         match self {
-            Self::Reply(key) => state.regions.moved_of_reply(key),
-            Self::Transfer(key) => state.regions.moved_of_transfer(key),
+            Self::Reply(key) => state.transport.reply_progress(key),
+            Self::Transfer(key) => state.transport.transfer_progress(key),
             Self::Over => 0,
         }
     }
