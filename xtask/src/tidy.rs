@@ -36,7 +36,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "programs",
-        &["core/abi", "core/paths", "lib", "managers", "programs"],
+        &[
+            "core/abi",
+            "core/paths",
+            "core/rights",
+            "lib",
+            "managers",
+            "programs",
+        ],
     ),
     ("tests", &["core", "lib", "managers", "programs"]),
     ("xtask", &[]),

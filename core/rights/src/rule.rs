@@ -31,6 +31,17 @@ pub enum NodePattern {
 }
 
 impl NodePattern {
+    /// Whether every client that `other` means is meant, as far as can be said without the name of the own node.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Others, Self::Beginning(_)) => true,
+            (Self::Beginning(start), Self::Beginning(other)) => {
+                other.as_bytes().starts_with(start.as_bytes())
+            }
+            (mine, other) => mine == other,
+        }
+    }
+
     /// Whether a client there is meant.
     #[must_use]
     pub fn fits(&self, node: &NodeName, is_own: bool) -> bool {
@@ -91,6 +102,15 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether everything that `later` is about is decided by this rule, if it is tried first.
+    #[must_use]
+    pub fn covers(&self, later: &Self) -> bool {
+        self.node.covers(&later.node)
+            && (self.user == UserPattern::Anybody || self.user == later.user)
+            && later.operations.without(self.operations).is_empty()
+            && path::is_within(&later.prefix, &self.prefix)
+    }
+
     /// Whether the rule keeps its own invariants.
     #[must_use]
     pub fn is_sound(&self) -> bool {

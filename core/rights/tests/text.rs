@@ -226,3 +226,21 @@ fn rules_have_fixed_bytes() {
     ];
     assert_eq!(rules.to_bytes().unwrap(), golden);
 }
+
+#[test]
+fn a_rule_that_another_one_forestalls_is_found() {
+    let rule = |text| text::rule(text, &NoNames).unwrap();
+    let first = rule("deny *@lab* read,write /dev");
+    for later in ["allow 7@lab* read /dev/ser1", "deny *@lab1* write /dev"] {
+        assert!(first.covers(&rule(later)), "{later}");
+    }
+    for later in [
+        "allow 7@lab* all /dev",
+        "allow 7@* read /dev",
+        "allow 7@lab* read /device",
+        // It may be the node itself, which the pattern does not mean.
+        "allow 7@lab1 read /dev",
+    ] {
+        assert!(!first.covers(&rule(later)), "{later}");
+    }
+}

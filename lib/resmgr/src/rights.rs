@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use abi::connect::{Connect, ConnectType, Extra};
 use abi::credentials::Credentials;
+use abi::devctl::{ALL_GETFLAGS, ALL_SETFLAGS};
 use abi::io::{Request, Xattr};
 use abi::{Errno, OpenFlags, Result, SenderId};
 use rights::{ClientRights, Decision, Operation, PathRights};
@@ -245,8 +246,14 @@ impl FileRights {
 
 /// What an io message does; `None` for what every open file may be asked. Waiting until a file can be read tells nothing
 /// that reading would not refuse to tell.
-pub(crate) const fn operation_of(request: &Request<'_>) -> Option<Operation> {
+pub(crate) fn operation_of(request: &Request<'_>) -> Option<Operation> {
     Some(match request {
+        // Flags of the open file itself, which its opener chose.
+        Request::Devctl { dcmd, .. }
+            if [ALL_GETFLAGS.dcmd(), ALL_SETFLAGS.dcmd()].contains(dcmd) =>
+        {
+            return None;
+        }
         Request::Read(_) => Operation::Read,
         Request::Write { .. } | Request::Truncate(_) | Request::Space(_) => Operation::Write,
         Request::ReadDirectory(_) => Operation::List,

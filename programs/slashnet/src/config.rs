@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use abi::system::Detect;
+use rights::Rules;
+use rights::text::NoNames;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -28,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) log: Option<String>,
     pub(crate) serials: Vec<SerialOffer>,
     pub(crate) exports: Vec<ExportOffer>,
+    /// Rules, with numbers instead of names.
+    pub(crate) rights: Vec<String>,
 }
 
 /// Where the path space is to be mounted: `mount = "/net"` or `mount = false`.
@@ -42,6 +46,13 @@ pub(crate) fn read(path: &Path) -> Outcome<Config> {
     let bytes = std::fs::read(path).during(path.display())?;
     refused_by_line(&bytes)
         .map_err(|(line, text)| Failure::usage(format!("{}:{line}", path.display()), text))
+}
+
+/// The rules of the config file at `path`.
+pub(crate) fn rights(path: &Path) -> Outcome<Rules> {
+    let rules = read(path)?.rights.join("\n");
+    rights::text::rules(&rules, &NoNames)
+        .map_err(|(_, bad)| Failure::usage(path.display(), bad.to_string()))
 }
 
 /// The file, or the line that is wrong and what is wrong with it.
@@ -90,6 +101,8 @@ struct File {
     serial: Vec<SerialTable>,
     #[serde(default)]
     export: Vec<ExportTable>,
+    #[serde(default)]
+    rights: Vec<Spanned<String>>,
 }
 
 /// `[[serial]]`
@@ -156,6 +169,11 @@ fn parse(text: &str) -> Result<Config, Complaint> {
             .export
             .into_iter()
             .map(export)
+            .collect::<Result<_, _>>()?,
+        rights: file
+            .rights
+            .into_iter()
+            .map(|rule| check(rule, |text| crate::users::rule(&text)))
             .collect::<Result<_, _>>()?,
     })
 }
@@ -294,6 +312,10 @@ mod tests {
             mount = "/net"
             detach = true
             log = "debug"
+            rights = [
+                "allow 1000@lab1 read,write /dev/ser1", # names of users would do, too
+                "deny *@* all /",
+            ]
 
             [[serial]]
             device = "/dev/ttyUSB0"
@@ -321,6 +343,8 @@ mod tests {
                 .unwrap()]
         );
         assert_eq!(config.exports, ["/srv=/srv,ro".parse().unwrap()]);
+        let rules = ["allow 1000@lab1 read,write /dev/ser1", "deny *@* all /"];
+        assert_eq!(config.rights, rules);
     }
 
     #[test]
@@ -415,6 +439,11 @@ mod tests {
         ),
         (3, "[[export]]\ndirectory='/a'\npath='/a,b'", "without ','"),
         (1, "name = 'a", "expected"),
+        (
+            3,
+            "rights = [\n'deny *@* all /',\n'allow *@lab1 reed /']",
+            "found 'reed', expected operations",
+        ),
         (2, "name = 'a'\nname = 'b'", "found a key twice"),
         (
             4,

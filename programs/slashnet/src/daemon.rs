@@ -34,6 +34,19 @@ impl Daemon {
         ask(&self.endpoint, what, request)
     }
 
+    /// As [`ask`](Self::ask), but one error is an answer, too: `false`.
+    pub(crate) fn ask_unless(&self, what: &str, request: &Request, known: Errno) -> Outcome<bool> {
+        match self.endpoint.ask(request) {
+            Ok(Reply::Error(refusal)) if refusal.errno == known => Ok(false),
+            reply => answered(what, reply).map(|_| true),
+        }
+    }
+
+    /// What the node is called.
+    pub(crate) fn node_name(&self) -> NodeName {
+        self.endpoint.node_name()
+    }
+
     /// All rows of a table, piece by piece. `take` gets the rows of the right kind.
     pub(crate) fn rows(&self, what: QueryKind, nd: Nd, mut take: impl FnMut(Rows)) -> Outcome {
         let mut from = 0;
@@ -60,7 +73,11 @@ impl Daemon {
 
 /// Asks the daemon, and turns a refusal into the words that came with it.
 pub(crate) fn ask(endpoint: &Endpoint, what: &str, request: &Request) -> Outcome<Reply> {
-    match endpoint.ask(request) {
+    answered(what, endpoint.ask(request))
+}
+
+fn answered(what: &str, reply: abi::Result<Reply>) -> Outcome<Reply> {
+    match reply {
         Ok(Reply::Error(refusal)) if !refusal.text.is_empty() => {
             let text = crate::notation::printable(&refusal.text);
             Err(Failure::new(what, text))

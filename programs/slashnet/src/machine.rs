@@ -27,6 +27,7 @@ pub(crate) struct Machine {
     pub(crate) log: Option<String>,
     pub(crate) serials: Vec<SerialOffer>,
     pub(crate) exports: Vec<ExportOffer>,
+    pub(crate) rights: Vec<String>,
 }
 
 impl Machine {
@@ -65,6 +66,7 @@ impl Machine {
             log: global.log.clone().or(file.log),
             serials: replaced(&options.serials, file.serials),
             exports: replaced(&options.exports, file.exports),
+            rights: replaced(&options.node.rights, file.rights),
         })
     }
 

@@ -11,6 +11,7 @@ mod command;
 mod config;
 mod daemon;
 mod demo;
+mod descent;
 mod directory;
 mod failure;
 mod log_lines;
@@ -24,6 +25,7 @@ mod signals;
 mod supervised;
 mod supervisor;
 mod table;
+mod users;
 mod verbs;
 
 use std::process::ExitCode;

@@ -20,6 +20,12 @@ pub(crate) fn write(bytes: &[u8]) -> Outcome {
         })
 }
 
+/// Writes a remark beside the result to standard error.
+pub(crate) fn remark(text: &str) {
+    // Nobody is left to be told if standard error is a terminal that was closed.
+    let _ = writeln!(io::stderr(), "slashnet: {text}");
+}
+
 /// Writes `text` and a line end.
 pub(crate) fn line(text: impl AsRef<str>) -> Outcome {
     let mut bytes = text.as_ref().as_bytes().to_vec();

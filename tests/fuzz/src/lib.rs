@@ -8,6 +8,9 @@ pub mod tape;
 mod toy;
 pub mod two_nodes;
 
+use ::rights::text::{self, NoNames};
+use ::rights::{Client, ClientRights, Operation, Rule, Rules};
+use abi::{Decode, Encode, NodeName, Uid};
 use drivers::ethernet::Header;
 use drivers::neighbour::Head;
 
@@ -33,5 +36,44 @@ pub fn neighbour(data: &[u8]) {
         assert_eq!(head.encode(), data[..Head::LEN]);
         let packets = data[Head::LEN..].chunks(head.segment.into());
         assert!((1..=Head::SEGMENTS_MAX).contains(&packets.len()));
+    }
+}
+
+/// Takes `data` as rules on the wire or as text, then as the rights of one client. What is taken is sound, comes back from
+/// either form, and is the same to a client as rule after rule says.
+pub fn rights(data: &[u8]) {
+    if let Ok(rights) = ClientRights::from_bytes(data) {
+        assert_eq!(rights.to_bytes().as_deref(), Ok(data));
+        let _ = rights.at(b"/dev/ser1").bits();
+    }
+    let written = std::str::from_utf8(data).ok();
+    let written = written.and_then(|text| text::rules(text, &NoNames).ok());
+    let Some(rules) = Rules::from_bytes(data).ok().or(written) else {
+        return;
+    };
+    assert!(rules.list().iter().all(Rule::is_sound));
+    let bytes = rules.to_bytes().expect("what was taken can be sent");
+    assert_eq!(Rules::from_bytes(&bytes).as_ref(), Ok(&rules));
+    let lines: Vec<String> = rules.list().iter().map(Rule::to_string).collect();
+    assert_eq!(text::rules(&lines.join("\n"), &NoNames).as_ref(), Ok(&rules));
+    let client = Client {
+        node: NodeName::parse("lab1").expect("a name"),
+        is_own: false,
+        user: Uid(1000),
+    };
+    let rights = rules.for_client(&client);
+    let paths = rules.list().iter().map(|rule| rule.prefix.as_slice());
+    for path in paths.chain([&b"/"[..], b"/dev/ser1"]).take(8) {
+        let at = rights.at(path);
+        for operation in Operation::ALL.into_iter().take(10) {
+            let first = rules.list().iter().position(|rule| {
+                rule.node.fits(&client.node, false)
+                    && rule.user.fits(client.user)
+                    && rule.operations.has(operation)
+                    && ::rights::path::is_within(path, &rule.prefix)
+            });
+            let decision = rights.decision(&at, operation);
+            assert_eq!(decision.rule.map(usize::from), first);
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod cat;
 mod cp;
+mod find;
 mod links;
 mod ln;
 mod ls;
@@ -10,14 +11,18 @@ mod manual;
 mod mount;
 mod names;
 mod node;
+mod rights;
 mod run;
 mod serve;
 mod stat;
 mod tables;
 pub(crate) mod trace;
+mod tree;
 mod trust;
 mod tty;
 pub(crate) mod up;
+mod who;
+mod why;
 mod write;
 
 use crate::command::{Cli, Verb};
@@ -47,6 +52,9 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Prefixes(options) => tables::prefixes(&global, &options),
         Verb::Ln(options) => ln::run(&global, &options),
         Verb::Ls(options) => ls::run(&global, &options),
+        Verb::Tree(options) => tree::run(&global, &options),
+        Verb::Find(options) => find::run(&global, &options),
+        Verb::Who(options) => who::run(&global, &options),
         Verb::Cat(options) => cat::run(&global, &options),
         Verb::Cp(options) => cp::run(&global, &options),
         Verb::Stat(options) => stat::run(&global, &options),
@@ -58,6 +66,8 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::PreloadBroker(options) => run::broker(&global, &options),
         Verb::Run(options) => run::run(&global, &options),
         Verb::Confined(options) => run::enter(&options),
+        Verb::Rights(options) => rights::run(&global, &options),
+        Verb::Why(options) => why::run(&global, &options),
         Verb::Trace(verb) => trace::run(&global, &verb),
         Verb::Serve(verb) => serve::run(&global, &verb),
         Verb::Mount(options) => mount::run(&global, &options),

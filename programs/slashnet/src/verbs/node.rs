@@ -8,6 +8,7 @@ use crate::command::{GlobalOptions, NodeOptions};
 use crate::failure::{During, Failure, Outcome};
 use crate::machine::Machine;
 use crate::signals::{Signals, readable};
+use crate::users::Users;
 use crate::{directory, logging, supervised};
 
 /// Runs the daemon until a signal ends it.
@@ -27,8 +28,12 @@ pub(crate) fn run(global: &GlobalOptions, options: &NodeOptions) -> Outcome {
     if let Some(detect) = machine.detect {
         builder = builder.detect(detect);
     }
+    let rules = machine.rights.join("\n");
+    let rules = rights::text::rules(&rules, &Users)
+        .map_err(|(number, bad)| Failure::usage(format!("rule {number}"), bad.to_string()))?;
     let host = builder
         .one_port(machine.one_port)
+        .rights(rules)
         .start()
         .map_err(Failure::whole)?;
     tracing::info!("{} is up in {}", host.name(), host.directory().display());

@@ -77,6 +77,9 @@ fn parts(machine: &Machine, dir: &Path) -> Vec<Part> {
     if machine.one_port {
         node.push("--one-port".into());
     }
+    for right in &machine.rights {
+        node.extend(["--right".into(), right.into()]);
+    }
     let mut parts = vec![part(format!("node {}", machine.name), machine, dir, node)];
     let serials: Vec<String> = machine.serials.iter().map(ToString::to_string).collect();
     let exports: Vec<String> = machine.exports.iter().map(ToString::to_string).collect();
