@@ -4,9 +4,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use abi::flags::mode::{is_directory, is_symlink};
 use abi::io::Stat;
-use client::Namespace;
+use client::DirectoryEntry;
 
+use super::who::{self, People};
 use crate::command::{GlobalOptions, LsOptions};
+use crate::descent::{Descent, Found, below};
 use crate::failure::{During, Outcome};
 use crate::notation::{mode, printable, time};
 use crate::table::{Cell, Table};
@@ -15,23 +17,45 @@ use crate::{daemon, output};
 /// Lists all paths given.
 pub(crate) fn run(global: &GlobalOptions, options: &LsOptions) -> Outcome {
     let namespace = daemon::namespace(global)?;
+    let people = options.who.then(|| People::new(&namespace));
+    let listing = Listing {
+        descent: Descent {
+            namespace: &namespace,
+            levels: None,
+            hidden: options.all,
+        },
+        options,
+        people,
+    };
+    if options.recursive && !options.table.json {
+        return listing.all_the_way_down();
+    }
     let mut rows = Vec::new();
+    let mut outcome = Ok(());
     for path in &options.paths {
-        list(&namespace, path.as_bytes(), options, &mut rows)?;
+        let path = path.as_bytes();
+        if !listing.itself(path, &mut rows)? {
+            if options.recursive {
+                let mut see = |found: &Found<'_>| {
+                    let name = found.path.to_vec();
+                    rows.push(listing.row(name, found.path, found.stat, found.kind));
+                    Ok(())
+                };
+                outcome = outcome.and(listing.descent.each(path, &mut see));
+            } else {
+                rows.extend(listing.directory(path)?);
+            }
+        }
     }
-    if !options.long && !options.table.json {
-        return output::write(
-            rows.iter()
-                .map(|row| printable(&row.name) + "\n")
-                .collect::<String>()
-                .as_bytes(),
-        );
-    }
-    let mut table = Table::new(&["MODE", "LINKS", "UID", "GID", "SIZE", "MODIFIED", "NAME"]);
-    for row in rows {
-        table.row(row.cells());
-    }
-    table.print(options.table)
+    listing.print(rows)?;
+    outcome
+}
+
+/// What is listed, and how.
+struct Listing<'a> {
+    descent: Descent<'a>,
+    options: &'a LsOptions,
+    people: Option<People>,
 }
 
 /// One line of a listing.
@@ -41,92 +65,138 @@ struct Row {
     stat: Option<Stat>,
     kind: u32,
     target: Option<Vec<u8>>,
+    who: Vec<Cell>,
 }
 
-fn list(namespace: &Namespace, path: &[u8], options: &LsOptions, rows: &mut Vec<Row>) -> Outcome {
-    let shown = printable(path);
-    // A link given by name is shown as a link with -l, and followed otherwise, as ls does.
-    let own = if options.long {
-        namespace.lstat(path)
-    } else {
-        namespace.stat(path)
-    };
-    let own = own.during(&shown)?;
-    if options.directory || !is_directory(own.mode) {
-        rows.push(row(
-            namespace,
-            path.to_vec(),
-            path,
-            Some(own),
-            own.mode,
-            options,
-        ));
-        return Ok(());
+impl Listing<'_> {
+    /// Adds a path itself, if that is meant; false for a directory of which the entries are meant.
+    fn itself(&self, path: &[u8], rows: &mut Vec<Row>) -> Outcome<bool> {
+        let namespace = self.descent.namespace;
+        // A link given by name is shown as a link with -l, and followed otherwise, as ls does.
+        let own = if self.options.long {
+            namespace.lstat(path)
+        } else {
+            namespace.stat(path)
+        };
+        let own = own.during(printable(path))?;
+        if !self.options.directory && is_directory(own.mode) {
+            return Ok(false);
+        }
+        rows.push(self.row(path.to_vec(), path, Some(own), own.mode));
+        Ok(true)
     }
-    let directory = namespace.read_directory(path).during(&shown)?;
-    let mut entries = directory.collect::<abi::Result<Vec<_>>>().during(&shown)?;
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    for entry in entries {
-        if options.all || !entry.name.starts_with(b".") {
-            let full = [path, b"/", &entry.name].concat();
-            rows.push(row(
-                namespace, entry.name, &full, entry.stat, entry.mode, options,
-            ));
+
+    fn directory(&self, path: &[u8]) -> Outcome<Vec<Row>> {
+        let entries = self.descent.entries(path)?.into_iter();
+        let row = |entry: DirectoryEntry| {
+            let full = below(path, &entry.name);
+            self.row(entry.name, &full, entry.stat, entry.mode)
+        };
+        Ok(entries.map(row).collect())
+    }
+
+    /// Each directory under its own path, as ls -R does.
+    fn all_the_way_down(&self) -> Outcome {
+        let mut outcome = Ok(());
+        for path in &self.options.paths {
+            let path = path.as_bytes();
+            let mut rows = Vec::new();
+            if self.itself(path, &mut rows)? {
+                self.print(rows)?;
+                continue;
+            }
+            self.headed(path)?;
+            let mut see = |found: &Found<'_>| {
+                if found.enters {
+                    output::line("")?;
+                    self.headed(found.path)?;
+                }
+                Ok(())
+            };
+            outcome = outcome.and(self.descent.each(path, &mut see));
+        }
+        outcome
+    }
+
+    fn headed(&self, path: &[u8]) -> Outcome {
+        output::line(printable(path) + ":")?;
+        // A directory that cannot be read is reported by the descent.
+        self.print(self.directory(path).unwrap_or_default())
+    }
+
+    fn row(&self, name: Vec<u8>, path: &[u8], stat: Option<Stat>, kind: u32) -> Row {
+        let namespace = self.descent.namespace;
+        let wanted = self.options.long || self.options.table.json;
+        let stat = if wanted {
+            stat.or_else(|| namespace.lstat(path).ok())
+        } else {
+            None
+        };
+        let linked = wanted && is_symlink(kind);
+        let target = if linked {
+            namespace.readlink(path).ok()
+        } else {
+            None
+        };
+        let who = self
+            .people
+            .as_ref()
+            .map(|people| people.cells(namespace, path));
+        Row {
+            name,
+            stat,
+            kind,
+            target,
+            who: who.unwrap_or_default(),
         }
     }
-    Ok(())
-}
 
-fn row(
-    namespace: &Namespace,
-    name: Vec<u8>,
-    path: &[u8],
-    stat: Option<Stat>,
-    kind: u32,
-    options: &LsOptions,
-) -> Row {
-    let wanted = options.long || options.table.json;
-    let stat = if wanted {
-        stat.or_else(|| namespace.lstat(path).ok())
-    } else {
-        None
-    };
-    let linked = wanted && is_symlink(kind);
-    let target = if linked {
-        namespace.readlink(path).ok()
-    } else {
-        None
-    };
-    Row {
-        name,
-        stat,
-        kind,
-        target,
+    fn print(&self, rows: Vec<Row>) -> Outcome {
+        let is_table = self.options.long || self.options.table.json || self.options.who;
+        if !is_table {
+            let lines = rows.iter().map(|row| printable(&row.name) + "\n");
+            return output::write(lines.collect::<String>().as_bytes());
+        }
+        let about: &[&str] = if self.options.long || self.options.table.json {
+            &["MODE", "LINKS", "UID", "GID", "SIZE", "MODIFIED"]
+        } else {
+            &[]
+        };
+        let who = if self.options.who { who::TITLES } else { &[] };
+        let mut table = Table::new(&[about, who, &["NAME"]].concat());
+        for mut row in rows {
+            let name = row.name();
+            let who = std::mem::take(&mut row.who);
+            let mut cells = if about.is_empty() {
+                Vec::new()
+            } else {
+                row.about()
+            };
+            cells.extend(who);
+            cells.push(name);
+            table.row(cells);
+        }
+        table.print(self.options.table)
     }
 }
 
 impl Row {
-    fn cells(self) -> Vec<Cell> {
+    fn name(&self) -> Cell {
         let name = printable(&self.name);
-        let name = match self.target {
+        match &self.target {
             Some(target) => {
-                let shown = format!("{name} -> {}", printable(&target));
+                let shown = format!("{name} -> {}", printable(target));
                 Cell::shown_as(name, shown)
             }
             None => Cell::from(name),
-        };
+        }
+    }
+
+    fn about(&self) -> Vec<Cell> {
         let Some(stat) = self.stat else {
             let unknown = || Cell::from(serde_json::Value::Null);
             let kind = Cell::shown_as(self.kind, mode(self.kind).replace("---------", "?????????"));
-            return vec![
-                kind,
-                unknown(),
-                unknown(),
-                unknown(),
-                unknown(),
-                unknown(),
-                name,
-            ];
+            return vec![kind, unknown(), unknown(), unknown(), unknown(), unknown()];
         };
         vec![
             Cell::shown_as(stat.mode, mode(stat.mode)),
@@ -135,7 +205,6 @@ impl Row {
             stat.gid.0.into(),
             stat.size.into(),
             Cell::shown_as(stat.mtime.seconds, time(stat.mtime.seconds)),
-            name,
         ]
     }
 }

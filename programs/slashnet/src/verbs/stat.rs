@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use super::who::{self, People};
 use crate::command::{GlobalOptions, StatOptions};
 use crate::daemon;
 use crate::failure::{During, Outcome};
@@ -11,10 +12,13 @@ use crate::table::{Cell, Table};
 /// Prints a row for each path.
 pub(crate) fn run(global: &GlobalOptions, options: &StatOptions) -> Outcome {
     let namespace = daemon::namespace(global)?;
-    let mut table = Table::new(&[
+    let people = options.who.then(|| People::new(&namespace));
+    let about: &[&str] = &[
         "PATH", "ND", "MODE", "LINKS", "UID", "GID", "SIZE", "BLOCKS", "INODE", "DEVICE",
         "ACCESSED", "MODIFIED", "CHANGED",
-    ]);
+    ];
+    let who = if options.who { who::TITLES } else { &[] };
+    let mut table = Table::new(&[about, who].concat());
     for path in &options.paths {
         let shown = printable(path.as_bytes());
         let stat = if options.follow {
@@ -24,7 +28,10 @@ pub(crate) fn run(global: &GlobalOptions, options: &StatOptions) -> Outcome {
         };
         let stat = stat.during(&shown)?;
         let moment = |seconds: i64| Cell::shown_as(seconds, time(seconds));
-        table.row(vec![
+        let who = people
+            .as_ref()
+            .map(|people| people.cells(&namespace, path.as_bytes()));
+        let mut cells = vec![
             shown.into(),
             stat.node.0.into(),
             Cell::shown_as(stat.mode, mode(stat.mode)),
@@ -38,7 +45,9 @@ pub(crate) fn run(global: &GlobalOptions, options: &StatOptions) -> Outcome {
             moment(stat.atime.seconds),
             moment(stat.mtime.seconds),
             moment(stat.ctime.seconds),
-        ]);
+        ];
+        cells.extend(who.unwrap_or_default());
+        table.row(cells);
     }
     table.print(options.table)
 }

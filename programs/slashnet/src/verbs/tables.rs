@@ -4,11 +4,13 @@ use abi::system::{
     NodeRow, NodeState, PrefixRow, ProcessRow, QueryKind, Rows, SessionRole, SessionRow,
 };
 use abi::{AttachFlags, FileType, Nd};
+use client::Namespace;
 use serde_json::Value;
 
 use crate::command::{GlobalOptions, PrefixesOptions};
-use crate::daemon::Daemon;
-use crate::failure::Outcome;
+use crate::daemon::{self, Daemon};
+use crate::directory;
+use crate::failure::{During, Outcome};
 use crate::notation::{duration, printable};
 use crate::table::{Cell, Table, TableOptions};
 
@@ -127,17 +129,14 @@ fn process(row: &ProcessRow) -> Vec<Cell> {
 
 /// Prints the prefix tree of this node or another.
 pub(crate) fn prefixes(global: &GlobalOptions, options: &PrefixesOptions) -> Outcome {
-    let daemon = Daemon::of(global)?;
+    let endpoint = daemon::endpoint(&directory::of(global.dir.as_deref()))?;
     let nd = match &options.node {
-        Some(name) => daemon.lookup(name)?,
+        Some(name) => daemon::lookup(&endpoint, name)?,
         None => Nd::LOCAL,
     };
+    let rows = Namespace::of(&endpoint).prefixes(nd).during("prefixes")?;
     let mut table = Table::new(&["ND", "PID", "CHID", "HANDLE", "TYPE", "FLAGS", "PATH"]);
-    daemon.rows(QueryKind::Prefixes, nd, |rows| {
-        if let Rows::Prefixes(rows) = rows {
-            rows.iter().for_each(|row| table.row(prefix(row)));
-        }
-    })?;
+    rows.iter().for_each(|row| table.row(prefix(row)));
     table.print(options.table)
 }
 
@@ -160,7 +159,8 @@ fn prefix(row: &PrefixRow) -> Vec<Cell> {
     ]
 }
 
-fn file_type(file_type: FileType) -> String {
+/// The name of a type of file.
+pub(super) fn file_type(file_type: FileType) -> String {
     let name = match file_type {
         FileType::ANY => "any",
         FileType::FILE => "file",
@@ -181,7 +181,8 @@ fn file_type(file_type: FileType) -> String {
     name.to_owned()
 }
 
-fn flags(flags: AttachFlags) -> Cell {
+/// The names of the flags of a prefix.
+pub(super) fn flags(flags: AttachFlags) -> Cell {
     let names: Vec<String> = flags
         .iter_names()
         .map(|(name, _)| name.to_lowercase())

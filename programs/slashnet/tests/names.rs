@@ -1,0 +1,176 @@
+//! Who serves what, and programs that see a part of the path space.
+
+mod machine;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use machine::{PATIENCE, Up, run, text};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Two nodes that trust each other; lab2 exports a directory as `/srv`.
+struct Lab {
+    temporary: TempDir,
+    lab1: Up,
+    lab2: Up,
+}
+
+impl Lab {
+    fn start() -> Self {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let srv = temporary.path().join("srv");
+        fs::create_dir_all(srv.join("project")).expect("made");
+        for directory in [srv.clone(), srv.join("project")] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).expect("opened");
+        }
+        fs::write(srv.join("project/plan"), "the plan\n").expect("written");
+        fs::write(srv.join("secret"), "no plan\n").expect("written");
+        let export = format!("{}=/srv", srv.display());
+        let (dir1, dir2) = (temporary.path().join("lab1"), temporary.path().join("lab2"));
+        let lab1 = Up::start(&dir1, &["--name", "lab1"]);
+        let lab2 = Up::start(&dir2, &["--name", "lab2", "--export", &export]);
+        lab1.wait_for("node lab1 is up");
+        lab2.wait_for("node lab2 is up");
+        let code = text(&run(&dir1, &["invite"]));
+        text(&run(&dir2, &["join", code.trim()]));
+        Self {
+            temporary,
+            lab1,
+            lab2,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.temporary.path().join(name)
+    }
+
+    fn lab1(&self, arguments: &[&str]) -> Output {
+        run(&self.path("lab1"), arguments)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let printed = text(&self.lab1(&[arguments, &["--json"]].concat()));
+        serde_json::from_str(&printed).expect("rows")
+    }
+}
+
+fn own() -> &'static str {
+    env!("CARGO_BIN_EXE_slashnet")
+}
+
+// qnx: P38, P60
+#[test]
+fn every_listing_can_show_who_serves_what() {
+    let lab = Lab::start();
+    let who = lab.json(&["who", "/net/lab2/srv/project"]);
+    assert_eq!(who.len(), 1);
+    assert_eq!(who[0]["node"], "lab2");
+    assert_eq!(who[0]["prefix"], "/net/lab2/srv");
+    let pid = &who[0]["pid"];
+    assert!(pid.as_u64() > Some(1), "{pid}");
+    let found = lab.json(&["find", "/net", "-n", "pl*", "--who"]);
+    assert_eq!(found.len(), 1, "once, although lab2 has a /net of its own");
+    assert_eq!(found[0]["path"], "/net/lab2/srv/project/plan");
+    for verb in ["find", "tree", "ls"] {
+        let more: &[&str] = if verb == "ls" { &["-R"] } else { &[] };
+        let rows = lab.json(&[&[verb, "--who", "/net/lab2"], more].concat());
+        let key = if verb == "ls" { "name" } else { "path" };
+        let row = rows.iter().find(|row| row[key] == "/net/lab2/srv/secret");
+        let row = row.unwrap_or_else(|| panic!("{verb}: {rows:?}"));
+        assert_eq!(&row["pid"], pid, "{verb}");
+        assert_eq!(row["node"], "lab2", "{verb}");
+    }
+    let stat = lab.json(&["stat", "--who", "/net/lab2/srv"]);
+    assert_eq!(&stat[0]["pid"], pid);
+    assert_eq!(
+        text(&lab.lab1(&["tree", "/net/lab2/srv"])),
+        "/net/lab2/srv\n|-- project/\n|   `-- plan\n`-- secret\n"
+    );
+    assert_eq!(
+        text(&lab.lab1(&["ls", "-R", "/net/lab2/srv"])),
+        "/net/lab2/srv:\nproject\nsecret\n\n/net/lab2/srv/project:\nplan\n"
+    );
+    assert_eq!(
+        text(&lab.lab1(&["find", "-t", "d", "/net/lab2/srv"])),
+        "/net/lab2/srv/project\n"
+    );
+    let missing = lab.lab1(&["who", "/nowhere"]);
+    assert_eq!(missing.status.code(), Some(1));
+}
+
+// qnx: P42
+#[test]
+fn a_command_with_a_root_sees_nothing_above_it_and_its_end_is_ours() {
+    let mut lab = Lab::start();
+    let inside = |root: &str, command: &[&str]| {
+        let words = ["run", "--no-preload", "--without-namespace", "--root", root];
+        lab.lab1(&[&words, command].concat())
+    };
+    let project = "/net/lab2/srv/project";
+    assert_eq!(text(&inside(project, &[own(), "ls", "/"])), "plan\n");
+    assert_eq!(
+        text(&inside(project, &[own(), "cat", "/../plan"])),
+        "the plan\n"
+    );
+    for path in ["/../secret", "/net/lab2/srv/secret", "/srv/secret"] {
+        let refused = inside(project, &[own(), "cat", path]);
+        assert_eq!(refused.status.code(), Some(1), "{path}");
+    }
+    assert_eq!(
+        inside("/net", &["sh", "-c", "exit 7"]).status.code(),
+        Some(7)
+    );
+    let nowhere = inside("/net/lab2/srv/secret", &["true"]);
+    let error = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+    assert!(
+        error.contains("/net/lab2/srv/secret: not a directory"),
+        "{error}"
+    );
+    // A door closes with the command it was opened for.
+    let views = lab.path("lab1/views");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while fs::read_dir(&views).is_ok_and(|mut doors| doors.next().is_some()) {
+        assert!(std::time::Instant::now() < deadline, "doors stay");
+        std::thread::yield_now();
+    }
+    lab.lab1.stop(rustix::process::Signal::TERM);
+    lab.lab2.stop(rustix::process::Signal::TERM);
+}
+
+// qnx: P42
+#[test]
+fn a_namespace_hides_the_nodes_own_entrance_where_there_can_be_one() {
+    let lab = Lab::start();
+    let lab1 = lab.path("lab1");
+    let script = format!("ls {}; {} ls /", lab1.display(), own());
+    let words = [
+        "run",
+        "--no-preload",
+        "--root",
+        "/net/lab2/srv/project",
+        "sh",
+        "-c",
+    ];
+    let output = lab.lab1(&[&words[..], &[&script]].concat());
+    if may_have_namespaces() {
+        assert_eq!(text(&output), "node.sock\nplan\n");
+    } else {
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("--without-namespace"), "{error}");
+    }
+}
+
+/// Whether this system lets this user make the namespaces that `run --root` makes.
+fn may_have_namespaces() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    let users: &[&str] = if is_root { &[] } else { &["--user"] };
+    let tried = std::process::Command::new("unshare")
+        .args(users)
+        .args(["--mount", "true"])
+        .status();
+    assert!(Path::new("/proc/self/ns/mnt").exists());
+    tried.is_ok_and(|status| status.success())
+}
