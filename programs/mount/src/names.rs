@@ -218,6 +218,10 @@ impl PathSpace {
         flags: u32,
     ) -> Result<Answer> {
         carried(name, Errno::EOPNOTSUPP)?;
+        if self.nodes.is_symlink(call.node) {
+            // Linux has no `user.` attributes of symbolic links.
+            return Err(Errno::EPERM);
+        }
         let flags = XattrFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
         let request = Request::Xattr(Xattr::Set { name, flags, value });
         self.change(call, &request, |path| {
@@ -228,6 +232,9 @@ impl PathSpace {
 
     pub(crate) fn get_xattr(&self, call: &Call<'_>, name: &[u8], size: u32) -> Result<Answer> {
         carried(name, Errno::ENODATA)?;
+        if self.nodes.is_symlink(call.node) {
+            return Err(Errno::ENODATA);
+        }
         let nbytes = XATTR_VALUE_MAX as u32;
         let request = Request::Xattr(Xattr::Get { name, nbytes });
         let value = self.xattr(call, &request, |path| call.view.xattr(path, name))?;
@@ -235,6 +242,9 @@ impl PathSpace {
     }
 
     pub(crate) fn list_xattr(&self, call: &Call<'_>, size: u32) -> Result<Answer> {
+        if self.nodes.is_symlink(call.node) {
+            return sized(Vec::new(), size);
+        }
         let nbytes = XATTR_VALUE_MAX as u32;
         let request = Request::Xattr(Xattr::List { nbytes });
         let list = self.xattr(call, &request, |path| call.view.xattrs(path))?;
@@ -250,10 +260,10 @@ impl PathSpace {
     ) -> Result<Vec<u8>> {
         let own = |open: &OpenFile| open.opener() == call.caller;
         match self.by_name(call.node, by_name) {
-            Err(Errno::ENOENT) => {}
+            Err(Errno::ESTALE) => {}
             done => return done,
         }
-        let open = self.files.of(call.node, own).ok_or(Errno::ENOENT)?;
+        let open = self.files.of(call.node, own).ok_or(Errno::ESTALE)?;
         let mut value = vec![0; XATTR_VALUE_MAX];
         let reply = open.file().call(request, &mut value, &call.options())?;
         value.truncate(reply.len);

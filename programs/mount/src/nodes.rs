@@ -172,6 +172,13 @@ impl Nodes {
                 .is_some_and(|node| node.identity.matches(identity))
     }
 
+    pub(crate) fn is_symlink(&self, number: u64) -> bool {
+        self.lock()
+            .nodes
+            .get(&number)
+            .is_some_and(|node| node.identity.kind == mode::S_IFLNK)
+    }
+
     pub(crate) fn is_device(&self, number: u64) -> bool {
         self.lock()
             .nodes

@@ -84,10 +84,13 @@ impl PathSpace {
         node: u64,
         mut act: impl FnMut(&[u8]) -> Result<T>,
     ) -> Result<T> {
-        let mut last = Errno::ENOENT;
+        // The kernel knows the name and is asked about it again then, by LOOKUP; a program that opens with O_CREAT what another
+        // node has just removed would get ENOENT otherwise.
+        let mut last = Errno::ESTALE;
         for path in self.nodes.paths(node) {
             match act(&path) {
-                Err(errno @ (Errno::ENOENT | Errno::EACCES | Errno::ENOTDIR)) => last = errno,
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(Errno::EACCES) => last = Errno::EACCES,
                 done => return done,
             }
         }

@@ -187,8 +187,10 @@ fn count(path: &str, kind: &str, rounds: u64) -> Outcome {
             _ => flock(&file, operation),
         };
         lock(FlockOperation::LockExclusive).map_err(|errno| text(errno.into()))?;
-        // Read and written anew under the lock, not from what was read ahead of it.
-        let number = fs::read_to_string(path).map_err(text)?;
+        // Through the same descriptor: closing any other one of the file would drop a record lock (POSIX).
+        let mut bytes = [0; 32];
+        let length = file.read_at(&mut bytes, 0).map_err(text)?;
+        let number = String::from_utf8_lossy(&bytes[..length]);
         let number: u64 = number
             .trim()
             .parse()
