@@ -21,6 +21,10 @@ const OPENS_MAX: u32 = 16;
 /// Who gives an interface another address takes the old one away first. What is in between is not worth a socket.
 const BETWEEN: Duration = Duration::from_millis(50);
 
+/// A switch may forward a moment later than the carrier is there. The kernel's question for a neighbour's hardware address,
+/// asked by the first packet, is lost then, and it asks again only after a second.
+const ROUSING: Duration = Duration::from_millis(25);
+
 /// The list of interfaces, kept by a thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct InterfaceWatch {
@@ -118,20 +122,24 @@ impl Shared {
         }
     }
 
-    /// Takes the news; if an interface has just lost an address, waits a moment for the next one.
+    /// Takes the news; if an interface has just lost an address, waits a moment for the next one, and if one has come up,
+    /// until packets pass.
     fn read(&self, netlink: &mut Netlink, interfaces: &mut Interfaces) -> io::Result<()> {
         let before = interfaces.clone();
-        let mut left = BETWEEN;
         let began = Instant::now();
         loop {
             netlink.read(interfaces)?;
-            if left.is_zero() || !interfaces.only_lost_addresses(&before) {
+            let pause = if interfaces.only_lost_addresses(&before) {
+                BETWEEN
+            } else if interfaces.only_came_up(&before) {
+                ROUSING
+            } else {
+                return Ok(());
+            };
+            let left = pause.saturating_sub(began.elapsed());
+            if left.is_zero() || self.wait(Some(netlink), Some(left))? {
                 return Ok(());
             }
-            if self.wait(Some(netlink), Some(left))? {
-                return Ok(());
-            }
-            left = BETWEEN.saturating_sub(began.elapsed());
         }
     }
 

@@ -114,6 +114,17 @@ impl Interfaces {
         lost
     }
 
+    /// Whether an interface is up that was not, while none has gone down.
+    pub(crate) fn only_came_up(&self, before: &Self) -> bool {
+        let is_up = |list: &Self, index| list.by_index(index).is_some_and(|found| found.up);
+        let up = |list: &Self| -> Vec<u32> {
+            let up = list.iter().filter(|interface| interface.up);
+            up.map(|interface| interface.index).collect()
+        };
+        let came = up(self).into_iter().any(|index| !is_up(before, index));
+        came && up(before).into_iter().all(|index| is_up(self, index))
+    }
+
     /// For messages about a name that is not there.
     pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.iter().map(|i| i.name.as_str()).collect();
@@ -211,6 +222,29 @@ mod tests {
             "a carrier is told at once"
         );
         assert!(!Interfaces::default().only_lost_addresses(&whole));
+    }
+
+    #[test]
+    fn an_interface_that_comes_up_is_told_from_one_that_goes_down() {
+        let mut down = Interfaces::default();
+        down.apply(Change::Interface(interface(1, "lo")));
+        let off = |index, name| Interface {
+            up: false,
+            ..interface(index, name)
+        };
+        down.apply(Change::Interface(off(2, "eth0")));
+        let mut up = down.clone();
+        up.apply(Change::Interface(interface(2, "eth0")));
+        assert!(up.only_came_up(&down) && up.only_came_up(&Interfaces::default()));
+        assert!(!down.only_came_up(&up) && !up.only_came_up(&up));
+        let mut both = up.clone();
+        both.apply(Change::Interface(off(1, "lo")));
+        assert!(!both.only_came_up(&down), "what goes down is told at once");
+        let mut returned = up.clone();
+        returned.apply(Change::InterfaceGone(2));
+        assert!(!returned.only_came_up(&up));
+        returned.apply(Change::Interface(interface(3, "eth0")));
+        assert!(!returned.only_came_up(&up), "another one has gone");
     }
 
     #[test]
