@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use abi::credentials::Credentials;
-use abi::{ConnectionId, Errno, Nd, Pid, Result, SenderId};
+use abi::{ConnectionId, Errno, Handle, Nd, Pid, Result, SenderId};
 
 use crate::open_file::Opened;
 use crate::wait_queue::Place;
@@ -117,6 +117,18 @@ impl Bindings {
         table.len -= client.len();
         drop(table);
         drop(client);
+    }
+
+    /// The connections to what was opened by a prefix.
+    pub(crate) fn places_of(&self, prefix: Handle) -> Vec<Place> {
+        let table = self.read();
+        let clients = table.clients.iter();
+        let places = clients.flat_map(|(&sender, client)| {
+            let opened = client.iter();
+            let by_prefix = opened.filter(move |(_, binding)| binding.opened.handle == prefix);
+            by_prefix.map(move |(&connection, _)| Place { sender, connection })
+        });
+        places.collect()
     }
 
     /// Ends all connections.

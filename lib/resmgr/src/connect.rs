@@ -3,16 +3,16 @@
 use abi::connect::{Connect, ConnectType, Extra};
 use abi::{Decode, Errno};
 
+use crate::dispatch::{Dispatch, refuse};
 use crate::envelope::Envelope;
 use crate::request::{
     After, Answer, LinkRequest, MakeNodeRequest, MountRequest, OpenRequest, ReadLinkRequest,
     RenameRequest, SymlinkRequest, Target, UnlinkRequest,
 };
 use crate::rights;
-use crate::server::{Core, refuse};
 
 /// Serves one connect message.
-pub(crate) fn route(core: &Core, envelope: Envelope) -> Answer {
+pub(crate) fn route(dispatch: &Dispatch, envelope: Envelope) -> Answer {
     if envelope.is_partial() {
         // A message of legal size fits the buffer.
         return refuse(envelope, Errno::EMSGSIZE);
@@ -21,7 +21,7 @@ pub(crate) fn route(core: &Core, envelope: Envelope) -> Answer {
         Ok(connect) => connect,
         Err(malformed) => return refuse(envelope, malformed.into()),
     };
-    let Some(attachment) = core.attachments.get(&connect.handle).cloned() else {
+    let Some(attachment) = dispatch.attachments.get(connect.handle) else {
         // The prefix was detached meanwhile; the client's search goes on elsewhere (P33).
         return refuse(envelope, Errno::ENXIO);
     };

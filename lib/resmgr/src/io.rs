@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::io::{NotifyAction, Request, Watch};
 use abi::{Errno, MessageKind};
 
+use crate::dispatch::refuse;
 use crate::envelope::Envelope;
 use crate::open_file::OpenFile;
 use crate::request::{
@@ -15,7 +16,6 @@ use crate::request::{
 };
 use crate::resource::Resource;
 use crate::rights;
-use crate::server::refuse;
 use crate::wait_queue::Place;
 
 /// Serves one message to an open file.

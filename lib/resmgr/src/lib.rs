@@ -28,9 +28,11 @@
 //! messages come in), `connect` and `io` (how they are routed), `open_file`, `bindings`,
 //! `wait_queue`, `posix`.
 
+mod attachments;
 mod attributes;
 mod bindings;
 mod connect;
+mod dispatch;
 mod envelope;
 mod io;
 mod locks;
@@ -41,6 +43,7 @@ pub mod posix;
 mod request;
 mod resource;
 mod rights;
+mod running;
 mod server;
 pub mod testing;
 mod wait_queue;
@@ -54,15 +57,16 @@ pub use ipc::Endpoint;
 pub use self::attributes::{Attributes, Fields};
 pub use self::notices::Notices;
 pub use self::open_file::{Cursor, OpenFile};
-pub use self::pool::blocking;
+pub use self::pool::{ThreadPool, blocking};
 pub use self::request::{
     AllocateRequest, Answer, ChmodRequest, ChownRequest, DevctlCall, DevctlChoice, DevctlRequest,
     InfoRequest, LinkRequest, LinkTextRequest, LockRequest, MakeNodeRequest, MountRequest,
-    NotifyRequest, OpenRequest, Opening, OwnRequest, PathconfRequest, ReadDirectoryRequest,
-    ReadLinkRequest, ReadRequest, RenameRequest, Request, SeekRequest, SetTimesRequest,
-    StatRequest, StatvfsRequest, SymlinkRequest, SyncRequest, TruncateRequest, UnlinkRequest,
-    WriteRequest, XattrRequest,
+    NotifyRequest, OpenRequest, Opening, OwnRequest, PathconfRequest, RawRequest,
+    ReadDirectoryRequest, ReadLinkRequest, ReadRequest, RenameRequest, Request, SeekRequest,
+    SetTimesRequest, StatRequest, StatvfsRequest, SymlinkRequest, SyncRequest, TruncateRequest,
+    UnlinkRequest, WriteRequest, XattrRequest,
 };
 pub use self::resource::Resource;
-pub use self::server::{Running, Server, serve};
+pub use self::running::{Detach, Poster, Running};
+pub use self::server::{Server, serve};
 pub use self::wait_queue::WaitQueue;

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use abi::OpenFlags;
 use abi::credentials::Credentials;
+use abi::{Handle, OpenFlags};
 
 use crate::attributes::Attributes;
 use crate::locks::{Identity, Locks};
@@ -217,6 +217,8 @@ impl Cursor<'_> {
 pub(crate) struct Opened {
     pub(crate) file: OpenFile,
     pub(crate) resource: Arc<dyn Resource>,
+    /// The prefix it was opened by.
+    pub(crate) handle: Handle,
     pub(crate) rights: FileRights,
 }
 

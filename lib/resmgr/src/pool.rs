@@ -7,28 +7,51 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Water marks of a pool (`R6`).
+/// Water marks of the threads of a server (`R6`). Threads in [`blocking`] do not count.
+#[doc(alias = "thread_pool_attr_t")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// A thread is added when fewer than this many wait.
-    low: usize,
-    /// A thread ends when more than this many wait.
-    high: usize,
-    /// Never more than this many, apart from those in [`blocking`].
-    maximum: usize,
+pub struct ThreadPool {
+    /// Threads are added when fewer than this many wait; at least 1.
+    #[doc(alias = "lo_water")]
+    pub low: usize,
+    /// So many at once; at least 1.
+    pub increment: usize,
+    /// A thread ends when more than this many wait; at least `low`.
+    #[doc(alias = "hi_water")]
+    pub high: usize,
+    /// Never more than this many; 1 to 1024. The others are at most this.
+    pub maximum: usize,
 }
 
-impl Limits {
+impl ThreadPool {
     /// Threads that [`blocking`] may add in all; then calls wait their turn.
     const BLOCKING: usize = 256;
+    /// Most threads of one server.
+    const MAXIMUM: usize = 1024;
 
-    pub(crate) fn new(threads: RangeInclusive<usize>) -> Self {
-        let maximum = (*threads.end()).clamp(1, 1024);
-        let low = (*threads.start()).clamp(1, maximum);
-        // Twice the low mark keeps a thread warm for the next burst instead of ending it.
+    /// From the low mark to the maximum. The high mark is twice the low one, which keeps a thread warm for the
+    /// next burst instead of ending it.
+    #[must_use]
+    pub fn of(threads: RangeInclusive<usize>) -> Self {
+        let (low, maximum) = (*threads.start(), *threads.end());
+        let marks = Self {
+            low,
+            increment: 1,
+            high: low.saturating_mul(2),
+            maximum,
+        };
+        marks.normalised()
+    }
+
+    /// With each mark in its range: low <= high <= maximum.
+    #[must_use]
+    pub fn normalised(self) -> Self {
+        let maximum = self.maximum.clamp(1, Self::MAXIMUM);
+        let low = self.low.clamp(1, maximum);
         Self {
             low,
-            high: (low * 2).min(maximum),
+            increment: self.increment.clamp(1, maximum),
+            high: self.high.clamp(low, maximum),
             maximum,
         }
     }
@@ -37,7 +60,10 @@ impl Limits {
 /// The count of threads of one server.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    limits: Limits,
+    low: AtomicUsize,
+    increment: AtomicUsize,
+    high: AtomicUsize,
+    maximum: AtomicUsize,
     total: AtomicUsize,
     waiting: AtomicUsize,
     blocked: AtomicUsize,
@@ -45,14 +71,26 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(marks: ThreadPool) -> Self {
+        let marks = marks.normalised();
         Self {
-            limits,
+            low: AtomicUsize::new(marks.low),
+            increment: AtomicUsize::new(marks.increment),
+            high: AtomicUsize::new(marks.high),
+            maximum: AtomicUsize::new(marks.maximum),
             total: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             blocked: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn set_limits(&self, marks: ThreadPool) {
+        let marks = marks.normalised();
+        self.low.store(marks.low, Ordering::SeqCst);
+        self.increment.store(marks.increment, Ordering::SeqCst);
+        self.high.store(marks.high, Ordering::SeqCst);
+        self.maximum.store(marks.maximum, Ordering::SeqCst);
     }
 
     pub(crate) fn stop(&self) {
@@ -71,8 +109,11 @@ impl Pool {
 
     /// Counts one more thread in, if there may be one.
     pub(crate) fn enter(&self) -> bool {
-        let blocked = self.blocked.load(Ordering::SeqCst).min(Limits::BLOCKING);
-        let most = self.limits.maximum + blocked;
+        let blocked = self
+            .blocked
+            .load(Ordering::SeqCst)
+            .min(ThreadPool::BLOCKING);
+        let most = self.maximum.load(Ordering::SeqCst) + blocked;
         let more = |total| (total < most).then_some(total + 1);
         self.total
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
@@ -88,16 +129,26 @@ impl Pool {
         if self.is_stopping() {
             return false;
         }
-        let high = self.limits.high;
+        let high = self.high.load(Ordering::SeqCst);
         let more = |waiting| (waiting < high).then_some(waiting + 1);
         self.waiting
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
             .is_ok()
     }
 
-    /// The calling thread got something; true if another thread should be started.
-    pub(crate) fn work(&self) -> bool {
-        self.waiting.fetch_sub(1, Ordering::SeqCst) <= self.limits.low && !self.is_stopping()
+    /// The calling thread got something; tells how many threads should be started.
+    pub(crate) fn work(&self) -> usize {
+        let is_short =
+            self.waiting.fetch_sub(1, Ordering::SeqCst) <= self.low.load(Ordering::SeqCst);
+        if is_short && !self.is_stopping() {
+            self.increment.load(Ordering::SeqCst)
+        } else {
+            0
+        }
+    }
+
+    fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) < self.low.load(Ordering::SeqCst)
     }
 }
 
@@ -124,7 +175,7 @@ pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
     };
     pool.blocked.fetch_add(1, Ordering::SeqCst);
     let returning = Returning(&pool);
-    if pool.waiting.load(Ordering::SeqCst) < pool.limits.low {
+    if pool.is_short() {
         start();
     }
     let result = work();
@@ -147,60 +198,60 @@ mod tests {
 
     // qnx: R6
     #[test]
-    fn marks_are_normalised_so_that_low_is_at_most_maximum() {
-        assert_eq!(
-            Limits::new(1..=4),
-            Limits {
-                low: 1,
-                high: 2,
-                maximum: 4
-            }
-        );
-        assert_eq!(
-            Limits::new(3..=4),
-            Limits {
-                low: 3,
-                high: 4,
-                maximum: 4
-            }
-        );
+    fn marks_are_normalised_so_that_low_is_at_most_high_and_that_at_most_maximum() {
         #[allow(clippy::reversed_empty_ranges)]
-        let reversed = Limits::new(9..=2);
-        assert_eq!(
-            reversed,
-            Limits {
-                low: 2,
-                high: 2,
-                maximum: 2
-            }
-        );
-        assert_eq!(
-            Limits::new(0..=0),
-            Limits {
-                low: 1,
-                high: 1,
-                maximum: 1
-            }
-        );
+        let rows = [
+            (1..=4, [1, 2, 4]),
+            (3..=4, [3, 4, 4]),
+            (9..=2, [2, 2, 2]),
+            (0..=0, [1, 1, 1]),
+        ];
+        for (range, expected) in rows {
+            let marks = ThreadPool::of(range);
+            assert_eq!([marks.low, marks.high, marks.maximum], expected);
+            assert_eq!(marks.increment, 1);
+        }
+        let odd = ThreadPool {
+            low: 9,
+            increment: 0,
+            high: 3,
+            maximum: 20,
+        };
+        assert_eq!(odd.normalised().high, 9);
+        assert_eq!(odd.normalised().increment, 1);
     }
 
     // qnx: R6
     #[test]
-    fn a_pool_grows_when_the_last_listener_gets_work_and_never_above_its_maximum() {
-        let pool = Pool::new(Limits::new(1..=2));
+    fn a_pool_grows_by_its_increment_and_never_above_its_maximum() {
+        let pool = Pool::new(ThreadPool {
+            low: 1,
+            increment: 3,
+            high: 2,
+            maximum: 2,
+        });
         assert!(pool.enter() && pool.wait());
-        assert!(pool.work(), "nobody listens now");
+        assert_eq!(pool.work(), 2, "as many as there may be");
         assert!(pool.enter());
         assert!(!pool.enter(), "two is the maximum");
         assert!(pool.wait() && pool.wait());
         assert!(!pool.wait(), "a third listener is more than high water");
+        assert_eq!(pool.work(), 0, "one still listens");
         assert_eq!(pool.total(), 2);
+        pool.set_limits(ThreadPool {
+            low: 1,
+            increment: 5,
+            high: 9,
+            maximum: 9,
+        });
+        assert!(pool.wait() && pool.wait() && pool.enter());
+        assert_eq!(pool.total(), 3);
     }
 
     // qnx: R7
     #[test]
     fn a_blocked_thread_does_not_count_against_the_maximum() {
-        let pool = Arc::new(Pool::new(Limits::new(1..=1)));
+        let pool = Arc::new(Pool::new(ThreadPool::of(1..=1)));
         assert!(pool.enter() && pool.wait());
         let _ = pool.work();
         let starter = Arc::clone(&pool);

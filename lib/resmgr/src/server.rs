@@ -1,20 +1,20 @@
-//! Receiving: a channel, the prefixes that lead to it, and the threads that serve it.
+//! Making a server: a channel, the prefixes that lead to it, and what else it listens to.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use abi::{AttachFlags, ChannelFlags, ChannelId, Errno, FileType, Handle, Pulse, Result};
-use ipc::{Channel, Endpoint, Received, Registration};
+use ipc::{Channel, Endpoint, Registration};
 use rustix::process;
 
 use crate::attributes::Attributes;
-use crate::envelope::{Buffer, Carrier, Envelope, Hub};
-use crate::pool::{self, Limits, Pool};
+use crate::dispatch::{Dispatch, OWN_KINDS};
+use crate::envelope::Hub;
+use crate::pool::ThreadPool;
+use crate::request::{Answer, RawRequest};
 use crate::resource::Resource;
-use crate::wait_queue::lock;
-use crate::{connect, io};
+use crate::running::{Poster, Running};
 
 /// Owns `path` with one resource and serves it until the process ends.
 ///
@@ -34,13 +34,12 @@ pub fn serve(path: &str, attributes: Attributes, resource: impl Resource) -> Res
 #[doc(alias = "dispatch_create")]
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    channel: Arc<Channel>,
     endpoint: Endpoint,
-    registrations: Vec<Registration>,
-    limits: Limits,
+    registrations: HashMap<Handle, Registration>,
+    threads: ThreadPool,
     message_bytes: usize,
-    core: Core,
-    next_handle: u32,
+    dispatch: Dispatch,
 }
 
 impl Server {
@@ -54,13 +53,12 @@ impl Server {
         // qnx: R1, and I40 for what UNBLOCK changes.
         let channel = Channel::create(endpoint, ChannelFlags::UNBLOCK | ChannelFlags::DISCONNECT)?;
         Ok(Self {
-            shared: Arc::new(Shared { channel }),
+            channel: Arc::new(channel),
             endpoint: endpoint.clone(),
-            registrations: Vec::new(),
-            limits: Limits::new(1..=8),
+            registrations: HashMap::new(),
+            threads: ThreadPool::of(1..=8),
             message_bytes: MESSAGE_BYTES,
-            core: Core::default(),
-            next_handle: 1,
+            dispatch: Dispatch::new(MESSAGE_BYTES),
         })
     }
 
@@ -69,7 +67,15 @@ impl Server {
     /// The default is `1..=8`.
     #[must_use]
     pub fn threads(mut self, threads: RangeInclusive<usize>) -> Self {
-        self.limits = Limits::new(threads);
+        self.threads = ThreadPool::of(threads);
+        self
+    }
+
+    /// As [`threads`](Self::threads), with all four water marks.
+    #[doc(alias = "thread_pool_create")]
+    #[must_use]
+    pub fn thread_pool(mut self, threads: ThreadPool) -> Self {
+        self.threads = threads;
         self
     }
 
@@ -94,12 +100,8 @@ impl Server {
         attributes: Attributes,
         resource: impl Resource,
     ) -> Result<Self> {
-        let flags = if attributes.lock().is_directory() {
-            AttachFlags::DIR
-        } else {
-            AttachFlags::empty()
-        };
-        self.attach_with(path, flags, FileType::ANY, attributes, resource)
+        let prefix = Prefix::of(path, &attributes);
+        self.attach_prefix(&prefix, attributes, resource)
     }
 
     /// Like [`attach`](Self::attach), with the flags and the file type of the prefix (`P10`-`P21`).
@@ -117,40 +119,92 @@ impl Server {
         if !AttachFlags::ATTACHABLE.contains(flags) {
             return Err(Errno::EINVAL);
         }
-        let (mut server, handle) = self.attach_local(attributes, resource);
-        let (path, channel) = (path.as_bytes(), server.channel());
-        if let Some(attachment) = server.core.attachments.get_mut(&handle) {
-            // What is no path the node refuses.
-            attachment.path = rights::path::join(b"/", path).ok_or(Errno::EINVAL)?.into();
-        }
-        let registration = server
-            .endpoint
-            .attach_prefix(path, flags, file_type, channel, handle)?;
-        server.registrations.push(registration);
-        Ok(server)
+        let path = path.as_bytes();
+        let prefix = Prefix {
+            path,
+            flags,
+            file_type,
+        };
+        self.attach_prefix(&prefix, attributes, resource)
+    }
+
+    fn attach_prefix(
+        mut self,
+        prefix: &Prefix<'_>,
+        attributes: Attributes,
+        resource: impl Resource,
+    ) -> Result<Self> {
+        let attachments = &self.dispatch.attachments;
+        let handle = attachments.add(&prefix.seen()?, attributes, resource);
+        let registration = prefix.register(&self.endpoint, self.channel(), handle)?;
+        self.registrations.insert(handle, registration);
+        Ok(self)
     }
 
     /// Serves `resource` without a pathname: for clients that are told channel and handle by other
     /// means (`R10`).
     #[doc(alias = "_RESMGR_FLAG_ATTACH_LOCAL")]
     #[must_use]
-    pub fn attach_local(
-        mut self,
-        attributes: Attributes,
-        resource: impl Resource,
-    ) -> (Self, Handle) {
-        let handle = Handle(self.next_handle);
-        self.next_handle += 1;
-        self.core
-            .attachments
-            .insert(handle, Attachment::new(b"/", attributes, resource));
+    pub fn attach_local(self, attributes: Attributes, resource: impl Resource) -> (Self, Handle) {
+        let handle = self.dispatch.attachments.add(b"/", attributes, resource);
         (self, handle)
+    }
+
+    /// Gives pulses of a code to `serve`: from devices and threads of this process by a [`Poster`], from clients by
+    /// their connections.
+    ///
+    /// # Errors
+    /// EINVAL for codes below 0, which are the system's; EBUSY for one that has a handler.
+    #[doc(alias = "pulse_attach")]
+    pub fn on_pulse(
+        mut self,
+        code: i8,
+        serve: impl Fn(&Pulse) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        if code < 0 {
+            return Err(Errno::EINVAL);
+        }
+        if self.dispatch.pulses.contains_key(&code) {
+            return Err(Errno::EBUSY);
+        }
+        self.dispatch.pulses.insert(code, Box::new(serve));
+        Ok(self)
+    }
+
+    /// Gives messages that begin with one of these 16-bit numbers to `serve`: for protocols that have nothing to do with files.
+    ///
+    /// # Errors
+    /// EINVAL for numbers below 0x200, which are files'; EBUSY if some of them have a handler.
+    #[doc(alias = "message_attach")]
+    pub fn on_message(
+        mut self,
+        numbers: RangeInclusive<u16>,
+        serve: impl Fn(RawRequest) -> Answer + Send + Sync + 'static,
+    ) -> Result<Self> {
+        if numbers.is_empty() || !OWN_KINDS.contains(numbers.start()) {
+            return Err(Errno::EINVAL);
+        }
+        let meets = |other: &RangeInclusive<u16>| {
+            numbers.start() <= other.end() && other.start() <= numbers.end()
+        };
+        let mut taken = self.dispatch.messages.iter();
+        if taken.any(|(other, _)| meets(other)) {
+            return Err(Errno::EBUSY);
+        }
+        self.dispatch.messages.push((numbers, Box::new(serve)));
+        Ok(self)
+    }
+
+    /// Sends pulses to the handlers of this server.
+    #[must_use]
+    pub fn poster(&self) -> Poster {
+        Poster::new(Arc::clone(&self.channel))
     }
 
     /// The channel on which the server receives.
     #[must_use]
     pub fn channel(&self) -> ChannelId {
-        self.shared.channel.id()
+        self.channel.id()
     }
 
     /// Serves on the calling thread and those it needs, until the channel is destroyed.
@@ -168,228 +222,47 @@ impl Server {
     /// # Errors
     /// EAGAIN if a thread cannot be started.
     pub fn start(mut self) -> Result<Running> {
-        self.core.hub = Hub::new(self.message_bytes);
-        let crew = Arc::new(Crew {
-            shared: self.shared,
-            core: self.core,
-            pool: Arc::new(Pool::new(self.limits)),
-            threads: Mutex::new(Vec::new()),
-        });
-        crew.add_thread()?;
-        Ok(Running {
-            crew,
-            registrations: self.registrations,
-        })
+        self.dispatch.hub = Hub::new(self.message_bytes);
+        let place = (self.channel, self.endpoint);
+        Running::new(place, self.dispatch, self.threads, self.registrations)
     }
 }
 
-/// A server at work. Dropping it ends it: its paths vanish, waiting clients get ESRCH.
-#[derive(Debug)]
-pub struct Running {
-    crew: Arc<Crew>,
-    registrations: Vec<Registration>,
+/// A path and how it is owned.
+pub(crate) struct Prefix<'a> {
+    path: &'a [u8],
+    flags: AttachFlags,
+    file_type: FileType,
 }
 
-impl Running {
-    /// Waits until the channel is destroyed.
-    fn wait(&self) {
-        while let Some(thread) = { lock(&self.crew.threads).pop() } {
-            let _ = thread.join();
-        }
-    }
-
-    /// How many connections are open to the server's resources.
-    #[must_use]
-    pub fn open_connections(&self) -> usize {
-        self.crew.core.hub.bindings.len()
-    }
-
-    /// How many ranges are locked by way of [`posix::lock`](crate::posix::lock).
-    #[must_use]
-    pub fn held_locks(&self) -> usize {
-        self.crew.core.hub.locks.held()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.registrations.clear();
-        self.crew.pool.stop();
-        self.crew.shared.channel.destroy();
-        self.wait();
-        self.crew.core.hub.parked.forget(|_| true);
-        self.crew.core.hub.bindings.unbind_all();
-    }
-}
-
-#[derive(Debug)]
-struct Shared {
-    channel: Channel,
-}
-
-/// The threads of a server and what they share.
-struct Crew {
-    shared: Arc<Shared>,
-    core: Core,
-    pool: Arc<Pool>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl std::fmt::Debug for Crew {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Crew")
-            .field("pool", &self.pool)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Crew {
-    /// Adds a thread unless there are enough.
-    fn add_thread(self: &Arc<Self>) -> Result {
-        if self.pool.is_stopping() || !self.pool.enter() {
-            return Ok(());
-        }
-        let crew = Arc::clone(self);
-        let thread = std::thread::Builder::new()
-            .name("resmgr".into())
-            .spawn(move || crew.work());
-        let Ok(thread) = thread else {
-            self.pool.leave();
-            return Err(Errno::EAGAIN);
+impl<'a> Prefix<'a> {
+    /// As attributes suggest: a directory owns everything below it.
+    pub(crate) fn of(path: &'a str, attributes: &Attributes) -> Self {
+        let flags = if attributes.lock().is_directory() {
+            AttachFlags::DIR
+        } else {
+            AttachFlags::empty()
         };
-        let mut threads = lock(&self.threads);
-        threads.retain(|thread| !thread.is_finished());
-        threads.push(thread);
-        Ok(())
-    }
-
-    /// The life of one thread.
-    fn work(self: Arc<Self>) {
-        let adder = Arc::clone(&self);
-        let start = move || {
-            let _ = adder.add_thread();
-        };
-        pool::adopt(Arc::clone(&self.pool), Arc::new(start));
-        while self.pool.wait() {
-            let mut buffer = self.core.hub.buffers.take();
-            let received = self.shared.channel.receive(buffer.bytes_mut());
-            if self.pool.work() {
-                // Without another thread this one serves alone, slower but rightly.
-                let _ = self.add_thread();
-            }
-            match received {
-                Ok(Received::Message(message)) => {
-                    let bytes = message.bytes();
-                    self.core.message(Carrier::Ipc(message), buffer, bytes);
-                }
-                Ok(Received::Pulse(pulse)) => self.core.pulse(&pulse),
-                Err(errno) => {
-                    if !self.pool.is_stopping() {
-                        tracing::warn!(errno = errno.name(), "receiving ended");
-                    }
-                    self.pool.stop();
-                }
-            }
-        }
-        self.pool.leave();
-    }
-}
-
-/// A prefix of this server.
-#[derive(Clone)]
-pub(crate) struct Attachment {
-    /// The prefix, as rules see it; the root where there is none.
-    pub(crate) path: Arc<[u8]>,
-    pub(crate) attributes: Arc<Attributes>,
-    pub(crate) resource: Arc<dyn Resource>,
-}
-
-impl std::fmt::Debug for Attachment {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.attributes.fmt(f)
-    }
-}
-
-impl Attachment {
-    pub(crate) fn new(path: &[u8], attributes: Attributes, resource: impl Resource) -> Self {
         Self {
-            path: path.into(),
-            attributes: Arc::new(attributes),
-            resource: Arc::new(resource),
-        }
-    }
-}
-
-/// What a server does with messages and pulses, whatever brought them.
-pub(crate) struct Core {
-    pub(crate) attachments: HashMap<Handle, Attachment>,
-    pub(crate) hub: Arc<Hub>,
-}
-
-impl Default for Core {
-    fn default() -> Self {
-        Self {
-            attachments: HashMap::new(),
-            hub: Hub::new(MESSAGE_BYTES),
-        }
-    }
-}
-
-impl std::fmt::Debug for Core {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core")
-            .field("attachments", &self.attachments.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Core {
-    /// Serves one message to its answer.
-    pub(crate) fn message(&self, carrier: Carrier, buffer: Buffer, received: usize) {
-        let envelope = Envelope::new(carrier, buffer, received, Arc::clone(&self.hub));
-        // A handler that panics costs its client an EIO, not the manager its life.
-        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _ = match abi::MessageKind::of(envelope.message()) {
-                Ok(abi::MessageKind::Connect) => connect::route(self, envelope),
-                Ok(kind) => io::route(kind, envelope),
-                // qnx: R2
-                Err(abi::Malformed::Unknown) => refuse(envelope, Errno::ENOSYS),
-                Err(_) => refuse(envelope, Errno::EINVAL),
-            };
-        }));
-        if served.is_err() {
-            tracing::error!("a handler panicked; its client got EIO");
+            path: path.as_bytes(),
+            flags,
+            file_type: FileType::ANY,
         }
     }
 
-    /// Handles one pulse.
-    pub(crate) fn pulse(&self, pulse: &Pulse) {
-        match pulse.code {
-            // qnx: R15
-            Pulse::UNBLOCK => {
-                let errno = match pulse.subtype {
-                    0 => Errno::EINTR,
-                    number => Errno::from_wire(number),
-                };
-                if !self.hub.parked.interrupt(pulse.value, errno) {
-                    for attachment in self.attachments.values() {
-                        attachment.resource.unblock(pulse.value);
-                    }
-                }
-            }
-            // qnx: R14
-            Pulse::DISCONNECT => {
-                self.hub.parked.forget(|place| place.sender == pulse.sender);
-                self.hub.bindings.unbind_client(pulse.sender);
-            }
-            code => tracing::debug!(code, "a pulse that nobody asked for"),
-        }
+    /// As rules see it. What is no path the node refuses.
+    pub(crate) fn seen(&self) -> Result<Vec<u8>> {
+        rights::path::join(b"/", self.path).ok_or(Errno::EINVAL)
     }
-}
 
-pub(crate) fn refuse(envelope: Envelope, errno: Errno) -> crate::request::Answer {
-    envelope.fail(errno);
-    crate::request::Answer::given()
+    pub(crate) fn register(
+        &self,
+        endpoint: &Endpoint,
+        channel: ChannelId,
+        handle: Handle,
+    ) -> Result<Registration> {
+        endpoint.attach_prefix(self.path, self.flags, self.file_type, channel, handle)
+    }
 }
 
 /// Each client of this node costs a server two descriptors, and the usual soft limit of 1024 is one that a single

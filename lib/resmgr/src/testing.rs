@@ -4,7 +4,6 @@
 //! its channel. Requests that the manager parks stay unanswered until it takes them out, or the
 //! test [interrupts](Sent::interrupt) them or lets the [client die](TestClient::die).
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -19,9 +18,9 @@ use abi::{
 use rights::{ClientRights, Operation};
 
 use crate::attributes::Attributes;
-use crate::envelope::{Carrier, Hub};
+use crate::dispatch::Dispatch;
+use crate::envelope::Carrier;
 use crate::resource::Resource;
-use crate::server::{Attachment, Core};
 use crate::wait_queue::{Place, lock};
 
 /// What a client got: the status and the bytes of the reply.
@@ -30,7 +29,7 @@ pub type Reply = (i64, Vec<u8>);
 /// A server without a channel.
 #[derive(Clone, Debug)]
 pub struct TestManager {
-    core: Arc<Core>,
+    dispatch: Arc<Dispatch>,
     tickets: Arc<AtomicU64>,
     senders: Arc<AtomicU32>,
     rights: Arc<TestRights>,
@@ -58,14 +57,10 @@ impl TestManager {
         resource: impl Resource,
         message_bytes: usize,
     ) -> Self {
-        let attachment = Attachment::new(b"/", attributes, resource);
-        let attachments = HashMap::from([(Handle(1), attachment)]);
-        let core = Core {
-            attachments,
-            hub: Hub::new(message_bytes),
-        };
+        let dispatch = Dispatch::new(message_bytes);
+        dispatch.attachments.add(b"/", attributes, resource);
         Self {
-            core: Arc::new(core),
+            dispatch: Arc::new(dispatch),
             tickets: Arc::default(),
             senders: Arc::default(),
             rights: Arc::new(TestRights {
@@ -111,13 +106,13 @@ impl TestManager {
     /// How many connections are open.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.core.hub.bindings.len()
+        self.dispatch.hub.bindings.len()
     }
 
     /// How many ranges are locked by way of [`posix::lock`](crate::posix::lock).
     #[must_use]
     pub fn held_locks(&self) -> usize {
-        self.core.hub.locks.held()
+        self.dispatch.hub.locks.held()
     }
 }
 
@@ -205,7 +200,7 @@ impl TestClient {
             sender: self.sender,
             ..Pulse::default()
         };
-        self.manager.core.pulse(&pulse);
+        self.manager.dispatch.pulse(&pulse);
     }
 }
 
@@ -244,7 +239,7 @@ impl TestFile {
     /// Sends raw bytes with room for `reply_max` bytes.
     #[must_use]
     pub fn send_with_room(&self, message: &[u8], reply_max: u64) -> Sent {
-        let core = &self.client.manager.core;
+        let dispatch = &self.client.manager.dispatch;
         let ticket = self.client.manager.tickets.fetch_add(1, Ordering::Relaxed) + 1;
         let state = Arc::new(LetterState {
             message: message.to_vec(),
@@ -263,14 +258,14 @@ impl TestFile {
             },
             ticket,
         };
-        let mut buffer = core.hub.buffers.take();
+        let mut buffer = dispatch.hub.buffers.take();
         let received = message.len().min(buffer.bytes().len());
         buffer.bytes_mut()[..received].copy_from_slice(&message[..received]);
-        core.message(Carrier::Test(letter), buffer, received);
+        dispatch.message(Carrier::Test(letter), buffer, received);
         Sent {
             state,
             ticket,
-            core: Arc::clone(core),
+            dispatch: Arc::clone(dispatch),
         }
     }
 
@@ -367,7 +362,7 @@ fn encode(value: &impl Encode) -> Vec<u8> {
 pub struct Sent {
     state: Arc<LetterState>,
     ticket: u64,
-    core: Arc<Core>,
+    dispatch: Arc<Dispatch>,
 }
 
 impl Sent {
@@ -402,7 +397,7 @@ impl Sent {
             value: self.ticket,
             ..Pulse::default()
         };
-        self.core.pulse(&pulse);
+        self.dispatch.pulse(&pulse);
     }
 }
 

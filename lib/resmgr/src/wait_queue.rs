@@ -208,7 +208,33 @@ pub struct Place {
 /// is several requests with one ticket.
 #[derive(Default)]
 pub struct Parked {
-    entries: Mutex<HashMap<u64, Vec<Entry>>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<u64, Vec<Entry>>,
+    /// How many requests of a place wait; most that close have none.
+    places: HashMap<Place, usize>,
+}
+
+impl Table {
+    fn left(&mut self, place: Place) {
+        if let Some(count) = self.places.get_mut(&place) {
+            *count -= 1;
+            if *count == 0 {
+                self.places.remove(&place);
+            }
+        }
+    }
+
+    fn take_ticket(&mut self, id: u64) -> Vec<Entry> {
+        let entries = self.entries.remove(&id).unwrap_or_default();
+        for (place, _) in &entries {
+            self.left(*place);
+        }
+        entries
+    }
 }
 
 /// Where a request came from, and the queue it waits in.
@@ -216,29 +242,37 @@ type Entry = (Place, Weak<dyn Withdraw>);
 
 impl Parked {
     fn register(&self, id: u64, place: Place, queue: Weak<dyn Withdraw>) {
-        let mut entries = lock(&self.entries);
-        entries.entry(id).or_default().push((place, queue));
+        let mut table = lock(&self.table);
+        *table.places.entry(place).or_default() += 1;
+        table.entries.entry(id).or_default().push((place, queue));
     }
 
     fn unregister(&self, id: u64, place: Place) {
-        let mut entries = lock(&self.entries);
-        let Some(of_message) = entries.get_mut(&id) else {
+        let mut table = lock(&self.table);
+        let Some(of_message) = table.entries.get_mut(&id) else {
             return;
         };
-        if let Some(index) = of_message.iter().position(|(other, _)| *other == place) {
-            of_message.swap_remove(index);
-        }
+        let Some(index) = of_message.iter().position(|(other, _)| *other == place) else {
+            return;
+        };
+        of_message.swap_remove(index);
         if of_message.is_empty() {
-            entries.remove(&id);
+            table.entries.remove(&id);
         }
+        table.left(place);
+    }
+
+    /// How many requests wait.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.table).places.values().sum()
     }
 
     /// The client of request `id` wants to go on with this error; false if that request is not
     /// parked.
     pub(crate) fn interrupt(&self, id: u64, errno: Errno) -> bool {
-        let entries = lock(&self.entries).remove(&id);
+        let entries = lock(&self.table).take_ticket(id);
         let mut found = false;
-        for (place, queue) in entries.into_iter().flatten() {
+        for (place, queue) in entries {
             if let Some(queue) = queue.upgrade() {
                 queue.interrupt(id, place, errno);
                 found = true;
@@ -249,38 +283,42 @@ impl Parked {
 
     /// The client closes the connection that these requests came by.
     pub(crate) fn close(&self, closed: Place) {
-        for (id, place, queue) in self.withdraw(|_, place| place == closed) {
+        if !lock(&self.table).places.contains_key(&closed) {
+            return;
+        }
+        for (id, place, queue) in self.withdraw(|place| place == closed) {
             queue.interrupt(id, place, Errno::EBADF);
         }
     }
 
     /// Nobody is left to hear the answers of these places.
     pub(crate) fn forget(&self, gone: impl Fn(Place) -> bool) {
-        for (id, place, queue) in self.withdraw(|_, place| gone(place)) {
+        for (id, place, queue) in self.withdraw(gone) {
             queue.forget(id, place);
         }
     }
 
     /// The message has been answered; what of it still waits need not.
     pub(crate) fn forget_ticket(&self, ticket: u64) {
-        for (id, place, queue) in self.withdraw_ticket(ticket) {
-            queue.forget(id, place);
+        let entries = lock(&self.table).take_ticket(ticket);
+        for (place, queue) in entries {
+            if let Some(queue) = queue.upgrade() {
+                queue.forget(ticket, place);
+            }
         }
     }
 
-    fn withdraw_ticket(&self, ticket: u64) -> Vec<(u64, Place, Arc<dyn Withdraw>)> {
-        let entries = lock(&self.entries).remove(&ticket).unwrap_or_default();
-        entries
-            .into_iter()
-            .filter_map(|(place, queue)| Some((ticket, place, queue.upgrade()?)))
-            .collect()
-    }
-
-    fn withdraw(&self, gone: impl Fn(u64, Place) -> bool) -> Vec<(u64, Place, Arc<dyn Withdraw>)> {
+    fn withdraw(&self, gone: impl Fn(Place) -> bool) -> Vec<(u64, Place, Arc<dyn Withdraw>)> {
         let mut withdrawn = Vec::new();
-        lock(&self.entries).retain(|id, of_message| {
+        let mut table = lock(&self.table);
+        let before = table.places.len();
+        table.places.retain(|place, _| !gone(*place));
+        if table.places.len() == before {
+            return withdrawn;
+        }
+        table.entries.retain(|id, of_message| {
             of_message.retain(|(place, queue)| {
-                let goes = gone(*id, *place);
+                let goes = gone(*place);
                 if goes {
                     withdrawn.extend(queue.upgrade().map(|queue| (*id, *place, queue)));
                 }
@@ -294,7 +332,7 @@ impl Parked {
 
 impl std::fmt::Debug for Parked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Parked({})", lock(&self.entries).len())
+        write!(f, "Parked({})", self.len())
     }
 }
 

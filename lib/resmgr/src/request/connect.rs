@@ -5,10 +5,10 @@ use abi::connect::{Connect, ConnectStatus, Extra, Redirect, SymlinkReply};
 use abi::{Decode, Encode, FileType, OpenFlags, PathFlags, Result};
 
 use super::{Answer, request_type};
+use crate::attachments::Attachment;
 use crate::attributes::Attributes;
 use crate::envelope::Envelope;
 use crate::rights::Admitted;
-use crate::server::Attachment;
 
 /// What every request by pathname says.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod notify;
 mod opening;
 mod own;
 mod query;
+mod raw;
 mod xattr;
 
 pub use self::bytes::{ReadRequest, WriteRequest};
@@ -31,6 +32,7 @@ pub use self::query::{
     InfoRequest, LinkTextRequest, LockRequest, PathconfRequest, SeekRequest, StatRequest,
     StatvfsRequest,
 };
+pub use self::raw::RawRequest;
 pub use self::xattr::XattrRequest;
 
 use std::sync::Arc;

@@ -182,6 +182,7 @@ impl OpenRequest {
         let opened = Arc::new(Opened {
             file,
             resource: target.attachment.resource,
+            handle: target.attachment.handle,
             rights: target.admitted.file,
         });
         envelope.file = Some(Arc::clone(&opened));
