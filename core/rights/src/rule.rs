@@ -84,6 +84,17 @@ pub struct Identity {
     pub groups: Vec<Gid>,
 }
 
+impl Identity {
+    /// Whether it is somebody. The all-ones number means "no change" to the kernel's calls and must never get there.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let mut gids = self.groups.iter().chain([&self.gid]);
+        self.uid.0 != u32::MAX
+            && gids.all(|gid| gid.0 != u32::MAX)
+            && self.groups.len() <= GROUPS_MAX
+    }
+}
+
 /// Who, what, where, and whether.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -117,10 +128,7 @@ impl Rule {
         !self.operations.is_empty()
             && path::is_prefix(&self.prefix)
             && (self.identity.is_none() || self.verdict == Verdict::Allow)
-            && self
-                .identity
-                .as_ref()
-                .is_none_or(|identity| identity.groups.len() <= GROUPS_MAX)
+            && self.identity.as_ref().is_none_or(Identity::is_sound)
     }
 }
 
@@ -201,11 +209,16 @@ impl Encode for Identity {
 
 impl Decode<'_> for Identity {
     fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
+        let identity = Self {
             uid: Uid::decode(r)?,
             gid: Gid::decode(r)?,
             groups: r.list16(GROUPS_MAX)?,
-        })
+        };
+        if identity.is_sound() {
+            Ok(identity)
+        } else {
+            Err(Malformed::Invalid)
+        }
     }
 }
 

@@ -14,7 +14,6 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use abi::limits::GROUPS_MAX;
 use abi::{Gid, NodeName, Uid};
 
 use crate::limits::{PREFIX_MAX, RULES_MAX, TEXT_MAX};
@@ -204,12 +203,9 @@ fn identity(text: &str, names: &dyn Names) -> Result<Identity, BadRule> {
     let mut gids = gids.split(',').map(|gid| gid.parse().map(Gid));
     let gid = gids.next().and_then(Result::ok).ok_or_else(wrong)?;
     let groups: Vec<Gid> = gids.collect::<Result<_, _>>().map_err(|_| wrong())?;
-    // The all-ones number means "no change" to the kernel's calls and must never get there.
-    let is_real = uid.0 != u32::MAX && gid.0 != u32::MAX && groups.iter().all(|g| g.0 != u32::MAX);
-    if !is_real || groups.len() > GROUPS_MAX {
-        return Err(wrong());
-    }
-    Ok(Identity { uid, gid, groups })
+    Some(Identity { uid, gid, groups })
+        .filter(Identity::is_sound)
+        .ok_or_else(wrong)
 }
 
 fn node_name(text: &str) -> Result<NodeName, BadRule> {

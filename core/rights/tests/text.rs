@@ -3,7 +3,7 @@
 // What cannot be set up fails the test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use abi::{Encode as _, Gid, NodeName, Uid};
+use abi::{Decode as _, Encode as _, Gid, Malformed, NodeName, Uid};
 use slashnet_rights::text::{self, Names, NoNames};
 use slashnet_rights::{Client, Identity, Operation, Rules};
 
@@ -242,5 +242,22 @@ fn a_rule_that_another_one_forestalls_is_found() {
         "allow 7@lab1 read /dev",
     ] {
         assert!(!first.covers(&rule(later)), "{later}");
+    }
+}
+
+#[test]
+fn nobody_becomes_what_the_kernel_takes_for_no_change() {
+    let good = text::rules("allow 7@lab1 read /d as 5:6,8", &NoNames).unwrap();
+    let good = good.to_bytes().unwrap();
+    let identity = good.len() - 14..good.len();
+    assert_eq!(
+        good[identity.clone()],
+        [5, 0, 0, 0, 6, 0, 0, 0, 1, 0, 8, 0, 0, 0]
+    );
+    for at in [0, 4, 10] {
+        let mut bytes = good.clone();
+        let start = identity.start + at;
+        bytes[start..start + 4].fill(0xff);
+        assert_eq!(Rules::from_bytes(&bytes), Err(Malformed::Invalid), "{at}");
     }
 }

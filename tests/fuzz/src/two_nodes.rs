@@ -344,6 +344,7 @@ fn place(now: Instant, at: usize, run: u64, shared: &Shared) -> Place {
         kept: Kept {
             trust: vec![trust],
             invites: vec![],
+            rights: Default::default(),
         },
         rights: Default::default(),
         seed: run * 7919,
