@@ -15,7 +15,7 @@ use crate::StartError;
 use crate::interfaces::Interfaces;
 use crate::link_place::{self, At, Found, Own, SocketPlace};
 use crate::link_spec::LinkSpec;
-use crate::shared_network::{self, SharedNetworks};
+use crate::shared_network::{SharedNetworks, ThisKernel};
 
 /// All links, by number. A link keeps its number while the node runs, whether it is there or not.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Links {
     all: bool,
     /// Once is enough to say so.
     said_full: bool,
-    shared: SharedNetworks,
+    shared: SharedNetworks<ThisKernel>,
 }
 
 struct Slot {
@@ -64,7 +64,7 @@ impl Links {
             slots: Vec::new(),
             own,
             said_full: false,
-            shared: SharedNetworks::default(),
+            shared: SharedNetworks::new(ThisKernel),
         };
         let wanted = if links.all {
             eligible(interfaces).collect()
@@ -104,21 +104,18 @@ impl Links {
             }
             links.slots.push(slot);
         }
-        links.warn(interfaces);
+        links.keep_apart(interfaces);
         Ok(links)
     }
 
-    fn warn(&mut self, interfaces: &Interfaces) {
+    fn keep_apart(&mut self, interfaces: &Interfaces) {
         let places = self.slots.iter().filter_map(|slot| slot.open.as_ref());
         let places = places.filter_map(|open| match open.place.at {
             At::Udp(address) => Some((open.place.interface, address.ip())),
             At::Ethernet(..) | At::Neighbour(..) => None,
         });
         let places: Vec<_> = places.collect();
-        for warning in self
-            .shared
-            .look(&places, interfaces, shared_network::setting)
-        {
+        for warning in self.shared.look(&places, interfaces) {
             tracing::warn!("{warning}");
         }
     }
@@ -170,7 +167,7 @@ impl Links {
             update.changed |= slot.config != before;
         }
         if update.changed {
-            self.warn(interfaces);
+            self.keep_apart(interfaces);
         }
         update
     }

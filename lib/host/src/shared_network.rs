@@ -1,25 +1,91 @@
 //! Two links in one network, which Linux mixes up unless it is told not to.
+//!
+//! It answers ARP requests for any of its addresses on any of its interfaces, so packets for one come in at another. The
+//! node tells the kernel that an address belongs to its interface, for the interfaces of its own links only and for as
+//! long as it runs; where it may not, it says what its user should tell the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 
 use crate::interfaces::{Interface, Interfaces};
 
-/// Says once for each pair of links what the kernel should be told.
-#[derive(Debug, Default)]
-pub(crate) struct SharedNetworks {
+/// Where the kernel keeps what is said of interfaces.
+const SETTINGS: &str = "/proc/sys/net/ipv4/conf";
+
+/// Keeps links of one network apart.
+#[derive(Debug)]
+pub(crate) struct SharedNetworks<K: Kernel> {
+    kernel: K,
     said: BTreeSet<(String, String)>,
+    /// What was there before, by interface and name.
+    before: BTreeMap<(String, &'static str), u32>,
 }
 
-impl SharedNetworks {
-    /// What there is to say of links at these addresses of these interfaces. `setting` reads a file below
-    /// `/proc/sys/net/ipv4/conf`.
-    pub(crate) fn look(
-        &mut self,
-        links: &[(u32, IpAddr)],
-        interfaces: &Interfaces,
-        setting: impl Fn(&str) -> Option<u32>,
-    ) -> Vec<String> {
+/// The kernel's settings.
+pub(crate) trait Kernel {
+    /// That of an interface, or of `all`; `None` if there is none.
+    fn get(&self, interface: &str, name: &str) -> Option<u32>;
+    /// Changes one.
+    fn set(&self, interface: &str, name: &str, value: u32) -> io::Result<()>;
+}
+
+/// This machine's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThisKernel;
+
+impl Kernel for ThisKernel {
+    fn get(&self, interface: &str, name: &str) -> Option<u32> {
+        let text = std::fs::read_to_string(format!("{SETTINGS}/{interface}/{name}")).ok()?;
+        text.trim().parse().ok()
+    }
+
+    fn set(&self, interface: &str, name: &str, value: u32) -> io::Result<()> {
+        std::fs::write(format!("{SETTINGS}/{interface}/{name}"), value.to_string())
+    }
+}
+
+/// A setting that lets links of one network be mixed up. The kernel takes the larger one of what is said for all
+/// interfaces and for the one.
+struct Wanted {
+    name: &'static str,
+    is_bad: fn(u32) -> bool,
+    good: u32,
+}
+
+const WANTED: [Wanted; 3] = [
+    // Answer for an address only on its own interface.
+    Wanted {
+        name: "arp_ignore",
+        is_bad: |value| value == 0,
+        good: 1,
+    },
+    // Ask by the address of the interface that asks.
+    Wanted {
+        name: "arp_announce",
+        is_bad: |value| value != 2,
+        good: 2,
+    },
+    // Take what comes in by an interface that the route back does not use.
+    Wanted {
+        name: "rp_filter",
+        is_bad: |value| value == 1,
+        good: 2,
+    },
+];
+
+impl<K: Kernel> SharedNetworks<K> {
+    pub(crate) const fn new(kernel: K) -> Self {
+        Self {
+            kernel,
+            said: BTreeSet::new(),
+            before: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at links at these addresses of these interfaces, and keeps apart those of one network. What there is to say
+    /// of links that may not be kept apart, once for each pair.
+    pub(crate) fn look(&mut self, links: &[(u32, IpAddr)], interfaces: &Interfaces) -> Vec<String> {
         let places: Vec<_> = links
             .iter()
             .filter_map(|(index, ip)| Some((interfaces.by_index(*index)?, *ip)))
@@ -27,15 +93,58 @@ impl SharedNetworks {
         let mut warnings = Vec::new();
         for (at, (one, ip)) in places.iter().enumerate() {
             for (other, second) in &places[at + 1..] {
-                let pair = (one.name.clone(), other.name.clone());
-                if one.index == other.index || !share(one, *ip, *second) || !self.said.insert(pair)
-                {
+                if one.index == other.index || !share(one, *ip, *second) {
                     continue;
                 }
-                warnings.extend(advice([one, other], &setting));
+                let pair = [one.name.as_str(), other.name.as_str()];
+                let refused: Vec<&Wanted> = WANTED
+                    .iter()
+                    .filter(|wanted| {
+                        pair.iter()
+                            .any(|name| self.keep_apart(name, wanted).is_err())
+                    })
+                    .collect();
+                let names = (one.name.clone(), other.name.clone());
+                if !refused.is_empty() && self.said.insert(names) {
+                    warnings.push(advice(pair, &refused));
+                }
             }
         }
         warnings
+    }
+
+    fn keep_apart(&mut self, interface: &str, wanted: &Wanted) -> io::Result<()> {
+        let own = self.kernel.get(interface, wanted.name);
+        let all = self.kernel.get("all", wanted.name);
+        let (Some(own), Some(all)) = (own, all) else {
+            return Ok(());
+        };
+        if !(wanted.is_bad)(own.max(all)) {
+            return Ok(());
+        }
+        self.kernel.set(interface, wanted.name, wanted.good)?;
+        tracing::info!(
+            "net.ipv4.conf.{interface}.{} is {} while this node runs: two of its links are in one network",
+            wanted.name,
+            wanted.good
+        );
+        let place = (interface.to_owned(), wanted.name);
+        self.before.entry(place).or_insert(own);
+        Ok(())
+    }
+}
+
+/// Leaves the kernel as it was, but for what somebody else has changed since.
+impl<K: Kernel> Drop for SharedNetworks<K> {
+    fn drop(&mut self) {
+        for ((interface, name), before) in &self.before {
+            let ours = WANTED.iter().find(|wanted| wanted.name == *name);
+            if self.kernel.get(interface, name) == ours.map(|wanted| wanted.good)
+                && let Err(error) = self.kernel.set(interface, name, *before)
+            {
+                tracing::warn!("net.ipv4.conf.{interface}.{name} is not {before} again: {error}");
+            }
+        }
     }
 }
 
@@ -45,45 +154,68 @@ fn share(interface: &Interface, ip: IpAddr, other: IpAddr) -> bool {
     ip.is_ipv4() && own.is_some_and(|address| address.covers(other))
 }
 
-fn advice(pair: [&Interface; 2], setting: &impl Fn(&str) -> Option<u32>) -> Option<String> {
-    // The kernel takes the larger one of what is said for all and for the interface.
-    let least = |name: &str| {
-        let of = |interface: &str| setting(&format!("{interface}/{name}")).unwrap_or(0);
-        pair.map(|interface| of(&interface.name).max(of("all")))
-    };
-    let mut wanted = Vec::new();
-    if least("arp_ignore").contains(&0) {
-        wanted.push("net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2");
-    }
-    if least("rp_filter").contains(&1) {
-        wanted.push("net.ipv4.conf.all.rp_filter=2");
-    }
-    (!wanted.is_empty()).then(|| {
-        format!(
-            "links {} and {} are in one network, where packets for one may come in at the other and are lost then; \
-             this keeps them apart: sysctl -w {}",
-            pair[0].name,
-            pair[1].name,
-            wanted.join(" ")
-        )
-    })
-}
-
-/// Reads a setting of this network namespace.
-pub(crate) fn setting(name: &str) -> Option<u32> {
-    let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}")).ok()?;
-    text.trim().parse().ok()
+fn advice(pair: [&str; 2], refused: &[&Wanted]) -> String {
+    let settings: Vec<String> = refused
+        .iter()
+        .map(|wanted| format!("net.ipv4.conf.all.{}={}", wanted.name, wanted.good))
+        .collect();
+    format!(
+        "links {} and {} are in one network, where packets for one may come in at the other and are lost then; root \
+         keeps them apart, as this node would do by itself if it might: sysctl -w {}",
+        pair[0],
+        pair[1],
+        settings.join(" ")
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::interfaces::{Address, Change};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// Settings that are 0 unless somebody has said otherwise.
+    #[derive(Clone, Default)]
+    struct Paper {
+        values: Rc<RefCell<BTreeMap<(String, String), u32>>>,
+        is_forbidden: bool,
+    }
+
+    impl Paper {
+        fn with(settings: &[(&str, &str, u32)]) -> Self {
+            let paper = Self::default();
+            for (interface, name, value) in settings {
+                paper.set(interface, name, *value).unwrap();
+            }
+            paper
+        }
+
+        fn all(&self, interface: &str) -> [u32; 3] {
+            WANTED.map(|wanted| self.get(interface, wanted.name).unwrap())
+        }
+    }
+
+    impl Kernel for Paper {
+        fn get(&self, interface: &str, name: &str) -> Option<u32> {
+            let place = (interface.to_owned(), name.to_owned());
+            Some(self.values.borrow().get(&place).copied().unwrap_or(0))
+        }
+
+        fn set(&self, interface: &str, name: &str, value: u32) -> io::Result<()> {
+            if self.is_forbidden {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            let place = (interface.to_owned(), name.to_owned());
+            self.values.borrow_mut().insert(place, value);
+            Ok(())
+        }
+    }
 
     fn interfaces(addresses: [&str; 2]) -> (Interfaces, Vec<(u32, IpAddr)>) {
         let mut all = Interfaces::default();
         let mut links = Vec::new();
-        for (text, index) in addresses.into_iter().zip(1..) {
+        for (text, index) in addresses.iter().zip(1..) {
             let ip = text.parse().unwrap();
             all.apply(Change::Interface(Interface {
                 name: format!("eth{index}"),
@@ -107,39 +239,63 @@ mod tests {
     }
 
     #[test]
-    fn two_links_in_one_network_are_spoken_of_once() {
+    fn two_links_in_one_network_are_kept_apart_until_the_node_ends() {
         let (all, links) = interfaces(["10.0.0.1", "10.0.0.2"]);
-        let mut networks = SharedNetworks::default();
-        let said = networks.look(&links, &all, |_| Some(0));
+        let paper = Paper::with(&[("eth1", "rp_filter", 1), ("eth2", "arp_announce", 1)]);
+        let mut networks = SharedNetworks::new(paper.clone());
+        assert_eq!(networks.look(&links, &all), [""; 0]);
+        assert_eq!(paper.all("eth1"), [1, 2, 2]);
+        assert_eq!(paper.all("eth2"), [1, 2, 0]);
+        assert_eq!(paper.all("all"), [0; 3]);
+        // An interface that was made anew.
+        paper.set("eth2", "arp_ignore", 0).unwrap();
+        networks.look(&links, &all);
+        assert_eq!(paper.all("eth2"), [1, 2, 0]);
+        // Somebody else's word is left alone.
+        paper.set("eth2", "arp_ignore", 8).unwrap();
+        drop(networks);
+        assert_eq!(paper.all("eth1"), [0, 0, 1]);
+        assert_eq!(paper.all("eth2"), [8, 1, 0]);
+    }
+
+    #[test]
+    fn where_that_is_forbidden_it_is_spoken_of_once() {
+        let (all, links) = interfaces(["10.0.0.1", "10.0.0.2"]);
+        let paper = Paper {
+            is_forbidden: true,
+            ..Paper::default()
+        };
+        let mut networks = SharedNetworks::new(paper);
+        let said = networks.look(&links, &all);
         assert_eq!(said.len(), 1);
         for part in ["eth1 and eth2", "arp_ignore=1", "arp_announce=2"] {
             assert!(said[0].contains(part), "{said:?}");
         }
         assert!(!said[0].contains("rp_filter"), "{said:?}");
-        assert!(networks.look(&links, &all, |_| Some(0)).is_empty());
+        assert!(networks.look(&links, &all).is_empty());
     }
 
     #[test]
-    fn nothing_is_said_where_nothing_is_wrong() {
-        let quiet = |addresses, setting: &dyn Fn(&str) -> Option<u32>| {
+    fn nothing_is_changed_where_nothing_is_wrong() {
+        let changed = |addresses, settings: &[(&str, &str, u32)]| {
             let (all, links) = interfaces(addresses);
-            SharedNetworks::default().look(&links, &all, setting)
+            let paper = Paper::with(settings);
+            let before = paper.values.borrow().clone();
+            let mut networks = SharedNetworks::new(paper.clone());
+            assert!(networks.look(&links, &all).is_empty());
+            let after = paper.values.borrow().clone();
+            before != after
         };
-        assert!(quiet(["10.0.0.1", "10.0.1.1"], &|_| Some(0)).is_empty());
-        assert!(quiet(["fd00::1", "fd00::2"], &|_| Some(0)).is_empty());
-        let told = |name: &str| match name {
-            "all/arp_ignore" => Some(1),
-            "all/rp_filter" => Some(2),
+        assert!(changed(["10.0.0.1", "10.0.0.2"], &[]));
+        assert!(!changed(["10.0.0.1", "10.0.1.1"], &[]));
+        assert!(!changed(["fd00::1", "fd00::2"], &[]));
+        let told = [
+            ("all", "arp_ignore", 1),
+            ("all", "arp_announce", 2),
+            ("all", "rp_filter", 2),
             // The larger number is what holds.
-            "eth1/rp_filter" => Some(1),
-            _ => Some(0),
-        };
-        assert!(quiet(["10.0.0.1", "10.0.0.2"], &told).is_empty());
-        let strict = |name: &str| Some(u32::from(name != "all/rp_filter"));
-        let said = quiet(["10.0.0.1", "10.0.0.2"], &strict);
-        assert!(
-            said[0].ends_with("sysctl -w net.ipv4.conf.all.rp_filter=2"),
-            "{said:?}"
-        );
+            ("eth1", "rp_filter", 1),
+        ];
+        assert!(!changed(["10.0.0.1", "10.0.0.2"], &told));
     }
 }
