@@ -194,7 +194,7 @@ fn a_change_of_rights_holds_for_files_that_are_open() {
 
 #[test]
 fn every_message_needs_its_own_right() {
-    let (_, manager, client) = tree();
+    let (_, manager, _) = tree();
     let chmod = Request::Chmod(io::Chmod { mode: 0o600 });
     let devctl = Request::Devctl { dcmd: 1, data: &[] };
     let truncate = Request::Truncate(io::Truncate { size: 0 });
@@ -219,6 +219,7 @@ fn every_message_needs_its_own_right() {
     ];
     for (word, request) in cases {
         manager.set_rights(ClientRights::default_rights());
+        let client = manager.client(1000, 100);
         let file = client.open("f", OpenFlags::READ_WRITE).unwrap();
         manager.set_rights(by(&format!("deny *@* {word} /")));
         assert_eq!(file.ask(&request).err(), Some(Errno::EPERM), "{word}");
