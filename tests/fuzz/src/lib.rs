@@ -2,11 +2,14 @@
 
 pub mod daemon_socket;
 mod meddler;
+mod messages;
 pub mod rings;
 pub mod tape;
 #[path = "../../../core/node/tests/support/crypto.rs"]
 mod toy;
 pub mod two_nodes;
+
+pub use messages::messages;
 
 use ::rights::text::{self, NoNames};
 use ::rights::{Client, ClientRights, Operation, Rule, Rules};
