@@ -133,21 +133,27 @@ impl Session {
         lane.flight.restart_probe_timer(now);
         lane.doubt_place(lane.pto_count);
         lane.ping_now |= lane.place.is_doubted();
-        let (biggest, count_of_timeouts) = (lane.flight.biggest(), lane.pto_count);
         if others && heard && lane.pto_count <= HEARD_MAX {
             lane.probes = 2;
             lane.ping_now = true;
             self.give_up(index, 2);
-            return;
-        }
-        if others && (lane.flight.demands_ack() || lane.pto_count > 1) {
+        } else if others && (lane.flight.demands_ack() || lane.pto_count > 1) {
             // What is bound to the lane goes with its first question.
             lane.tell_peer = true;
+            let biggest = lane.flight.biggest();
             self.note_lost_size(now, index, biggest, events);
             self.suspect(now, index, LaneReason::Unanswered, events);
-            return;
+        } else {
+            self.insist(now, index, events);
         }
-        if lane.pto_count == HINT_AFTER {
+    }
+
+    /// Nothing was acknowledged in time, and there is no other lane, or no reason to leave this one: a little of what
+    /// is in flight is sent again, and everything if that does not help.
+    fn insist(&mut self, now: Instant, index: usize, events: &mut Events) {
+        let lane = &mut self.lanes[index];
+        let (timeouts, biggest) = (lane.pto_count, lane.flight.biggest());
+        if timeouts == HINT_AFTER {
             events.push_back(Event::LaneChanged {
                 session: self.key,
                 lane: lane.id,
@@ -157,17 +163,13 @@ impl Session {
             lane.control.on_collapse();
         }
         lane.probes = 2;
-        let count = if lane.pto_count > HINT_AFTER {
-            usize::MAX
-        } else {
-            2
-        };
-        if count_of_timeouts > 1 {
+        if timeouts > 1 {
             self.note_lost_size(now, index, biggest, events);
         }
-        if count_of_timeouts >= DOWN_AFTER {
+        if timeouts >= DOWN_AFTER {
             self.fail_bound(index, events);
         }
+        let count = if timeouts > HINT_AFTER { usize::MAX } else { 2 };
         self.give_up(index, count);
         if self.queue.is_empty() {
             self.lanes[index].ping_now = true;

@@ -83,6 +83,21 @@ pub(crate) struct Calls {
     next_check: Option<Instant>,
 }
 
+impl Outgoing {
+    /// The head of the request's next fragment.
+    pub(crate) fn request_head(&self) -> Head {
+        if !self.flow.at_head() {
+            return Head::None;
+        }
+        Head::Request {
+            total: self.len,
+            reply_max: self.reply_max,
+            policy: self.policy,
+            meta: self.meta,
+        }
+    }
+}
+
 impl Calls {
     pub(crate) const fn new(limit: u16, unscheduled: u32, credit: u64) -> Self {
         let credit = Allowance::new(credit);

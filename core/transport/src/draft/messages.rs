@@ -26,11 +26,8 @@ fn blank(len: u64) -> &'static [u8] {
     &ZEROS[..len as usize]
 }
 
-/// What is left of a message after a piece: `None` if nothing is to be sent at the moment.
-fn left(flow: &mut Outflow, piece: Piece) -> Option<u64> {
-    flow.queued = !piece.last;
-    (!piece.last).then(|| flow.pending_bytes())
-}
+/// Bytes of a message that are left to send; `None` if there is nothing at the moment.
+type Left = Option<u64>;
 
 impl Draft<'_> {
     /// Bytes of a message that fit behind `overhead`, or `None` if it is not worth beginning.
@@ -40,10 +37,23 @@ impl Draft<'_> {
         worthwhile.then_some(room as u64)
     }
 
-    /// Takes a piece for a fragment of a request or a reply; completes its frame.
-    fn take(&self, flow: &mut Outflow, data: &mut Data<'_>) -> Option<Piece> {
-        let room = self.fragment_room(data.overhead(), flow.pending_bytes())?;
+    /// Takes the next piece of a message that fits behind `overhead`, and says what is left of it then. The error
+    /// is what is left without one.
+    fn take(&self, flow: &mut Outflow, overhead: usize) -> Result<(Piece, Left), Left> {
+        if !flow.pending() {
+            flow.queued = false;
+            return Err(None);
+        }
+        let pending = flow.pending_bytes();
+        let room = self.fragment_room(overhead, pending).ok_or(Some(pending))?;
         let piece = flow.take(room);
+        flow.queued = !piece.last;
+        Ok((piece, (!piece.last).then(|| flow.pending_bytes())))
+    }
+
+    /// The same for a fragment of a request or a reply, whose frame is completed.
+    fn take_data(&self, flow: &mut Outflow, data: &mut Data<'_>) -> Result<(Piece, Left), Left> {
+        let (piece, left) = self.take(flow, data.overhead())?;
         data.flags |= if matches!(data.head, Head::None) {
             0
         } else {
@@ -55,7 +65,7 @@ impl Draft<'_> {
         data.flags |= if piece.last { LAST } else { 0 };
         data.offset = piece.offset;
         data.bytes = blank(piece.len);
-        Some(piece)
+        Ok((piece, left))
     }
 
     /// Appends a fragment of a request or a reply, which is the usual content of a packet: it is
@@ -109,6 +119,7 @@ impl Session {
                 Item::Serving(id) => self.draft_pulled(id, draft, memory),
                 Item::Push(id) => self.draft_pushed(id, draft, memory),
             };
+            let left = left.unwrap_or_else(|left| left);
             if draft.len > before {
                 draft.bound = Some(bound);
                 self.busy_at = now;
@@ -151,23 +162,9 @@ impl Session {
         op: WireOp,
         draft: &mut Draft<'_>,
         memory: &mut dyn Memory,
-    ) -> Option<u64> {
+    ) -> Result<Left, Left> {
         let key = self.op_key(op);
-        let call = self.calls.get(op)?;
-        if !call.flow.pending() {
-            call.flow.queued = false;
-            return None;
-        }
-        let head = if call.flow.at_head() {
-            Head::Request {
-                total: call.len,
-                reply_max: call.reply_max,
-                policy: call.policy,
-                meta: call.meta,
-            }
-        } else {
-            Head::None
-        };
+        let call = self.calls.get(op).ok_or(None)?;
         let one_way = if call.one_way { ONE_WAY } else { 0 };
         let control = if call.control { CONTROL } else { 0 };
         let mut data = Data {
@@ -175,13 +172,10 @@ impl Session {
             op,
             offset: call.flow.next_offset(),
             unscheduled: call.unscheduled,
-            head,
+            head: call.request_head(),
             bytes: &[],
         };
-        let Some(piece) = draft.take(&mut call.flow, &mut data) else {
-            return Some(call.flow.pending_bytes());
-        };
-        let left = left(&mut call.flow, piece);
+        let (piece, left) = draft.take_data(&mut call.flow, &mut data)?;
         let (offset, len) = (piece.offset, piece.len as u32);
         draft.data(
             &data,
@@ -189,7 +183,7 @@ impl Session {
             (Buffer::Request(key), offset, piece.len),
             memory,
         );
-        left
+        Ok(left)
     }
 
     fn draft_reply(
@@ -199,18 +193,18 @@ impl Session {
         op: WireOp,
         draft: &mut Draft<'_>,
         memory: &mut dyn Memory,
-    ) -> Option<u64> {
+    ) -> Result<Left, Left> {
         let key = self.incoming_key(op);
         let lossy = !self.lanes[index].reliable;
         let pn = self.lanes[index].next_pn;
         // This packet may itself carry the acknowledgement of the request.
         let epoch = self.ack_epoch;
         let cache_full = self.served.cached >= REPLY_CACHE_MAX;
-        let incoming = self.served.get(op)?;
-        let reply = incoming.reply?;
-        if incoming.phase != Phase::Replying || !incoming.flow.pending() {
+        let incoming = self.served.get(op).ok_or(None)?;
+        let reply = incoming.reply.ok_or(None)?;
+        if incoming.phase != Phase::Replying {
             incoming.flow.queued = false;
-            return None;
+            return Err(None);
         }
         let mut data = Data {
             flags: REPLY | if reply.refused { REFUSED } else { 0 },
@@ -225,12 +219,9 @@ impl Session {
             .room()
             .checked_sub(data.overhead())
             .is_some_and(|room| incoming.flow.fits_whole(room as u64));
-        let Some(piece) = draft.take(&mut incoming.flow, &mut data) else {
-            return Some(incoming.flow.pending_bytes());
-        };
+        let (piece, left) = draft.take_data(&mut incoming.flow, &mut data)?;
         let quiet = lossy && fresh && !cache_full && fits;
         data.flags |= if quiet { QUIET } else { 0 };
-        let left = left(&mut incoming.flow, piece);
         if quiet {
             incoming.quiet = Some((index, pn));
             self.served.cached += reply.total;
@@ -245,7 +236,7 @@ impl Session {
         );
         draft.eliciting = eliciting;
         draft.quiet |= quiet;
-        left
+        Ok(left)
     }
 
     fn draft_pulled(
@@ -253,19 +244,10 @@ impl Session {
         id: u32,
         draft: &mut Draft<'_>,
         memory: &mut dyn Memory,
-    ) -> Option<u64> {
-        let serving = self.transfers.servings.get_mut(&id)?;
+    ) -> Result<Left, Left> {
+        let serving = self.transfers.servings.get_mut(&id).ok_or(None)?;
         let (op, start) = (serving.op, serving.start);
-        if !serving.flow.pending() {
-            serving.flow.queued = false;
-            return None;
-        }
-        let pending = serving.flow.pending_bytes();
-        let Some(room) = draft.fragment_room(PULLED_LEN, pending) else {
-            return Some(pending);
-        };
-        let piece = serving.flow.take(room);
-        let left = left(&mut serving.flow, piece);
+        let (piece, left) = draft.take(&mut serving.flow, PULLED_LEN)?;
         let (offset, len) = (piece.offset, piece.len as u32);
         let frame = Frame::Pulled {
             op,
@@ -280,7 +262,7 @@ impl Session {
             (Buffer::Request(self.op_key(op)), start + offset, piece.len),
             memory,
         );
-        left
+        Ok(left)
     }
 
     fn draft_pushed(
@@ -288,19 +270,10 @@ impl Session {
         id: u32,
         draft: &mut Draft<'_>,
         memory: &mut dyn Memory,
-    ) -> Option<u64> {
+    ) -> Result<Left, Left> {
         let key = self.transfer_key(id);
-        let (flow, op, start, total) = self.transfers.get_push(id)?;
-        if !flow.pending() {
-            flow.queued = false;
-            return None;
-        }
-        let pending = flow.pending_bytes();
-        let Some(room) = draft.fragment_room(PUSHED_LEN, pending) else {
-            return Some(pending);
-        };
-        let piece = flow.take(room);
-        let left = left(flow, piece);
+        let (flow, op, start, total) = self.transfers.get_push(id).ok_or(None)?;
+        let (piece, left) = draft.take(flow, PUSHED_LEN)?;
         let (offset, len) = (piece.offset, piece.len as u32);
         let frame = Frame::Pushed {
             op,
@@ -317,6 +290,6 @@ impl Session {
             (Buffer::Transfer(key), offset, piece.len),
             memory,
         );
-        left
+        Ok(left)
     }
 }
