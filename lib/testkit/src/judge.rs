@@ -166,6 +166,14 @@ mod tests {
         vec![5, lane, largest, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     }
 
+    fn allowed(judge: &mut Judge, reference: &Reference, packet: Tapped) {
+        assert_eq!(judge.packet(&packet, reference), Ok(()), "{packet}");
+    }
+
+    fn found(judge: &mut Judge, reference: &Reference, packet: Tapped) {
+        assert!(judge.packet(&packet, reference).is_err(), "{packet}");
+    }
+
     fn reference(policy: Policy) -> Reference {
         let mut reference = Reference::new(false);
         reference.asked(0, 0, 0, false, policy);
@@ -179,27 +187,11 @@ mod tests {
             wait: true,
         });
         let mut judge = Judge::default();
-        assert!(
-            judge
-                .packet(&packet(3, 1, 0, request(1)), &reference)
-                .is_ok()
-        );
-        assert!(
-            judge
-                .packet(&packet(3, 1, 1, QUERY.to_vec()), &reference)
-                .is_ok()
-        );
-        assert!(
-            judge
-                .packet(&packet(3, 0, 0, QUERY.to_vec()), &reference)
-                .is_err()
-        );
+        allowed(&mut judge, &reference, packet(3, 1, 0, request(1)));
+        allowed(&mut judge, &reference, packet(3, 1, 1, QUERY.to_vec()));
+        found(&mut judge, &reference, packet(3, 0, 0, QUERY.to_vec()));
         let mut judge = Judge::default();
-        assert!(
-            judge
-                .packet(&packet(3, 0, 0, request(1)), &reference)
-                .is_err()
-        );
+        found(&mut judge, &reference, packet(3, 0, 0, request(1)));
     }
 
     #[test]
@@ -209,42 +201,18 @@ mod tests {
             wait: true,
         });
         let mut judge = Judge::default();
-        assert!(
-            judge
-                .packet(&packet(3, 1, 0, request(1)), &reference)
-                .is_ok()
-        );
-        assert!(
-            judge
-                .packet(&packet(2, 1, 0, ack(1, 0)), &reference)
-                .is_ok()
-        );
-        assert!(
-            judge
-                .packet(&packet(2, 0, 0, ack(1, 1)), &reference)
-                .is_ok()
-        );
-        assert!(
-            judge
-                .packet(&packet(2, 0, 1, ack(1, 0)), &reference)
-                .is_err()
-        );
+        allowed(&mut judge, &reference, packet(3, 1, 0, request(1)));
+        allowed(&mut judge, &reference, packet(2, 1, 0, ack(1, 0)));
+        allowed(&mut judge, &reference, packet(2, 0, 0, ack(1, 1)));
+        found(&mut judge, &reference, packet(2, 0, 1, ack(1, 0)));
     }
 
     #[test]
     fn what_is_preferred_may_go_anywhere() {
         let reference = reference(Policy::Preferred(1));
         let mut judge = Judge::default();
-        assert!(
-            judge
-                .packet(&packet(3, 0, 0, request(1)), &reference)
-                .is_ok()
-        );
-        assert!(
-            judge
-                .packet(&packet(2, 1, 0, ack(0, 0)), &reference)
-                .is_ok()
-        );
+        allowed(&mut judge, &reference, packet(3, 0, 0, request(1)));
+        allowed(&mut judge, &reference, packet(2, 1, 0, ack(0, 0)));
     }
 
     #[test]
@@ -252,31 +220,16 @@ mod tests {
         let reference = reference(Policy::LoadBalance);
         let mut judge = Judge::default();
         judge.told(3, 1, false);
-        assert!(
-            judge
-                .packet(&packet(3, 1, 0, request(1)), &reference)
-                .is_err()
-        );
-        assert!(
-            judge
-                .packet(&packet(3, 1, 0, ack(1, 0)), &reference)
-                .is_ok()
-        );
+        found(&mut judge, &reference, packet(3, 1, 0, request(1)));
+        allowed(&mut judge, &reference, packet(3, 1, 0, ack(1, 0)));
         judge.told(3, 1, true);
-        assert!(
-            judge
-                .packet(&packet(3, 1, 1, request(1)), &reference)
-                .is_ok()
-        );
+        allowed(&mut judge, &reference, packet(3, 1, 1, request(1)));
     }
 
     #[test]
     fn bytes_that_the_page_does_not_know_are_found() {
         let reference = Reference::default();
-        assert!(
-            Judge::default()
-                .packet(&packet(3, 1, 0, vec![99]), &reference)
-                .is_err()
-        );
+        let mut judge = Judge::default();
+        found(&mut judge, &reference, packet(3, 1, 0, vec![99]));
     }
 }

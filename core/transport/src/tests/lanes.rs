@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use alloc::vec;
 use core::cell::Cell;
 
 use super::pair::{Pair, lossy, millis, pattern};
@@ -40,8 +39,8 @@ fn echo_by(pair: &mut Pair, policy: Policy, salt: u8) {
     }
 }
 
-#[test]
-fn a_preferred_lane_that_is_lost_is_left_in_milliseconds_and_used_again_later() {
+/// A pair that has used its first of two lanes, which it prefers; a switch that cuts this lane, and the link used last.
+fn preferring() -> (Pair, Rc<Cell<bool>>, Rc<Cell<LinkIndex>>) {
     let mut pair = Pair::new(lossy(2));
     let cut = Rc::new(Cell::new(false));
     let last = Rc::new(Cell::new(LinkIndex(9)));
@@ -53,6 +52,12 @@ fn a_preferred_lane_that_is_lost_is_left_in_milliseconds_and_used_again_later() 
     for round in 0..20 {
         echo_by(&mut pair, Policy::Preferred(0), round);
     }
+    (pair, cut, last)
+}
+
+#[test]
+fn a_preferred_lane_that_is_lost_is_left_in_milliseconds_and_used_again_later() {
+    let (mut pair, cut, last) = preferring();
     assert_eq!(last.get(), LinkIndex(0), "the first lane is preferred");
     cut.set(true);
     let before = pair.now;
@@ -69,17 +74,7 @@ fn a_preferred_lane_that_is_lost_is_left_in_milliseconds_and_used_again_later() 
 
 #[test]
 fn a_preferred_lane_that_soon_answers_for_a_loss_is_preferred_on() {
-    let mut pair = Pair::new(lossy(2));
-    let cut = Rc::new(Cell::new(false));
-    let last = Rc::new(Cell::new(LinkIndex(9)));
-    let (cut_, last_) = (cut.clone(), last.clone());
-    pair.fate = Box::new(move |_, _, link, _| {
-        last_.set(link);
-        !(cut_.get() && link == LinkIndex(0))
-    });
-    for round in 0..20 {
-        echo_by(&mut pair, Policy::Preferred(0), round);
-    }
+    let (mut pair, cut, last) = preferring();
     cut.set(true);
     echo_by(&mut pair, Policy::Preferred(0), 100);
     assert_eq!(last.get(), LinkIndex(1), "the first lane is suspect");
@@ -95,15 +90,7 @@ fn a_link_reported_down_moves_everything_at_once() {
     let long = pattern(2_000_000, 1);
     let op = pair.send(ask(long.len(), 0), &long);
     let (incoming, _) = pair.request();
-    let transfer = pair
-        .server
-        .transport
-        .pull(pair.now, incoming, 0, 2_000_000)
-        .unwrap();
-    pair.server
-        .memory
-        .0
-        .insert(Buffer::Transfer(transfer), vec![0; long.len()]);
+    let transfer = pair.pull(incoming, long.len());
     pair.run(millis(1));
     pair.fate = Box::new(|_, _, link, _| link != LinkIndex(0));
     pair.wire.retain(|packet| packet.link != LinkIndex(0));

@@ -373,15 +373,7 @@ fn a_short_message_does_not_wait_behind_a_long_one() {
     let long = pattern(8_000_000, 1);
     pair.send(ask(long.len(), 0), &long);
     let (incoming, _) = pair.request();
-    let transfer = pair
-        .server
-        .transport
-        .pull(pair.now, incoming, 0, 8_000_000)
-        .unwrap();
-    pair.server
-        .memory
-        .0
-        .insert(Buffer::Transfer(transfer), vec![0; long.len()]);
+    pair.pull(incoming, long.len());
     pair.run(millis(1));
     pair.send(ask(64, 64), &pattern(64, 5));
     let before = pair.now;

@@ -12,8 +12,8 @@ use abi::time::{Duration, Instant};
 use crate::cipher::{Forged, HEADER_LEN, PacketCipher};
 use crate::keys::Secret;
 use crate::{
-    Buffer, Config, Event, LaneParams, LinkIndex, Memory, OpKey, Request, Role, SessionKey,
-    SessionParams, Transport,
+    Buffer, Config, Event, IncomingKey, LaneParams, LinkIndex, Memory, OpKey, Request, Role,
+    SessionKey, SessionParams, TransferKey, Transport,
 };
 
 /// A cipher that only detects change: sixteen bytes of checksum.
@@ -317,7 +317,7 @@ impl Pair {
     }
 
     /// Runs until the server has a request; answers its key and the bytes that are there.
-    pub(crate) fn request(&mut self) -> (crate::IncomingKey, Vec<u8>) {
+    pub(crate) fn request(&mut self) -> (IncomingKey, Vec<u8>) {
         loop {
             if let Event::Request { incoming, .. } = self.at_server() {
                 let bytes = self.server.memory.0.remove(&Buffer::Incoming(incoming));
@@ -326,7 +326,7 @@ impl Pair {
         }
     }
 
-    pub(crate) fn reply(&mut self, incoming: crate::IncomingKey, status: i64, bytes: &[u8]) {
+    pub(crate) fn reply(&mut self, incoming: IncomingKey, status: i64, bytes: &[u8]) {
         self.server
             .memory
             .0
@@ -335,6 +335,16 @@ impl Pair {
             .transport
             .reply(self.now, incoming, status, bytes.len() as u64)
             .unwrap();
+    }
+
+    /// The server pulls the first `len` bytes of a request.
+    pub(crate) fn pull(&mut self, incoming: IncomingKey, len: usize) -> TransferKey {
+        let server = &mut self.server;
+        let pulled = server.transport.pull(self.now, incoming, 0, len as u64);
+        let transfer = pulled.unwrap();
+        let place = Buffer::Transfer(transfer);
+        server.memory.0.insert(place, vec![0; len]);
+        transfer
     }
 
     pub(crate) fn packets(&self) -> (usize, usize) {

@@ -92,15 +92,7 @@ fn bulk_survives_loss_both_ways() {
     let long = pattern(2_000_000, 3);
     let op = pair.send(ask(long.len(), 2_000_000), &long);
     let (incoming, _) = pair.request();
-    let transfer = pair
-        .server
-        .transport
-        .pull(pair.now, incoming, 0, 2_000_000)
-        .unwrap();
-    pair.server
-        .memory
-        .0
-        .insert(Buffer::Transfer(transfer), vec![0; long.len()]);
+    let transfer = pair.pull(incoming, long.len());
     assert_eq!(pair.at_server(), Event::Transferred { transfer });
     assert!(pair.server.memory.0[&Buffer::Transfer(transfer)] == long);
     pair.reply(incoming, 0, &long);
@@ -190,15 +182,7 @@ fn the_rate_fills_a_fast_lane() {
     let long = pattern(64 << 20, 3);
     pair.send(ask(long.len(), 0), &long);
     let (incoming, _) = pair.request();
-    let transfer = pair
-        .server
-        .transport
-        .pull(pair.now, incoming, 0, long.len() as u64)
-        .unwrap();
-    pair.server
-        .memory
-        .0
-        .insert(Buffer::Transfer(transfer), vec![0; long.len()]);
+    let transfer = pair.pull(incoming, long.len());
     let before = pair.now;
     assert_eq!(pair.at_server(), Event::Transferred { transfer });
     let seconds = pair.now.saturating_since(before).as_secs_f64();
@@ -242,15 +226,7 @@ fn a_way_that_becomes_longer_than_the_probe_timeout_is_used_as_before() {
     let pull = |pair: &mut Pair| {
         pair.send(ask(long.len(), 0), &long);
         let (incoming, _) = pair.request();
-        let transfer = pair
-            .server
-            .transport
-            .pull(pair.now, incoming, 0, long.len() as u64)
-            .unwrap();
-        pair.server
-            .memory
-            .0
-            .insert(Buffer::Transfer(transfer), vec![0; long.len()]);
+        let transfer = pair.pull(incoming, long.len());
         let before = pair.now;
         while pair.at_server() != (Event::Transferred { transfer }) {}
         pair.now.saturating_since(before)

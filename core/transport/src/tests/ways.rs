@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
@@ -237,13 +236,7 @@ fn longest(pair: &mut Pair) -> usize {
     let bytes = pattern(100_000, 1);
     pair.send(Request::new(Meta::EMPTY, 100_000, 0), &bytes);
     let (incoming, _) = pair.request();
-    let transfer = pair
-        .server
-        .transport
-        .pull(pair.now, incoming, 0, 100_000)
-        .unwrap();
-    let memory = &mut pair.server.memory.0;
-    memory.insert(Buffer::Transfer(transfer), vec![0; 100_000]);
+    let transfer = pair.pull(incoming, 100_000);
     assert_eq!(pair.at_server(), Event::Transferred { transfer });
     assert!(pair.server.memory.0[&Buffer::Transfer(transfer)] == bytes);
     pair.reply(incoming, 0, b"");
