@@ -6,6 +6,7 @@ use abi::{Errno, OpenFlags, Result};
 use client::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::attributes;
 use crate::kernel::{Answer, MAX_TRANSFER, reply};
@@ -155,10 +156,15 @@ impl PathSpace {
         let node = self.nodes.enter(call.node, name, Identity::of(&stat));
         self.versions.told(node, &stat);
         let handle = self.files.insert(node, open);
+        let mut validity = self.validity(call);
+        if self.nodes.was_known(node) {
+            // The kernel takes the length from this answer even if the file has been written meanwhile.
+            validity.attributes = Duration::ZERO;
+        }
         Ok(reply::created(
             node,
             &attributes::of(&stat),
-            self.validity(call),
+            validity,
             handle,
             flags,
         ))

@@ -172,6 +172,14 @@ impl Nodes {
                 .is_some_and(|node| node.identity.matches(identity))
     }
 
+    /// Whether the kernel had a reference before the last one.
+    pub(crate) fn was_known(&self, number: u64) -> bool {
+        self.lock()
+            .nodes
+            .get(&number)
+            .is_some_and(|node| node.lookups > 1)
+    }
+
     pub(crate) fn is_symlink(&self, number: u64) -> bool {
         self.lock()
             .nodes
