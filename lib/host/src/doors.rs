@@ -1,0 +1,120 @@
+//! Second sockets of the node, for programs that see only a part of the path space.
+//!
+//! Each is in a directory of its own, which stands for the node's directory when it is given to programs in `SLASHNET_DIR`
+//! or mounted over it. The directory has the number of the process whose door it is, so that the process finds the door
+//! where it was when the node was restarted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use abi::Pid;
+use abi::system::SOCKET_NAME;
+use node::ProgramKey;
+
+use crate::program_socket;
+
+/// The directory of all doors, in the node's own.
+const DIRECTORY: &str = "views";
+
+/// All doors, by whose they are.
+#[derive(Debug, Default)]
+pub(crate) struct Doors {
+    open: BTreeMap<ProgramKey, Door>,
+}
+
+#[derive(Debug)]
+struct Door {
+    listener: OwnedFd,
+    directory: PathBuf,
+}
+
+impl Doors {
+    /// Opens a program's door; gives its directory, or why there is none, for a person.
+    pub(crate) fn open(
+        &mut self,
+        program: ProgramKey,
+        process: Pid,
+        node: &Path,
+    ) -> Result<PathBuf, String> {
+        let all = node.join(DIRECTORY);
+        sweep(&all);
+        let directory = all.join(process.to_string());
+        fs::create_dir_all(&directory)
+            .map_err(|error| format!("{}: {error}", directory.display()))?;
+        let listener = program_socket::listen(&directory.join(SOCKET_NAME))
+            .map_err(|error| error.to_string())?;
+        let door = Door {
+            listener,
+            directory: directory.clone(),
+        };
+        self.open.insert(program, door);
+        Ok(directory)
+    }
+
+    pub(crate) fn listener(&self, program: ProgramKey) -> Option<&OwnedFd> {
+        self.open.get(&program).map(|door| &door.listener)
+    }
+
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (ProgramKey, BorrowedFd<'_>)> {
+        self.open
+            .iter()
+            .map(|(&program, door)| (program, door.listener.as_fd()))
+    }
+
+    /// Closes the door of a program, if it has one.
+    pub(crate) fn close(&mut self, program: ProgramKey) {
+        if let Some(door) = self.open.remove(&program) {
+            remove(&door.directory);
+        }
+    }
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        for door in self.open.values() {
+            // The directory stays: whoever has it mounted finds the next node's socket there.
+            let _ = fs::remove_file(door.directory.join(SOCKET_NAME));
+        }
+    }
+}
+
+fn remove(directory: &Path) {
+    let _ = fs::remove_file(directory.join(SOCKET_NAME));
+    let _ = fs::remove_dir(directory);
+}
+
+/// Removes what an earlier node has left of processes that are gone.
+fn sweep(all: &Path) {
+    for entry in fs::read_dir(all).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.parse::<u32>().ok());
+        if process.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove(&entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doors_of_dead_processes_are_swept_and_those_of_the_living_stay() {
+        let node = tempfile::tempdir().unwrap();
+        let all = node.path().join(DIRECTORY);
+        let dead = all.join("4194305");
+        fs::create_dir_all(&dead).unwrap();
+        fs::write(dead.join(SOCKET_NAME), b"").unwrap();
+        let own = Pid(std::process::id());
+        let mut doors = Doors::default();
+        let directory = doors.open(ProgramKey(1), own, node.path()).unwrap();
+        assert!(directory.join(SOCKET_NAME).exists());
+        assert!(!dead.exists());
+        let again = doors.open(ProgramKey(2), own, node.path()).unwrap();
+        assert_eq!(again, directory);
+        doors.close(ProgramKey(2));
+        assert!(!directory.exists());
+    }
+}
