@@ -25,8 +25,8 @@ fn cases() -> Vec<Way> {
 
 /// Rate that the server believes of a way, as a multiple of the true one.
 fn believed(track: &Track, way: usize) -> f64 {
-    let lanes = track.summary(SERVER).unwrap().lanes;
-    lanes[way].rate.unwrap_or(0) as f64 / RATE as f64
+    let summary = track.summary(SERVER).expect("the session is open");
+    summary.lanes[way].rate.unwrap_or(0) as f64 / RATE as f64
 }
 
 /// The greatest of what is believed, looked at every millisecond for `time`, and the share of the

@@ -163,7 +163,7 @@ fn back_after(ways: &[Way], monitor: bool, cut_for: Duration) -> Duration {
         from + back + Duration::from_millis(50),
         Duration::from_millis(300),
     );
-    let attainable = testkit::ideal::goodput(&ways, testkit::ideal::Carrier::Reply);
+    let attainable = testkit::ideal::goodput(ways, testkit::ideal::Carrier::Reply);
     println!(
         "back in use, monitor {monitor:5}: {back:.1?}; 50 ms later {:.1} % of the bytes, {:.1} % of the sum",
         share * 100.0,

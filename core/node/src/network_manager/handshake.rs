@@ -382,7 +382,7 @@ impl NetworkManager {
             self.crypto
                 .cipher(&abi::system::SessionSecret(secret.0), role),
         );
-        let mut challenge = transport::keys::Secret::ZERO;
+        let mut challenge = Secret::ZERO;
         self.crypto.random(&mut challenge.0);
         params.challenge = Some(challenge);
         params.slots = SLOTS;
