@@ -1,7 +1,7 @@
 //! The landing gate. Every stage is a plain command that anybody can run alone; none is skipped.
 
 use crate::command::{Program, build, cargo, root};
-use crate::{Outcome, big_endian, fuzz, lab, packages, sanitizer, tidy};
+use crate::{Outcome, big_endian, fuzz, lab, packages, real, sanitizer, tidy};
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -59,6 +59,10 @@ const STAGES: &[Stage] = &[
     Stage {
         name: "lab",
         run: lab::test,
+    },
+    Stage {
+        name: "real",
+        run: real::test,
     },
     Stage {
         name: "big-endian",

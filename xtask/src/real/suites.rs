@@ -1,7 +1,6 @@
 //! Test suites for file systems: pjdfstest, fsx, fio.
 
 use super::bed::{Bed, real_programs};
-use super::table::SKIPPED;
 use super::{Extent, Program, When};
 use crate::Outcome;
 use crate::command::cargo;
@@ -11,19 +10,19 @@ pub(super) const PROGRAMS: &[Program] = &[
     Program {
         name: "pjdfstest",
         about: "398 tests of what POSIX says about names, rights and times",
-        when: When::Gate,
+        when: When::Always,
         run: pjdfstest,
     },
     Program {
         name: "fsx",
         about: "random reads, writes, truncations and holes, each checked: five seeds",
-        when: When::Gate,
+        when: When::Always,
         run: |bed, extent| fsx(bed, extent, "fsx", MAPPED_NOT),
     },
     Program {
         name: "fsx-mmap",
         about: "the same with shared memory maps among them",
-        when: When::Gate,
+        when: When::Always,
         run: |bed, extent| fsx(bed, extent, "fsx-mmap", MAPPED),
     },
     Program {
@@ -164,11 +163,6 @@ fn install(name: &str, version: &str) -> Outcome {
         .args([real_programs()])
         .args([format!("{name}@{version}")])
         .run()
-}
-
-/// For a program that the machine does not have.
-pub(super) fn missing(program: &str) -> String {
-    format!("{SKIPPED}{program} is not installed")
 }
 
 #[cfg(test)]
