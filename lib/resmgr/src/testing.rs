@@ -109,6 +109,12 @@ impl TestManager {
         self.dispatch.hub.bindings.len()
     }
 
+    /// How many requests wait in wait queues.
+    #[must_use]
+    pub fn waiting_requests(&self) -> usize {
+        self.dispatch.hub.parked.len()
+    }
+
     /// How many ranges are locked by way of [`posix::lock`](crate::posix::lock).
     #[must_use]
     pub fn held_locks(&self) -> usize {
