@@ -27,6 +27,12 @@ impl Failure {
         }
     }
 
+    /// The same, and what it means for the user.
+    pub(crate) fn and(mut self, more: impl Display) -> Self {
+        self.text = format!("{}; {more}", self.text);
+        self
+    }
+
     /// The command itself makes no sense. Exit status 2.
     pub(crate) fn usage(what: impl Display, why: impl Explain) -> Self {
         Self {

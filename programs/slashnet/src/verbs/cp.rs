@@ -241,17 +241,14 @@ impl Copier<'_> {
         };
         let mut reader = self.reader(source)?;
         let mut writer = self.writer(target, mode)?;
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            let length = match reader.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Failure::new(source, error)),
-            };
-            writer.write_all(&chunk[..length]).during(target)?;
-        }
-        writer.flush().during(target)
+        let mut copied = 0;
+        let outcome = pour((source, &mut *reader), (target, &mut *writer), &mut copied);
+        outcome.map_err(|failure| match is_regular(kind) {
+            true => failure.and(format!(
+                "{target} is incomplete: {copied} bytes were copied"
+            )),
+            false => failure,
+        })
     }
 
     fn reader(&self, place: &Place) -> Outcome<Box<dyn Read>> {
@@ -282,6 +279,25 @@ impl Copier<'_> {
     }
 }
 
+/// Copies to the end, and counts the bytes that the target took.
+fn pour(
+    (source, reader): (&Place, &mut dyn Read),
+    (target, writer): (&Place, &mut dyn Write),
+    copied: &mut u64,
+) -> Outcome {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let length = match reader.read(&mut chunk) {
+            Ok(0) => return writer.flush().during(target),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Failure::new(source, error)),
+        };
+        writer.write_all(&chunk[..length]).during(target)?;
+        *copied += length as u64;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,6 +314,48 @@ mod tests {
             Place::Here("x".into()).below(b"a"),
             Place::Here("x/a".into())
         );
+    }
+
+    #[test]
+    fn a_copy_that_fails_says_how_much_of_it_is_there() {
+        /// Takes five bytes.
+        struct Full(usize);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let room = 5 - self.0;
+                self.0 += room.min(bytes.len());
+                match room {
+                    0 => Err(io::ErrorKind::StorageFull.into()),
+                    room => Ok(room.min(bytes.len())),
+                }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        /// Three bytes at a time.
+        struct Slow<'a>(&'a [u8]);
+        impl Read for Slow<'_> {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                let length = self.0.len().min(3);
+                self.0.read(&mut into[..length])
+            }
+        }
+        let (source, target) = (Place::Here("from".into()), Place::Here("to".into()));
+        let mut copied = 0;
+        let failed = pour(
+            (&source, &mut Slow(b"sevenbytes")),
+            (&target, &mut Full(0)),
+            &mut copied,
+        );
+        assert!(failed.is_err());
+        assert_eq!(copied, 3);
+        pour(
+            (&source, &mut Slow(b"five.")),
+            (&target, &mut Full(0)),
+            &mut copied,
+        )
+        .unwrap();
     }
 
     #[test]
