@@ -10,6 +10,7 @@ mod pacer;
 mod start;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use abi::time::{Duration, Instant};
 
@@ -19,12 +20,11 @@ pub(crate) use self::delivery::{Mark, RateSample};
 use self::filter::MaxFilter;
 use self::pacer::Pacer;
 use self::start::Start;
+use self::window::INITIAL_PACKETS;
 
 /// Most that is believed of what others tell, bytes per second: no network is faster, and products
 /// with it do not overflow.
 const RATE_MAX: u64 = 1 << 40;
-/// Window of a lane of which nothing is known, in packets.
-const INITIAL_PACKETS: u64 = 32;
 /// Least window, in packets.
 const MINIMUM_PACKETS: u64 = 4;
 /// Pacing while the rate is unknown: doubles it with every round.
@@ -38,16 +38,9 @@ const CYCLE_DOWN: u8 = 1;
 const CYCLE_CRUISE: u8 = 2;
 /// Rounds after which draining ends although something still waits.
 const DOWN_ROUNDS: u8 = 4;
-/// Window in products of rate and round-trip time, and its floor while packets are lost.
-const WINDOW_GAIN: f64 = 2.0;
-const LOSSY_GAIN: f64 = 1.5;
-/// What the ends add to the round trip by waking late; the window allows for it.
-const HOST_TIME: Duration = Duration::from_micros(250);
 /// Share of a round that is lost when the lane is too full, and least packets to tell.
 const LOSS_SHARE: f64 = 0.02;
 const LOSS_PACKETS: u64 = 3;
-/// What is kept of the bound in flight after such a round.
-const LOSS_KEEP: f64 = 0.85;
 /// Age at which the least round-trip time is measured anew, and for how long.
 const MIN_RTT_AGE: Duration = Duration::from_secs(10);
 const MIN_RTT_TIME: Duration = Duration::from_millis(20);
@@ -159,15 +152,6 @@ impl Controller {
         controller
     }
 
-    fn first_window(&self) -> u64 {
-        let assumed = product(self.assumed, self.min_rtt.unwrap_or_default());
-        (2 * assumed).clamp(INITIAL_PACKETS * self.packet, self.window_max)
-    }
-
-    pub(crate) const fn window(&self) -> u64 {
-        self.window
-    }
-
     /// Rate of the lane in bytes per second: the measured one, else the assumed one. `None` if
     /// nothing is known.
     pub(crate) fn bandwidth(&self) -> Option<u64> {
@@ -204,20 +188,6 @@ impl Controller {
             self.bandwidth().unwrap_or(0),
             self.min_rtt.unwrap_or_default(),
         )
-    }
-
-    /// Bytes that may still be sent with `in_flight` outstanding. Zero counts as being held back,
-    /// without which the window does not grow.
-    pub(crate) fn room(&mut self, in_flight: u64) -> u64 {
-        if self.is_full(in_flight) {
-            self.held_back = true;
-            return 0;
-        }
-        self.window - in_flight
-    }
-
-    pub(crate) const fn is_full(&self, in_flight: u64) -> bool {
-        self.window.saturating_sub(in_flight) < self.packet
     }
 
     /// Bytes for one batch at `now`, at most `max`; 0 until [`Self::paced_until`].
@@ -375,37 +345,6 @@ impl Controller {
         }
     }
 
-    fn tighten(&mut self, in_flight: u64) {
-        let least = self.scaled(LOSSY_GAIN);
-        let before = self.bound.unwrap_or(self.window_max).min(in_flight);
-        self.bound_before = self.bound;
-        self.bound = Some(((before as f64 * LOSS_KEEP) as u64).max(least));
-    }
-
-    fn loosen(&mut self) {
-        if let Some(bound) = self.bound
-            && matches!(self.phase, Phase::Cycle(CYCLE_UP) | Phase::Startup)
-        {
-            let wider = bound + bound / 4;
-            self.bound = (wider < self.window_max).then_some(wider);
-        }
-    }
-
-    /// Rate times round-trip time, `gain` times, and what the ends need.
-    fn scaled(&self, gain: f64) -> u64 {
-        let products = (self.lane_holds() as f64 * gain) as u64;
-        products + self.host_share() + self.surplus.most()
-    }
-
-    fn host_share(&self) -> u64 {
-        product(self.bandwidth().unwrap_or(0), HOST_TIME)
-    }
-
-    /// Bytes in flight with which no queue is left.
-    fn drained(&self) -> u64 {
-        self.lane_holds() + self.host_share() / 2
-    }
-
     fn step(&mut self, now: Instant, sample: &RateSample) {
         let in_flight = sample.in_flight.saturating_sub(sample.bytes);
         match self.phase {
@@ -435,28 +374,6 @@ impl Controller {
 
     fn is_early(&self) -> bool {
         self.delivery.total < EARLY_WINDOWS * self.first_window()
-    }
-
-    fn set_window(&mut self, sample: &RateSample) {
-        let least = MINIMUM_PACKETS * self.packet;
-        if matches!(self.phase, Phase::Bare { .. }) {
-            self.window = least;
-            return;
-        }
-        let used = self.held_back || sample.in_flight * 2 >= self.window;
-        self.held_back = false;
-        if self.phase == Phase::Startup {
-            let target = self.scaled(STARTUP_GAIN).max(self.first_window());
-            // The first acknowledgements of a round know a part of it: too little to hold it back.
-            if used && (self.is_early() || self.window < target) {
-                self.window += sample.bytes;
-            }
-        } else {
-            let target = self.scaled(WINDOW_GAIN);
-            self.window = target.min(self.window + sample.bytes);
-        }
-        let most = self.bound.unwrap_or(self.window_max).min(self.window_max);
-        self.window = self.window.clamp(least, most.max(least));
     }
 
     fn pace(&mut self) {
