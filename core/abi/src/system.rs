@@ -24,16 +24,15 @@ pub use page::{
     LINKS_GENERATION_OFFSET, LaneRow, NODE_PAGE_LEN,
 };
 pub use reply::{
-    Attached, Code, Death, DeathCause, Description, Door, Entry, Joined, Links, Listing, Notice, Policy,
-    Redirect, Refusal, Reply, Resolved, Revoke, Symlink, Verify, Welcome,
+    Attached, Code, Death, DeathCause, Description, Door, Entry, Joined, Links, Listing, Notice,
+    Policy, Redirect, Refusal, Reply, Resolved, Revoke, Symlink, Verify, Welcome,
 };
 pub use request::{
     Attach, CloseSession, Detach, Forget, Hello, Invite, Join, LaneTraffic, Link, List, Lookup,
-    Narrow, Network, Query, QueryKind, Refuse, RemoteNd, Request, Resolve, Stat, Suspect, Traffic, Unlink,
+    Narrow, Network, Query, QueryKind, Refuse, RemoteNd, Request, Resolve, Stat, Suspect, Traffic,
+    Unlink,
 };
-pub use rights::{
-    Because, DenialRow, Denied, NewRights, RightsLayer, RightsList, SetRights, Why,
-};
+pub use rights::{Because, DenialRow, Denied, NewRights, RightsLayer, RightsList, SetRights, Why};
 pub use session::{
     Accept, Identity, Lane, LiveSession, MoreLanes, Offer, OpenSession, OwnSockets, SessionRole,
     SessionSecret, SocketOnLink, Ticket,
@@ -44,7 +43,7 @@ use crate::codec::{Decode, Encode, Malformed, Overflow, Reader, Writer};
 use crate::ids::ChannelId;
 
 /// Version of this protocol. Other versions are refused, not guessed at.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Most bytes in one packet of the daemon socket.
 pub const PACKET_MAX: usize = 64 * 1024;

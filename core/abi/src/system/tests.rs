@@ -403,7 +403,7 @@ fn a_greeting_has_a_fixed_length_so_that_handshakes_do() {
         answering: SessionId(5),
     };
     let golden = [
-        1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0,
+        2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0,
         5, 0, 0, 0,
     ];
     assert_eq!(greeting.to_bytes().unwrap(), golden);

@@ -10,6 +10,7 @@ mod devctl;
 mod documents;
 mod io;
 mod strictness;
+mod version;
 
 use abi::{Decode, Encode, Malformed};
 
