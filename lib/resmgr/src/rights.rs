@@ -135,6 +135,8 @@ pub(crate) struct Admitted {
     pub(crate) file: FileRights,
     /// The file may be opened if it is there, but not made.
     pub(crate) denied_creation: Option<Decision>,
+    /// Paths inside the prefix are told apart.
+    pub(crate) has_inner_rules: bool,
 }
 
 /// Whether the client may do what a connect message asks for.
@@ -169,9 +171,11 @@ pub(crate) fn admit(
             file.admit_new_name(envelope, &old, is_rename)?;
         }
     }
+    let rights = envelope.rights()?;
     Ok(Admitted {
         file,
         denied_creation,
+        has_inner_rules: rights.has_rules_inside(prefix, b""),
     })
 }
 

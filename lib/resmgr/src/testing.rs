@@ -12,10 +12,12 @@ use abi::connect::{Connect, ConnectStatus, ConnectType, Extra};
 use abi::credentials::Credentials;
 use abi::io::{self, Request};
 use abi::{
-    ConnectionId, Encode, Errno, Gid, Handle, Nd, OpenFlags, Pid, Pulse, Result, SenderId, Uid,
+    ConnectionId, Encode, Errno, Gid, Handle, Nd, NodeName, OpenFlags, Pid, Pulse, Result,
+    SenderId, Uid,
 };
 
-use rights::{ClientRights, Operation};
+use rights::text::{self, NoNames};
+use rights::{Client, ClientRights, Operation};
 
 use crate::attributes::Attributes;
 use crate::dispatch::Dispatch;
@@ -75,6 +77,20 @@ impl TestManager {
     pub fn set_rights(&self, rights: ClientRights) {
         *lock(&self.rights.rights) = Arc::new(rights);
         self.rights.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes what all clients may do to what these rules let user 1000 of node lab1 do.
+    ///
+    /// # Panics
+    /// If the rules make no sense.
+    pub fn set_rules(&self, rules: &str) {
+        let client = Client {
+            node: NodeName::parse("lab1").expect("a name"),
+            is_own: false,
+            user: Uid(1000),
+        };
+        let rules = text::rules(rules, &NoNames).expect("rules that make sense");
+        self.set_rights(rules.for_client(&client));
     }
 
     /// What was refused because of rights, and told to the node, since this was asked last.

@@ -6,6 +6,7 @@
 //! the tree (`tree`). Without root, files made by other users belong to the manager's user.
 
 mod authority;
+mod leases;
 mod locks;
 mod names;
 mod node;

@@ -12,7 +12,7 @@ use crate::authority::{Authority, without_umask};
 use crate::node::{self, Node};
 use crate::permission::{self, Wanted};
 use crate::resource::Export;
-use crate::tree::{errno, statx, statx_entry};
+use crate::tree::{Links, errno, statx, statx_entry};
 
 impl Export {
     pub(crate) fn opening(&self, open: &OpenRequest) -> Result<Opening> {
@@ -20,6 +20,7 @@ impl Export {
         if wanted.contains(OpenFlags::TMPFILE) {
             return Err(Errno::EOPNOTSUPP);
         }
+        let links = Links::on_the_way(open.has_inner_rules());
         let caller = open.credentials();
         let authority = Authority::assume(caller)?;
         let names_only =
@@ -31,9 +32,14 @@ impl Export {
         naming.set(OFlags::NOFOLLOW, link_itself);
         let directory = wanted.contains(OpenFlags::DIRECTORY) || open.must_be_directory();
         naming.set(OFlags::DIRECTORY, directory);
-        let found = self
-            .tree
-            .find(&authority, caller, open.path(), naming, Mode::empty());
+        let found = self.tree.find(
+            links,
+            &authority,
+            caller,
+            open.path(),
+            naming,
+            Mode::empty(),
+        );
         let creates = wanted.contains(OpenFlags::CREATE);
         let fd = match found {
             Ok(fd) => fd,
@@ -55,7 +61,7 @@ impl Export {
         let flags = access_flags(wanted) | naming.difference(OFlags::PATH) | OFlags::NONBLOCK;
         let fd = self
             .tree
-            .find(&authority, caller, open.path(), flags, Mode::empty())?;
+            .find(links, &authority, caller, open.path(), flags, Mode::empty())?;
         let stat = statx(&fd)?;
         check_kind(&stat, wanted)?;
         Ok(described(Node::new(fd, &stat, false), &stat))
@@ -71,8 +77,12 @@ impl Export {
         flags.set(OFlags::EXCL, wanted.contains(OpenFlags::EXCLUSIVE));
         flags.set(OFlags::NOFOLLOW, wanted.contains(OpenFlags::NOFOLLOW));
         let permissions = Mode::from_raw_mode(made_bits(authority, open.permissions()));
+        let links = Links::on_the_way(open.has_inner_rules());
         let (caller, path) = (open.credentials(), open.path());
-        let fd = without_umask(|| self.tree.find(authority, caller, path, flags, permissions))?;
+        let fd = without_umask(|| {
+            self.tree
+                .find(links, authority, caller, path, flags, permissions)
+        })?;
         let stat = statx(&fd)?;
         check_kind(&stat, wanted)?;
         Ok(described(Node::new(fd, &stat, false), &stat))
@@ -80,11 +90,12 @@ impl Export {
 
     pub(crate) fn remove(&self, unlink: &UnlinkRequest) -> Result {
         self.tree.check_writable()?;
+        let links = Links::on_the_way(unlink.has_inner_rules());
         let caller = unlink.credentials();
         let authority = Authority::assume(caller)?;
         let spot = self
             .tree
-            .spot(&authority, caller, unlink.path(), Wanted::Remove)?;
+            .spot(links, &authority, caller, unlink.path(), Wanted::Remove)?;
         let mut flags = AtFlags::empty();
         flags.set(AtFlags::REMOVEDIR, unlink.is_directory());
         if unlink.must_be_directory() && !unlink.is_directory() {
@@ -101,14 +112,15 @@ impl Export {
 
     pub(crate) fn move_name(&self, rename: &RenameRequest) -> Result {
         self.tree.check_writable()?;
+        let links = Links::on_the_way(rename.has_inner_rules());
         let caller = rename.credentials();
         let authority = Authority::assume(caller)?;
         let old = self
             .tree
-            .spot(&authority, caller, rename.old_path(), Wanted::Remove)?;
+            .spot(links, &authority, caller, rename.old_path(), Wanted::Remove)?;
         let new = self
             .tree
-            .spot(&authority, caller, rename.path(), Wanted::Make)?;
+            .spot(links, &authority, caller, rename.path(), Wanted::Make)?;
         if authority.must_check() && statx_entry(&new.directory, new.name).is_ok() {
             permission::check_entry(&new.directory, caller, new.name, Wanted::Remove)?;
         }
@@ -117,14 +129,15 @@ impl Export {
 
     pub(crate) fn add_name(&self, link: &LinkRequest) -> Result {
         self.tree.check_writable()?;
+        let links = Links::on_the_way(link.has_inner_rules());
         let caller = link.credentials();
         let authority = Authority::assume(caller)?;
         let old = self
             .tree
-            .spot(&authority, caller, link.old_path(), Wanted::Look)?;
+            .spot(links, &authority, caller, link.old_path(), Wanted::Look)?;
         let new = self
             .tree
-            .spot(&authority, caller, link.path(), Wanted::Make)?;
+            .spot(links, &authority, caller, link.path(), Wanted::Make)?;
         if authority.must_check() {
             permission::check_owner(&statx_entry(&old.directory, old.name)?, caller)?;
         }
@@ -134,21 +147,23 @@ impl Export {
 
     pub(crate) fn make_link(&self, symlink: &SymlinkRequest) -> Result {
         self.tree.check_writable()?;
+        let links = Links::on_the_way(symlink.has_inner_rules());
         let caller = symlink.credentials();
         let authority = Authority::assume(caller)?;
         let spot = self
             .tree
-            .spot(&authority, caller, symlink.path(), Wanted::Make)?;
+            .spot(links, &authority, caller, symlink.path(), Wanted::Make)?;
         rustix::fs::symlinkat(symlink.text(), &spot.directory, spot.name).map_err(errno)
     }
 
     pub(crate) fn make(&self, make: &MakeNodeRequest) -> Result {
         self.tree.check_writable()?;
+        let links = Links::on_the_way(make.has_inner_rules());
         let caller = make.credentials();
         let authority = Authority::assume(caller)?;
         let spot = match self
             .tree
-            .spot(&authority, caller, make.path(), Wanted::Make)
+            .spot(links, &authority, caller, make.path(), Wanted::Make)
         {
             // The root exists, and is what has no name.
             Err(Errno::EBUSY) => return Err(Errno::EEXIST),
@@ -168,11 +183,12 @@ impl Export {
     }
 
     pub(crate) fn text_of_link(&self, read: &ReadLinkRequest) -> Result<Vec<u8>> {
+        let links = Links::on_the_way(read.has_inner_rules());
         let caller = read.credentials();
         let authority = Authority::assume(caller)?;
         let spot = match self
             .tree
-            .spot(&authority, caller, read.path(), Wanted::Look)
+            .spot(links, &authority, caller, read.path(), Wanted::Look)
         {
             Err(Errno::EBUSY) => return Err(Errno::EINVAL),
             spot => spot?,

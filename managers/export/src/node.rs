@@ -67,6 +67,22 @@ impl Node {
         &self.fd
     }
 
+    /// Whether the kernel notices every change in this directory: on a disk of this machine, not on what other machines or
+    /// programs serve.
+    ///
+    /// # Errors
+    /// ENOTDIR, EOPNOTSUPP.
+    pub(crate) fn check_changes_are_noticed(&self) -> Result {
+        if self.kind != FileType::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        let kind = rustix::fs::fstatfs(&self.fd).map_err(errno)?.f_type;
+        match NOTICED.contains(&(kind as u32)) {
+            true => Ok(()),
+            false => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
     /// Device and number: what makes it the same file under every name.
     pub(crate) fn identity(&self) -> Result<(u64, u64)> {
         self.stat().map(|stat| (stat.dev, stat.ino))
@@ -294,6 +310,9 @@ impl Node {
         Ok(true)
     }
 }
+
+/// `f_type` of ext2 to ext4, xfs, btrfs, f2fs and tmpfs (statfs(2)).
+const NOTICED: [u32; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
 
 /// What a client is told about what it opened.
 pub(crate) fn opened(stat: &Statx) -> Opened {

@@ -12,7 +12,7 @@ use abi::limits::SYMLOOP_MAX;
 use abi::{Errno, Gid, Result};
 use rustix::fs::{FileType, Mode, OFlags, Statx};
 
-use crate::tree::{Tree, errno, statx, statx_entry};
+use crate::tree::{Links, Tree, errno, statx, statx_entry};
 
 /// What is going to be done with an entry of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,12 +91,13 @@ pub(crate) fn check_entry(
 /// Opens `path` in `tree` if `caller` may, as `openat2` would for it.
 pub(crate) fn open(
     tree: &Tree,
+    links: Links,
     caller: &Credentials,
     path: &[u8],
     flags: OFlags,
     mode: Mode,
 ) -> Result<OwnedFd> {
-    let mut walk = Walk::new(tree, path)?;
+    let mut walk = Walk::new(tree, links, path)?;
     let follow = !flags.contains(OFlags::NOFOLLOW) && !flags.contains(OFlags::EXCL);
     let Some(name) = walk.reach_last(tree, caller, follow)? else {
         return reopen(tree, &walk.directory, caller, flags);
@@ -167,17 +168,21 @@ struct Walk {
     /// The directories above `directory`, the root first: `..` leads here, never out.
     above: Vec<OwnedFd>,
     names: VecDeque<Vec<u8>>,
+    /// Links that have been followed.
     links: u32,
 }
 
 impl Walk {
-    fn new(tree: &Tree, path: &[u8]) -> Result<Self> {
+    fn new(tree: &Tree, links: Links, path: &[u8]) -> Result<Self> {
         let directory = step(tree, tree.root().as_fd(), b".")?;
         let mut walk = Self {
             directory,
             above: Vec::new(),
             names: VecDeque::new(),
-            links: 0,
+            links: match links {
+                Links::Followed => 0,
+                Links::Refused => SYMLOOP_MAX,
+            },
         };
         walk.push_names(path);
         Ok(walk)

@@ -1,7 +1,7 @@
 //! The tree as a resource: every operation of a client, done as that client.
 
 use abi::credentials::Credentials;
-use abi::devctl::{ALL_GETFLAGS, ALL_SETFLAGS};
+use abi::devctl::{ALL_GETFLAGS, ALL_SETFLAGS, DIRECTORY_LEASE, LEASE_NEWS};
 use abi::io::{Xattr, XattrFlags};
 use abi::{Errno, OpenFlags, Result};
 use resmgr::{
@@ -13,6 +13,7 @@ use resmgr::{
 };
 
 use crate::authority::Authority;
+use crate::leases::Leases;
 use crate::locks::Locks;
 use crate::node::Node;
 use crate::tree::{Tree, errno};
@@ -22,14 +23,18 @@ use crate::tree::{Tree, errno};
 pub struct Export {
     pub(crate) tree: Tree,
     locks: Locks,
+    leases: Leases,
 }
 
 impl Export {
     /// Exports `tree`.
     #[must_use]
     pub fn new(tree: Tree) -> Self {
-        let locks = Locks::default();
-        Self { tree, locks }
+        Self {
+            tree,
+            locks: Locks::default(),
+            leases: Leases::default(),
+        }
     }
 
     /// A change of an open file: not in a read-only tree, and as the caller.
@@ -203,6 +208,10 @@ impl Resource for Export {
                 file.set_flags(flags);
                 Ok(())
             })
+            .on(DIRECTORY_LEASE, |()| {
+                self.leases.lease(file.opener(), node_of(file)?)
+            })
+            .take(LEASE_NEWS, |call, ()| self.leases.news(file, call))
             .otherwise(|devctl| devctl.fail(Errno::ENOTTY))
     }
 
@@ -261,6 +270,7 @@ impl Resource for Export {
     }
 
     fn close(&self, file: &OpenFile) {
+        self.leases.closed(file);
         self.locks.closed(file);
     }
 

@@ -28,6 +28,24 @@ pub(crate) struct Spot<'p> {
     pub(crate) name: &'p [u8],
 }
 
+/// Whether symbolic links on the way are followed. They are not where rules of the node tell paths inside the tree
+/// apart: whoever may make a link would get past them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Links {
+    Followed,
+    Refused,
+}
+
+impl Links {
+    pub(crate) const fn on_the_way(has_inner_rules: bool) -> Self {
+        if has_inner_rules {
+            Self::Refused
+        } else {
+            Self::Followed
+        }
+    }
+}
+
 impl Tree {
     /// Opens the directory `path` for export.
     ///
@@ -39,7 +57,8 @@ impl Tree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty()).map_err(errno)?;
         let tree = Self { root, read_only };
-        tree.beneath(tree.root.as_fd(), b".", flags, Mode::empty())?;
+        let none = ResolveFlags::empty();
+        tree.resolve(tree.root.as_fd(), b".", flags, Mode::empty(), none)?;
         Ok(tree)
     }
 
@@ -61,21 +80,34 @@ impl Tree {
     /// Opens `path`, which is relative to the root; empty means the root itself.
     pub(crate) fn find(
         &self,
+        links: Links,
         authority: &Authority,
         caller: &Credentials,
         path: &[u8],
         flags: OFlags,
         mode: Mode,
     ) -> Result<OwnedFd> {
-        if authority.must_check() {
-            return permission::open(self, caller, path, flags, mode);
+        let found = if authority.must_check() {
+            permission::open(self, links, caller, path, flags, mode)
+        } else {
+            let resolve = match links {
+                Links::Followed => ResolveFlags::empty(),
+                Links::Refused => ResolveFlags::NO_SYMLINKS,
+            };
+            self.resolve(self.root.as_fd(), plain(path), flags, mode, resolve)
+        };
+        match (found, links) {
+            (Err(Errno::ELOOP), Links::Refused) if !flags.contains(OFlags::NOFOLLOW) => {
+                Err(Errno::EACCES)
+            }
+            (found, _) => found,
         }
-        self.beneath(self.root.as_fd(), plain(path), flags, mode)
     }
 
     /// The directory in which the last name of `path` is, or would be made.
     pub(crate) fn spot<'p>(
         &self,
+        links: Links,
         authority: &Authority,
         caller: &Credentials,
         path: &'p [u8],
@@ -91,22 +123,34 @@ impl Tree {
             return Err(Errno::EBUSY);
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = self.find(authority, caller, parent, flags, Mode::empty())?;
+        let directory = self.find(links, authority, caller, parent, flags, Mode::empty())?;
         if authority.must_check() {
             permission::check_entry(&directory, caller, name, wanted)?;
         }
         Ok(Spot { directory, name })
     }
 
-    /// `openat2` that stays beneath the root.
+    /// Opens one name, which is not followed if it is a link, in a directory of the tree.
     pub(crate) fn beneath(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &[u8],
+        flags: OFlags,
+        mode: Mode,
+    ) -> Result<OwnedFd> {
+        self.resolve(from, name, flags, mode, ResolveFlags::empty())
+    }
+
+    /// `openat2` that stays beneath the root.
+    fn resolve(
         &self,
         from: BorrowedFd<'_>,
         path: &[u8],
         flags: OFlags,
         mode: Mode,
+        further: ResolveFlags,
     ) -> Result<OwnedFd> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | further;
         // The kernel answers EAGAIN when a rename elsewhere in the system raced with `..`; three
         // tries as its manual advises.
         let mut tries = 3;

@@ -85,6 +85,14 @@ macro_rules! path_methods {
                 self.target.path_flags.contains(PathFlags::DIR)
             }
 
+            /// Whether rules of the node tell paths inside the prefix apart for this client. A manager must
+            /// not follow symbolic links for it then: they would lead past the rules. It refuses them, or
+            /// [splices](Self::splice).
+            #[must_use]
+            pub fn has_inner_rules(&self) -> bool {
+                self.target.admitted.has_inner_rules
+            }
+
             /// Sends the client elsewhere (`P32`).
             #[doc(alias = "_IO_CONNECT_RET_LINK")]
             pub fn redirect(self, redirect: &Redirect) -> Answer {
