@@ -113,7 +113,7 @@ fn readers_share_and_writers_exclude_by_range() {
     set(&bench.open("b"), LockKind::Write, 0, 0).unwrap();
 }
 
-// qnx: R42
+// qnx: R45
 #[test]
 fn who_is_in_the_way_is_told_with_process_and_node() {
     let bench = Bench::new();

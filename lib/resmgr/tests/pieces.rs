@@ -70,6 +70,7 @@ fn a_megabyte_passes_through_small_buffers_unharmed() {
     assert_eq!(more.0, 1_000_000);
 }
 
+// qnx: R46
 #[test]
 fn opens_of_one_client_do_not_share_their_state() {
     let client = TestManager::new(Attributes::file(0o666), Scratchpad).client(5, 5);

@@ -113,7 +113,7 @@ fn a_message_of_ones_own_is_answered_and_one_that_nobody_knows_refused() {
     assert_eq!(heard.recv_timeout(Duration::from_secs(60)), Ok(77));
 }
 
-// qnx: R16
+// qnx: R10, R16
 #[test]
 fn a_path_is_given_up_with_its_open_files_or_without() {
     let (client, server) = direct::pair().unwrap();

@@ -41,6 +41,7 @@ impl Example {
     }
 }
 
+// qnx: R22, R47
 #[test]
 fn names_are_made_linked_moved_and_removed() {
     let ram = start();
