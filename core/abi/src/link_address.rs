@@ -169,6 +169,17 @@ impl LinkAddress {
         }
     }
 
+    /// The port, for the kinds that have one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        let internet = self.internet().map(|address| match address {
+            Internet::V4(_, port) | Internet::V6(_, port, _) => port,
+        });
+        let ethernet = || self.as_ethernet().map(|ethernet| ethernet.port);
+        let neighbour = || self.as_neighbour().map(|neighbour| neighbour.port);
+        internet.or_else(ethernet).or_else(neighbour)
+    }
+
     /// The bytes, the kind first.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -356,6 +367,7 @@ mod tests {
         ] {
             assert_eq!(address.to_string().parse(), Ok(address));
             assert_eq!(address.with_port(7).with_port(8192), address);
+            assert_eq!(address.port(), Some(8192));
             assert_ne!(address.with_port(7), address);
         }
         for wrong in [
@@ -383,6 +395,7 @@ mod tests {
         assert_eq!(address.as_neighbour(), Some(Neighbour { host, port: 8192 }));
         assert_eq!((address.internet(), address.as_ethernet()), (None, None));
         assert_eq!(address.with_port(7), LinkAddress::neighbour(host, 7));
+        assert_eq!(address.with_port(7).port(), Some(7));
         let longer = LinkAddress::from_raw(&[1; 12]).unwrap();
         assert_eq!(longer.as_neighbour(), None);
     }

@@ -180,3 +180,22 @@ impl DriverError {
         }
     }
 }
+
+/// Sends one train after the other until one does not go; answers the bytes that went. `send` answers whether its train
+/// was taken.
+pub(crate) fn send_trains<'a>(
+    trains: impl Iterator<Item = &'a [u8]>,
+    mut send: impl FnMut(&'a [u8]) -> Result<bool, DriverError>,
+) -> Result<usize, DriverError> {
+    let mut accepted = 0;
+    for train in trains {
+        match send(train) {
+            Ok(true) => accepted += train.len(),
+            Ok(false) => break,
+            // What went before stays accepted; the error comes back with the next call.
+            Err(_later) if accepted > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(accepted)
+}

@@ -50,7 +50,7 @@ impl EthernetDriver {
         let interface = Interface::find(interface)?;
         let (port, claim) = claim(&interface, port)?;
         let socket = socket::open(&interface, &frame::filter(port))?;
-        enlarge_buffers(&socket);
+        socket_option::enlarge_buffers(socket.as_fd(), BUFFER);
         let max_frame = max_frame(interface.mtu()?);
         Ok(Self {
             socket,
@@ -218,18 +218,6 @@ fn claim_one(interface: &Interface, port: u16) -> io::Result<OwnedFd> {
     )?;
     rustix::net::bind(&claim, &address)?;
     Ok(claim)
-}
-
-fn enlarge_buffers(socket: &Socket) {
-    // Beyond the usual limit only with CAP_NET_ADMIN; the driver works with any size.
-    for (beyond, usual) in [
-        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
-        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
-    ] {
-        if socket_option::set(socket.as_fd(), libc::SOL_SOCKET, beyond, BUFFER).is_err() {
-            let _ = socket_option::set(socket.as_fd(), libc::SOL_SOCKET, usual, BUFFER);
-        }
-    }
 }
 
 fn max_frame(mtu: usize) -> usize {

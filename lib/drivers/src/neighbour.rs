@@ -9,6 +9,7 @@ mod head;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +23,7 @@ use rustix::net::{
     SocketType,
 };
 
-use crate::{DriverError, PacketDriver, Properties, ReceiveBatch, socket_option};
+use crate::{DriverError, PacketDriver, Properties, ReceiveBatch, driver, socket_option};
 pub use head::Head;
 
 /// A place of a node in a shared directory.
@@ -35,6 +36,8 @@ pub struct NeighbourDriver {
     watch: OwnedFd,
     local: Neighbour,
     directory: PathBuf,
+    /// Which file the place is: the name may be another one's by now.
+    file: Identity,
     properties: Properties,
     ways: Mutex<Ways>,
 }
@@ -59,13 +62,14 @@ impl NeighbourDriver {
         remove_dead(directory, host)?;
         let socket = unix_socket()?;
         let local = take_place(&socket, directory, host, port)?;
-        enlarge_buffers(&socket);
+        socket_option::enlarge_buffers(socket.as_fd(), BUFFER);
         let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&watch, &socket, EventData::new_u64(0), EventFlags::IN)?;
         Ok(Self {
             socket,
             watch,
             local,
+            file: identity(&directory.join(file_name(local)))?,
             directory: directory.to_owned(),
             properties: Properties {
                 max_frame: Head::TRAIN_MAX,
@@ -130,17 +134,10 @@ impl PacketDriver for NeighbourDriver {
         let to = to.as_neighbour().ok_or(DriverError::NoPeer)?;
         let packets = (Head::TRAIN_MAX / segment).min(Head::SEGMENTS_MAX);
         let mut ways = self.ways();
-        let mut accepted = 0;
-        for train in bytes.chunks(packets * segment) {
-            match self.send_train(&mut ways, to, train, segment) {
-                Ok(true) => accepted += train.len(),
-                Ok(false) => break,
-                // What went before stays accepted; the error comes back with the next call.
-                Err(_later) if accepted > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(accepted)
+        let trains = bytes.chunks(packets * segment);
+        driver::send_trains(trains, |train| {
+            self.send_train(&mut ways, to, train, segment)
+        })
     }
 
     fn receive(&self, batch: &mut ReceiveBatch) -> Result<usize, DriverError> {
@@ -198,7 +195,10 @@ impl PacketDriver for NeighbourDriver {
 
 impl Drop for NeighbourDriver {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.directory.join(file_name(self.local)));
+        let file = self.directory.join(file_name(self.local));
+        if identity(&file).is_ok_and(|identity| identity == self.file) {
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
 
@@ -219,7 +219,7 @@ impl Ways {
                 Errno::NOENT => DriverError::NoPeer,
                 other => other.into(),
             })?;
-            enlarge_buffers(&way);
+            socket_option::enlarge_buffers(way.as_fd(), BUFFER);
             self.to.insert(to, way);
         }
         self.to.get(&to).ok_or(DriverError::NoPeer)
@@ -258,21 +258,17 @@ impl Ways {
     }
 }
 
+/// Device and number of a file.
+type Identity = (u64, u64);
+
+fn identity(file: &Path) -> io::Result<Identity> {
+    let metadata = std::fs::symlink_metadata(file)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
 fn unix_socket() -> rustix::io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
-}
-
-fn enlarge_buffers(socket: &OwnedFd) {
-    // Less than asked for is what an ordinary user gets; the driver works with any size.
-    for (beyond, usual) in [
-        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
-        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
-    ] {
-        if socket_option::set(socket.as_fd(), libc::SOL_SOCKET, beyond, BUFFER).is_err() {
-            let _ = socket_option::set(socket.as_fd(), libc::SOL_SOCKET, usual, BUFFER);
-        }
-    }
 }
 
 fn take_place(

@@ -23,6 +23,19 @@ pub(crate) fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> 
     }
 }
 
+/// Asks for `bytes` of room in both directions.
+pub(crate) fn enlarge_buffers(socket: BorrowedFd<'_>, bytes: i32) {
+    // Beyond the usual limit only with CAP_NET_ADMIN. Less is what an ordinary user gets; drivers work with any size.
+    for (beyond, usual) in [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+    ] {
+        if set(socket, libc::SOL_SOCKET, beyond, bytes).is_err() {
+            let _ = set(socket, libc::SOL_SOCKET, usual, bytes);
+        }
+    }
+}
+
 /// Bytes sent and not yet taken by the device (`SIOCOUTQ`).
 pub(crate) fn unsent_bytes(socket: BorrowedFd<'_>) -> Option<usize> {
     let mut bytes: libc::c_int = 0;

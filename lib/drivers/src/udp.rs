@@ -15,7 +15,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{DriverError, PacketDriver, Properties, ReceiveBatch, socket_option};
+use crate::{DriverError, PacketDriver, Properties, ReceiveBatch, driver, socket_option};
 
 /// One UDP socket, bound to one address of one link.
 ///
@@ -62,7 +62,7 @@ impl UdpDriver {
         let state = UdpSocketState::new((&probe).into())?;
         socket.set_nonblocking(true)?;
         prepare(socket.as_fd(), local.is_ipv4())?;
-        enlarge_buffers(&socket);
+        socket_option::enlarge_buffers(socket.as_fd(), BUFFER);
         let keeps_port = local.port() != 0;
         let local = socket
             .local_addr()?
@@ -165,17 +165,8 @@ impl PacketDriver for UdpDriver {
             .max_gso_segments()
             .min(self.properties.max_frame / segment)
             .max(1);
-        let mut accepted = 0;
-        for train in bytes.chunks(segments * segment) {
-            match self.send_train(to, train, segment) {
-                Ok(true) => accepted += train.len(),
-                Ok(false) => break,
-                // What went before stays accepted; the error comes back with the next call.
-                Err(_later) if accepted > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(accepted)
+        let trains = bytes.chunks(segments * segment);
+        driver::send_trains(trains, |train| self.send_train(to, train, segment))
     }
 
     fn receive(&self, batch: &mut ReceiveBatch) -> Result<usize, DriverError> {
@@ -316,18 +307,12 @@ fn prepare(socket: BorrowedFd<'_>, is_ipv4: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn enlarge_buffers(socket: &Socket) {
-    // Less than asked for is what an ordinary user gets; the driver works with any size.
-    let _ = socket.set_recv_buffer_size(BUFFER);
-    let _ = socket.set_send_buffer_size(BUFFER);
-}
-
 /// Largest UDP payload over IPv4 and IPv6 in bytes.
 const UDP4_MAX: usize = 65_507;
 const UDP6_MAX: usize = 65_527;
 /// From here on a read is one of several, most likely.
 const TRAIN_LONG: usize = 16 * 1024;
-const BUFFER: usize = 4 * 1024 * 1024;
+const BUFFER: i32 = 4 * 1024 * 1024;
 const SEND_ATTEMPTS: usize = 2;
 /// Reports about earlier datagrams that one receive skips.
 const RECEIVE_ATTEMPTS: usize = 8;

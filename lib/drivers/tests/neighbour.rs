@@ -86,6 +86,20 @@ fn a_place_has_one_owner_and_is_free_when_he_was_killed() {
 }
 
 #[test]
+fn one_that_ends_leaves_the_place_to_who_has_it_now() {
+    let shared = Shared::new("successor");
+    let open = || NeighbourDriver::open(&shared.0, LAB1, 8192).unwrap();
+    let first = open();
+    // As when a volume goes and returns empty.
+    std::fs::remove_file(shared.0.join("6c61622d6f6e6521-8192")).unwrap();
+    let second = open();
+    drop(first);
+    let near = shared.open(LAB2);
+    assert_eq!(near.send(&second.local_address(), b"hi", 2), Ok(2));
+    assert_eq!(second.receive(&mut ReceiveBatch::new()), Ok(1));
+}
+
+#[test]
 fn a_directory_that_is_not_there_is_an_error() {
     let error = NeighbourDriver::open(Path::new("/nonexistent"), LAB1, 0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -261,7 +261,11 @@ impl State {
 
     /// The sockets of this endpoint on all links of the node, opened on first use.
     fn own_sockets(&mut self) -> Result<Vec<SocketOnLink>> {
-        let there = self.node.links.iter().filter(|link| !link.address.is_none());
+        let there = self
+            .node
+            .links
+            .iter()
+            .filter(|link| !link.address.is_none());
         let links: Vec<u8> = there.map(|link| link.index).collect();
         let mut sockets = Vec::new();
         let mut failure = Errno::ENOREMOTE;

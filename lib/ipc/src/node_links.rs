@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use abi::system::NodeLink;
 use abi::{Instant, LinkAddress};
-use drivers::udp;
 
 use crate::shared::{State, epoll_fd};
 use crate::sockets::Socket;
@@ -84,7 +83,7 @@ impl State {
         let epoll = Arc::clone(&self.epoll);
         // The old one first: its port is the one that peers know.
         self.links.unplug(epoll_fd(&epoll), socket.link);
-        let driver = self.driver_on(link, port(&socket.address))?;
+        let driver = self.driver_on(link, socket.address.port())?;
         let address = driver.local_address();
         self.links.plug(epoll_fd(&epoll), socket.link, driver)?;
         socket.epoch = link.epoch;
@@ -112,9 +111,4 @@ impl State {
         }
         self.links_changed(now, links);
     }
-}
-
-fn port(address: &LinkAddress) -> Option<u16> {
-    let ethernet = address.as_ethernet().map(|ethernet| ethernet.port);
-    ethernet.or_else(|| udp::socket_address(address).map(|address| address.port()))
 }

@@ -147,24 +147,25 @@ impl Shared {
 impl State {
     /// Takes in what has come over `link`, acts on it and sends what it leads to.
     pub(crate) fn take_in(&mut self, now: Instant, link: LinkIndex) {
-        let arrival = self
-            .links
-            .receive(now, link, &mut self.transport, &mut self.regions);
-        if arrival == Arrival::Broken {
-            self.link_broken(now, link);
-        }
+        self.receive(now, link);
         self.retry_blocked(now);
         self.pump(now);
     }
 
-    /// Takes in what has come over `link`, and sends nothing for the moment. True if something has come.
-    pub(crate) fn take_in_only(&mut self, now: Instant, link: LinkIndex) -> bool {
+    /// Gives the transport what has come over `link`.
+    fn receive(&mut self, now: Instant, link: LinkIndex) -> Arrival {
         let arrival = self
             .links
             .receive(now, link, &mut self.transport, &mut self.regions);
         if arrival == Arrival::Broken {
             self.link_broken(now, link);
         }
+        arrival
+    }
+
+    /// Takes in what has come over `link`, and sends nothing for the moment. True if something has come.
+    pub(crate) fn take_in_only(&mut self, now: Instant, link: LinkIndex) -> bool {
+        let arrival = self.receive(now, link);
         while let Some(event) = self.transport.event() {
             self.happen(now, event);
         }
@@ -183,23 +184,13 @@ impl State {
 
     /// As [`take_in`](Self::take_in), but does nothing else if nothing has come.
     pub(crate) fn look_at(&mut self, now: Instant, link: LinkIndex) -> bool {
-        let arrival = self
-            .links
-            .receive(now, link, &mut self.transport, &mut self.regions);
-        match arrival {
-            Arrival::Nothing if self.links.is_blocked() => {
-                // A driver may tell of room only once, to whoever looks first.
-                self.retry_blocked(now);
-                self.pump(now);
-                return false;
-            }
-            Arrival::Nothing => return false,
-            Arrival::Packets => {}
-            Arrival::Broken => self.link_broken(now, link),
+        let any = self.receive(now, link) != Arrival::Nothing;
+        // A driver may tell of room only once, to whoever looks first.
+        if any || self.links.is_blocked() {
+            self.retry_blocked(now);
+            self.pump(now);
         }
-        self.retry_blocked(now);
-        self.pump(now);
-        true
+        any
     }
 
     /// As [`take_in`](Self::take_in) for whichever link has something.
