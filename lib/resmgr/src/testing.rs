@@ -4,13 +4,15 @@
 //! its channel. Requests that the manager parks stay unanswered until it takes them out, or the
 //! test [interrupts](Sent::interrupt) them or lets the [client die](TestClient::die).
 
+mod file;
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use abi::connect::{Connect, ConnectStatus, ConnectType, Extra};
 use abi::credentials::Credentials;
-use abi::io::{self, Request};
+use abi::io::Request;
 use abi::{
     ConnectionId, Encode, Errno, Gid, Handle, Nd, NodeName, OpenFlags, Pid, Pulse, Result,
     SenderId, Uid,
@@ -295,81 +297,6 @@ impl TestFile {
     #[must_use]
     pub fn start(&self, request: &Request<'_>) -> Sent {
         self.send(&encode(request))
-    }
-
-    /// Sends an io message and takes its answer.
-    ///
-    /// # Errors
-    /// What the manager refuses with; ETIMEDOUT if it does not answer within 5 seconds.
-    pub fn ask(&self, request: &Request<'_>) -> Result<Reply> {
-        self.start(request).wait()
-    }
-
-    /// Reads at the file's offset.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub fn read(&self, nbytes: u32) -> Result<Vec<u8>> {
-        self.ask(&Request::Read(io::Read {
-            nbytes,
-            offset: None,
-        }))
-        .map(|(_, bytes)| bytes)
-    }
-
-    /// Writes at the file's offset.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub fn write(&self, data: &[u8]) -> Result<i64> {
-        self.ask(&Request::Write { offset: None, data })
-            .map(|(status, _)| status)
-    }
-
-    /// The attributes.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub fn stat(&self) -> Result<io::Stat> {
-        let (_, body) = self.ask(&Request::Stat)?;
-        Ok(<io::Stat as abi::Decode<'_>>::from_bytes(&body)?)
-    }
-
-    /// Sends a device control.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub fn devctl<A: Encode, R: for<'a> abi::Decode<'a>>(
-        &self,
-        control: abi::devctl::Devctl<A, R>,
-        argument: &A,
-    ) -> Result<R> {
-        let data = encode(argument);
-        let (_, body) = self.ask(&Request::Devctl {
-            dcmd: control.dcmd(),
-            data: &data,
-        })?;
-        Ok(R::from_bytes(&body)?)
-    }
-
-    /// Makes another connection lead to the same open file.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub fn dup(&self) -> Result<Self> {
-        let other = self.client.connection();
-        other.ask(&Request::Dup(io::Dup {
-            original: self.connection,
-        }))?;
-        Ok(other)
-    }
-
-    /// Closes.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub fn close(&self) -> Result {
-        self.ask(&Request::Close).map(|_| ())
     }
 }
 

@@ -2,8 +2,8 @@ use abi::flags::mode;
 use abi::io::{
     Chmod, Chown, Dup, Entries, Entry, Events, Info, Lock, LockCommand, LockKind, LockRange,
     LockStyle, Lseek, Notify, NotifyAction, Pathconf, Read, ReadDirectory, Request, SetTime, Space,
-    SpaceFlags, Stat, Statvfs, StatvfsFlags, Sync, TimeSpec, Truncate, Utime, Watch, Watches,
-    Whence, Xattr, XattrFlags, push_entry,
+    SpaceFlags, Stat, Statvfs, StatvfsFlags, Sync, TimeSpec, Truncate, Utime, Whence, Xattr,
+    XattrFlags, push_entry,
 };
 use abi::{
     ConnectionId, Decode, Encode, Errno, Gid, Malformed, MessageKind, Nd, OpenFlags, Pid, Uid,
@@ -12,7 +12,7 @@ use abi::{
 use super::{fixed, hex};
 
 /// A request without data at its end: as `fixed`.
-fn request(request: Request<'_>, text: &str) {
+pub(crate) fn request(request: Request<'_>, text: &str) {
     tailed(request, text);
     let bytes = hex(text);
     for cut in 0..bytes.len() {
@@ -31,7 +31,7 @@ fn request(request: Request<'_>, text: &str) {
 }
 
 /// A request with data at its end.
-fn tailed(request: Request<'_>, text: &str) {
+pub(crate) fn tailed(request: Request<'_>, text: &str) {
     let bytes = hex(text);
     assert_eq!(request.to_bytes().unwrap(), bytes, "{request:?}");
     assert_eq!(Request::from_bytes(&bytes), Ok(request));
@@ -242,50 +242,6 @@ fn control_notice_locks_and_the_rest() {
     request(
         Request::ReadDirectory(directory),
         "8001 0000 | 0900000000000000 00100000 01",
-    );
-}
-
-#[test]
-fn several_descriptors_are_watched_in_one_message() {
-    let list = [
-        Watch {
-            connection: ConnectionId(3),
-            events: Events::INPUT,
-        },
-        Watch {
-            connection: ConnectionId(7),
-            events: Events::OUTPUT | Events::INVALID,
-        },
-    ];
-    let bytes = Watches::encode_all(&list).unwrap();
-    let watches = Watches::new(NotifyAction::Transition, &bytes).unwrap();
-    tailed(
-        Request::NotifyMany(watches),
-        "0501 0100 | 0200 | 03000000 01000000 | 07000000 22000000",
-    );
-    assert_eq!(watches.iter().collect::<Vec<_>>(), list);
-    for (text, expected) in [
-        ("0501 0100 | 0100", Malformed::Invalid),
-        ("0501 0100 | 0100 | 03000000 010000", Malformed::Truncated),
-        ("0501 0100 | 0100 | 03000000 40000000", Malformed::Unknown),
-        ("0501 0100 | 0300 | 03000000 01000000", Malformed::Unknown),
-        ("0501 0200 | 0100 | 03000000 01000000", Malformed::Unknown),
-    ] {
-        assert_eq!(Request::from_bytes(&hex(text)), Err(expected), "{text}");
-    }
-    let many = vec![list[0]; abi::limits::WATCHES_MAX + 1];
-    assert!(Watches::encode_all(&many).is_err());
-}
-
-#[test]
-fn a_managers_own_message_names_its_protocol() {
-    tailed(
-        Request::Message {
-            manager: 0x0201,
-            number: 3,
-            data: b"abc",
-        },
-        "1301 0000 | 0102 0300 | 616263",
     );
 }
 

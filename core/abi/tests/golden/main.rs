@@ -11,6 +11,7 @@ mod documents;
 mod io;
 mod strictness;
 mod version;
+mod watches;
 
 use abi::{Decode, Encode, Malformed};
 
