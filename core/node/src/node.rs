@@ -33,7 +33,6 @@ use crate::limits::RETURN_GRACE;
 use crate::network_manager::{NetworkEvent, NetworkManager, OWN_SESSION};
 use crate::process_manager::ProcessManager;
 use crate::process_manager::programs::mix;
-pub(crate) use tables::page;
 
 use offers::Offers;
 use peer_answers::Asks;
@@ -62,6 +61,8 @@ pub struct Node {
     /// When to ask which nodes for lost sessions.
     checks: BTreeMap<u16, Instant>,
     extensions: extend::Extensions,
+    /// Programs, and nodes with which they had sessions that are over: what went over those is told a moment later.
+    talked: BTreeSet<(ProgramKey, u16)>,
     /// When what is worth keeping has changed and is kept, and when that was done last.
     keep_at: Option<Instant>,
     kept_at: Option<Instant>,
@@ -95,6 +96,7 @@ impl Node {
             news: BTreeSet::new(),
             checks: BTreeMap::new(),
             extensions: extend::Extensions::default(),
+            talked: BTreeSet::new(),
             keep_at: None,
             kept_at: None,
             next_due: Some(now),

@@ -184,6 +184,23 @@ fn an_interface_that_vanishes_and_returns_under_its_name_is_used_again() {
     let mut world = two_cables();
     world.lab.change_link(LAB2, 1, |link| link.up = false);
     world.until(LAB1, 1, LaneState::Down, ms(20));
+    let gone = "there is no such interface now";
+    world.lab.change_link(LAB1, 1, |link| {
+        (link.up, link.why) = (false, gone.to_owned());
+    });
+    let rows = link_rows(&mut world.lab, world.client);
+    let whys = rows
+        .iter()
+        .filter(|row| row.index == 1)
+        .map(|row| &row.why[..]);
+    assert_eq!(
+        whys.collect::<Vec<_>>(),
+        [gone.as_bytes(); 2],
+        "link and way"
+    );
+    world
+        .lab
+        .change_link(LAB1, 1, |link| (link.up, link.why) = (true, String::new()));
     world.lab.run(ms(30_000));
     let another = LinkAddress::ipv4([10, 0, 1, 2], 41_555);
     world.lab.change_link(LAB2, 1, |link| {

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use abi::system::{Detect, LaneState, LaneTraffic, LaneWhy, Request, Traffic};
+use abi::system::{CloseSession, Detect, LaneState, LaneTraffic, LaneWhy, Reply, Request, Traffic};
 use support::cables::{Cable, Cables};
 use support::talk::*;
 use support::world::{World, world};
@@ -421,4 +421,36 @@ fn programs_that_suspect_a_way_without_end_do_not_make_a_flood() {
     // 100 ms of that: 20 questions, as many answers, and what goes on anyway.
     let probes = world.cables.offered() - offered;
     assert!(probes <= 60, "{probes}");
+}
+
+#[test]
+fn what_a_short_program_has_moved_counts_though_its_session_is_over() {
+    let mut world = world(Detect::Default);
+    let (server, welcome) = world.lab.program(LAB2);
+    let (short, _) = world.lab.program(LAB1);
+    let (ticket, _) = introduce(&mut world.lab, short, server, welcome.pid);
+    let close = Request::CloseSession(CloseSession {
+        session: ticket.local,
+    });
+    assert_eq!(world.lab.ask(short, &close), Reply::Done);
+    world.lab.run(ms(100));
+    // Each tells what it has moved when the session is over already.
+    for (program, node, to) in [(short, 11, LAB2), (server, 10, LAB1)] {
+        let row = LaneTraffic {
+            node: abi::Nd(node),
+            link: 0,
+            peer: address(to, 0).with_port(5000),
+            bytes_sent: 777,
+            bytes_received: 888,
+            rate: 0,
+            switches: 0,
+            suspect: false,
+        };
+        let traffic = Request::Traffic(Traffic { rows: vec![row] });
+        world.lab.send(program, 0, &traffic, None);
+        let rows = link_rows(&mut world.lab, program);
+        let own = rows.iter().find(|row| row.index == 0 && row.peer.is_some());
+        let own = own.unwrap();
+        assert_eq!((own.sent, own.received), (777, 888));
+    }
 }

@@ -76,6 +76,7 @@ pub(crate) struct Lane {
     pub(crate) bytes_received: u64,
     pub(crate) packets_received: u64,
     pub(crate) switches: u64,
+    pub(crate) left: u64,
 }
 
 impl Lane {
@@ -116,6 +117,7 @@ impl Lane {
             bytes_received: 0,
             packets_received: 0,
             switches: 0,
+            left: 0,
         }
     }
 
@@ -261,6 +263,7 @@ impl Lane {
             packets_received: self.packets_received,
             losses: self.packets_lost,
             switches: self.switches,
+            left: self.left,
             mtu: self.size.packet() as u32,
         }
     }

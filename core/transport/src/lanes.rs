@@ -100,6 +100,8 @@ impl Session {
         }
         let was_active = lane.state == LaneState::Active;
         lane.switches += u64::from(was_active != (state == LaneState::Active));
+        // A lane that is only asked whether it answers, as under congestion, was not left.
+        lane.left += u64::from(state == LaneState::Down);
         if was_active {
             lane.owe_again();
         }

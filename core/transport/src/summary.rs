@@ -120,6 +120,8 @@ pub struct LaneSummary {
     pub losses: u64,
     /// Times the lane has stopped or begun to carry data.
     pub switches: u64,
+    /// Times the lane was given up: its link or its node said so, or it had not answered for long.
+    pub left: u64,
     /// Largest packet in bytes.
     pub mtu: u32,
 }

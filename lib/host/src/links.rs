@@ -96,10 +96,14 @@ impl Links {
                 return Err(slot.explained(own.port, &error));
             }
             if !slot.config.why.is_empty() {
-                let (why, names) = (&slot.config.why, interfaces.names());
+                let there = match slot.spec.kind {
+                    LinkKind::Memory => String::new(),
+                    _ => format!(" (there are {})", interfaces.names()),
+                };
                 tracing::warn!(
-                    "link {} is not used yet: {why} (there are {names})",
-                    slot.spec
+                    "link {} is not used yet: {}{there}",
+                    slot.spec,
+                    slot.config.why
                 );
             }
             links.slots.push(slot);
@@ -317,7 +321,13 @@ impl Slot {
         if self.config.epoch != before.epoch {
             tracing::info!("link {spec} is used now, at {address}");
         } else if self.config.why != before.why && !self.config.why.is_empty() {
-            tracing::warn!("link {spec} is not used: {}", self.config.why);
+            let why = &self.config.why;
+            // An interface that is made anew has no address at first: that it went was worth a warning.
+            if before.why.is_empty() {
+                tracing::warn!("link {spec} is not used: {why}");
+            } else {
+                tracing::info!("link {spec} is still not used: {why}");
+            }
         } else if self.config.up != before.up {
             let carrier = if self.config.up { "a" } else { "no" };
             tracing::info!("link {spec} has {carrier} carrier now");

@@ -318,7 +318,7 @@ impl Session {
             let now = Counts {
                 sent: summary.bytes_sent,
                 received: summary.bytes_received,
-                switches: summary.switches,
+                switches: summary.left,
             };
             let told = std::mem::replace(&mut lane.told, now);
             let (sent, received) = (

@@ -98,7 +98,11 @@ fn peer_row(now: Instant, own: &LinkRow, peer: NodeName, way: &WayState) -> Link
         mtu: row.mtu,
         state: row.state,
         since,
-        why: row.why.words().as_bytes().to_vec(),
+        // Of our own link more is known than that it has no carrier: perhaps it is not there.
+        why: match row.why {
+            LaneWhy::Carrier => own.why.clone(),
+            why => why.words().into(),
+        },
         rtt: row.rtt,
         loss: row.loss,
         rate: row.rate.unwrap_or(0),

@@ -71,9 +71,11 @@ impl Node {
     pub(super) fn traffic(&mut self, now: Instant, program: ProgramKey, traffic: &Traffic) {
         let sessions = self.processes.sessions.of_program(program);
         let known: BTreeSet<u16> = sessions.map(|session| session.node).collect();
+        let may_tell = |node: u16| known.contains(&node) || self.talked.contains(&(program, node));
         let rows = traffic.rows.iter().take(abi::system::LANE_ROWS);
-        for row in rows.filter(|row| known.contains(&row.node.node())) {
-            self.network.monitor.reported(now, row);
+        let rows = rows.filter(|row| may_tell(row.node.node()));
+        for row in rows.copied().collect::<Vec<_>>() {
+            self.network.monitor.reported(now, &row);
         }
     }
 }

@@ -41,6 +41,7 @@ impl Node {
             .cloned()
             .collect();
         self.end_sessions(now, sessions, DeathCause::Process);
+        self.talked.retain(|(talker, _)| *talker != program);
         if had_names {
             self.outputs.push_back(Output::NamesChanged);
             self.tell_watchers();
@@ -75,6 +76,7 @@ impl Node {
         for session in sessions {
             self.processes.sessions.remove(session.local);
             if session.node != 0 {
+                self.talked.insert((session.program, session.node));
                 far.entry(session.node).or_default().push(session.pair());
             } else if self
                 .processes
@@ -226,6 +228,7 @@ impl Node {
                 .named(node, pair)
                 .map(|session| session.local);
             if let Some(session) = known.and_then(|id| self.processes.sessions.remove(id)) {
+                self.talked.insert((session.program, node));
                 gone.push((session.program, session.local));
             }
         }
