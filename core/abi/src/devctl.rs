@@ -1,5 +1,6 @@
 //! Device control: requests with a number and typed argument and result.
 
+mod leases;
 mod serial;
 
 use core::fmt;
@@ -8,6 +9,7 @@ use core::marker::PhantomData;
 use crate::codec::{Decode, Encode};
 use crate::flags::OpenFlags;
 
+pub use leases::{BrokenLeases, DIRECTORY_LEASE, LEASE_BEAT_MS, LEASE_NEWS};
 pub use serial::{
     CHR_DRAIN, CHR_EXCLUSIVE, CHR_FLUSH, CHR_INPUT_COUNT, CHR_LINE_STATUS, CHR_MODEM_GET, CHR_MODEM_SET,
     CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_SET_BREAK, CHR_TCGETATTR, CHR_TCSETATTR, CHR_WINDOW_GET, CHR_WINDOW_SET,
@@ -32,6 +34,8 @@ pub mod class {
     pub const ALL: u8 = 1;
     /// Character devices.
     pub const CHR: u8 = 5;
+    /// Files and directories of a disk.
+    pub const FILES: u8 = 7;
     /// Free for programs' own.
     pub const PRIVATE: u8 = 0xff;
 }

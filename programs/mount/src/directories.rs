@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::attributes;
 use crate::kernel::reply::{Entry, Known};
 use crate::kernel::{Answer, FileAttributes, Listing, Validity, reply};
+use crate::leases::{self, LEASED, Stamp};
 use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 use std::time::Instant;
@@ -17,6 +18,8 @@ pub(crate) struct Listed {
     path: Vec<u8>,
     /// The caller that opened it.
     view: Namespace,
+    /// What was there before it was opened.
+    lease: Option<Stamp>,
     state: Mutex<State>,
 }
 
@@ -30,6 +33,7 @@ struct State {
 impl PathSpace {
     pub(crate) fn open_directory(&self, call: &Call<'_>) -> Result<Answer> {
         let path = self.path(call)?;
+        let lease = self.lease(call, call.node, LISTING_WEIGHT);
         let reader = call.view.read_directory(&path)?;
         let state = State {
             reader: Some(reader),
@@ -39,6 +43,7 @@ impl PathSpace {
         let listed = Listed {
             path,
             view: call.view.clone(),
+            lease,
             state: Mutex::new(state),
         };
         Ok(reply::opened(self.directories.insert(listed), 0))
@@ -50,6 +55,7 @@ impl PathSpace {
         handle: u64,
         offset: u64,
         wanted: (usize, bool),
+        early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
         let (room, plus) = wanted;
         let listed = self.directories.get(handle).ok_or(Errno::EBADF)?;
@@ -82,11 +88,21 @@ impl PathSpace {
                 if !listing.fits(&entry.name, plus) {
                     break;
                 }
-                self.push_entry(call, &mut listing, at, entry, (plus, state.read));
+                let leased = listed.lease.is_some();
+                self.push_entry(call, &mut listing, at, entry, (plus, state.read, leased));
             }
             at += 1;
         }
-        Ok(listing.finish())
+        if listed.lease.is_none() {
+            return Ok(listing.finish());
+        }
+        // The entries were given the validity of the lease; it must still be there when the kernel gets them.
+        let _gate = self.leases.gate();
+        if self.leases.holds(listed.lease) {
+            early(listing.finish());
+            return Ok(Answer::Empty);
+        }
+        Ok(listing.finish_outdated())
     }
 
     fn push_entry(
@@ -95,7 +111,7 @@ impl PathSpace {
         listing: &mut Listing,
         at: usize,
         entry: &DirectoryEntry,
-        (plus, read): (bool, Instant),
+        (plus, read, leased): (bool, Instant, bool),
     ) {
         // The C library takes an entry of number 0 for a deleted one, and the own node's descriptor is 0.
         let ino = match entry.ino {
@@ -122,8 +138,11 @@ impl PathSpace {
             node,
             attributes: &known,
             validity: Validity {
-                entry: left,
-                attributes: left,
+                entry: if leased { LEASED } else { left },
+                attributes: match leased && leases::is_noticed(stat) {
+                    true => LEASED,
+                    false => left,
+                },
             },
         };
         push(listing, at, shown, plus, Some(&known));
@@ -174,6 +193,9 @@ impl State {
         Ok(more)
     }
 }
+
+/// A listing is as good as several lookups.
+const LISTING_WEIGHT: u32 = 4;
 
 const DOTS: [&[u8]; 2] = [b".", b".."];
 

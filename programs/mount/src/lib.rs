@@ -12,6 +12,7 @@ mod files;
 mod handles;
 mod identity;
 mod kernel;
+mod leases;
 mod locks;
 mod mount;
 mod names;

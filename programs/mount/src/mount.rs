@@ -105,6 +105,13 @@ impl Mount {
         self.session.as_ref().map_or(0, |session| session.in_work())
     }
 
+    /// Directories of which servers tell every change, so that nobody asks them about names and attributes there.
+    #[must_use]
+    pub fn leased_directories(&self) -> usize {
+        let session = self.session.as_ref();
+        session.map_or(0, |session| session.handler().leases.count())
+    }
+
     /// Unmounts and ends. Programs blocked in the mount are released with an error.
     ///
     /// # Errors

@@ -13,12 +13,28 @@ use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 
 impl PathSpace {
-    pub(crate) fn look_up(&self, call: &Call<'_>, name: &[u8]) -> Result<Answer> {
+    pub(crate) fn look_up(
+        &self,
+        call: &Call<'_>,
+        name: &[u8],
+        early: &mut dyn FnMut(Answer),
+    ) -> Result<Answer> {
         let path = self.child(call, name)?;
-        if let Some(known) = self.nodes.find(call.node, name) {
+        let above = self.lease(call, call.node, 1);
+        let known = self.nodes.find(call.node, name);
+        let own = known.and_then(|known| self.leases.of(known));
+        if let Some(known) = known {
             self.behind.settle(known, call.interrupt)?;
         }
         match call.view.lstat(&path) {
+            Ok(stat) if above.is_some() => {
+                let node = self.nodes.enter(call.node, name, Identity::of(&stat));
+                self.versions.told(node, &stat);
+                let _gate = self.leases.gate();
+                let validity = self.leased_validity(call, &stat, above, own);
+                early(reply::entry(node, &attributes::of(&stat), validity));
+                Ok(Answer::Empty)
+            }
             Ok(stat) => Ok(self.entry(call, name, &stat)),
             // Node 0: the kernel may remember that there is nothing.
             Err(Errno::ENOENT) => Ok(reply::entry(
@@ -30,8 +46,23 @@ impl PathSpace {
         }
     }
 
-    pub(crate) fn get_attributes(&self, call: &Call<'_>, handle: Option<u64>) -> Result<Answer> {
+    pub(crate) fn get_attributes(
+        &self,
+        call: &Call<'_>,
+        handle: Option<u64>,
+        early: &mut dyn FnMut(Answer),
+    ) -> Result<Answer> {
+        let own = self.leases.of(call.node);
+        let directory = self.nodes.directory_of(call.node);
+        let above = directory.and_then(|directory| self.leases.of(directory));
         let stat = self.stat(call, handle)?;
+        if own.is_some() || above.is_some() {
+            self.versions.told(call.node, &stat);
+            let _gate = self.leases.gate();
+            let validity = self.leased_validity(call, &stat, above, own);
+            early(reply::attributes(&attributes::of(&stat), validity));
+            return Ok(Answer::Empty);
+        }
         self.versions.told(call.node, &stat);
         Ok(reply::attributes(
             &attributes::of(&stat),
@@ -61,7 +92,12 @@ impl PathSpace {
                 call.view.lutimens(path, atime, mtime)
             })?;
         }
-        self.get_attributes(call, change.handle)
+        let stat = self.stat(call, change.handle)?;
+        self.versions.told(call.node, &stat);
+        Ok(reply::attributes(
+            &attributes::of(&stat),
+            self.validity(call),
+        ))
     }
 
     fn set_size(&self, call: &Call<'_>, handle: Option<u64>, size: u64) -> Result {

@@ -157,6 +157,25 @@ impl Nodes {
         Some(path)
     }
 
+    /// The names that are known in a directory, and their numbers.
+    pub(crate) fn names_in(&self, directory: u64) -> Vec<(Vec<u8>, u64)> {
+        let table = self.lock();
+        let known = table.names.iter();
+        known
+            .filter(|((parent, _), _)| *parent == directory)
+            .map(|((_, name), number)| (name.clone(), *number))
+            .collect()
+    }
+
+    /// The directory that a file with one name is in.
+    pub(crate) fn directory_of(&self, number: u64) -> Option<u64> {
+        let table = self.lock();
+        match table.nodes.get(&number)?.places.as_slice() {
+            [(directory, _)] => Some(*directory),
+            _ => None,
+        }
+    }
+
     /// The number of a name that has one.
     pub(crate) fn find(&self, parent: u64, name: &[u8]) -> Option<u64> {
         self.lock().names.get(&(parent, name.to_vec())).copied()

@@ -1,5 +1,6 @@
 //! The mounted path space: each request of the kernel becomes calls of an ordinary client.
 
+use abi::flags::mode;
 use abi::io::Stat;
 use abi::{Errno, Result};
 use client::Namespace;
@@ -15,6 +16,7 @@ use crate::identity::Views;
 use crate::kernel::device::Channel;
 use crate::kernel::request::Operation;
 use crate::kernel::{Answer, Handler, Header, Validity, reply};
+use crate::leases::{self, LEASED, Leases, Stamp};
 use crate::locks::Lockers;
 use crate::nodes::{Identity, Nodes};
 use crate::open_files::OpenFiles;
@@ -24,12 +26,13 @@ use crate::versions::Versions;
 /// Everything between the kernel and the client.
 pub(crate) struct PathSpace {
     pub(crate) views: Views,
-    pub(crate) nodes: Nodes,
+    pub(crate) nodes: Arc<Nodes>,
     pub(crate) files: OpenFiles,
     pub(crate) directories: Handles<Listed>,
     pub(crate) behind: Behind,
     pub(crate) lockers: Lockers,
     pub(crate) versions: Versions,
+    pub(crate) leases: Leases,
     pub(crate) watchers: Watchers,
     /// To tell the kernel what it did not ask.
     pub(crate) channel: Arc<Channel>,
@@ -58,9 +61,11 @@ impl Call<'_> {
 
 impl PathSpace {
     pub(crate) fn new(views: Views, root: &[u8], fresh: Duration, channel: Arc<Channel>) -> Self {
+        let nodes = Arc::new(Nodes::new(root));
         Self {
             views,
-            nodes: Nodes::new(root),
+            leases: Leases::new(Arc::clone(&nodes), Arc::clone(&channel)),
+            nodes,
             files: OpenFiles::new(),
             directories: Handles::new(),
             behind: Behind::new(),
@@ -115,6 +120,36 @@ impl PathSpace {
         }
     }
 
+    /// The lease under which names in a directory are looked up, if there is one.
+    pub(crate) fn lease(&self, call: &Call<'_>, directory: u64, weight: u32) -> Option<Stamp> {
+        if self.fresh.is_zero() {
+            return None;
+        }
+        self.leases.used(directory, &call.view, weight)
+    }
+
+    /// As [`Self::validity`], and longer for what the leases cover that were there before the server was asked: that of
+    /// the directory of the name, and that of the file itself where it is a directory. To be called under the gate.
+    pub(crate) fn leased_validity(
+        &self,
+        call: &Call<'_>,
+        stat: &Stat,
+        above: Option<Stamp>,
+        own: Option<Stamp>,
+    ) -> Validity {
+        let mut validity = self.validity(call);
+        if self.leases.holds(above) {
+            validity.entry = LEASED;
+            if leases::is_noticed(stat) {
+                validity.attributes = LEASED;
+            }
+        }
+        if mode::is_directory(stat.mode) && self.leases.holds(own) {
+            validity.attributes = LEASED;
+        }
+        validity
+    }
+
     /// Answers with a name and what it stands for; the kernel holds one more reference to it.
     pub(crate) fn entry(&self, call: &Call<'_>, name: &[u8], stat: &Stat) -> Answer {
         let node = self.nodes.enter(call.node, name, Identity::of(stat));
@@ -134,8 +169,8 @@ impl PathSpace {
             self.behind.settle(call.node, call.interrupt)?;
         }
         match *operation {
-            Operation::Lookup { name } => self.look_up(call, name),
-            Operation::GetAttr { handle } => self.get_attributes(call, handle),
+            Operation::Lookup { name } => self.look_up(call, name, early),
+            Operation::GetAttr { handle } => self.get_attributes(call, handle, early),
             Operation::SetAttr(ref change) => self.set_attributes(call, change),
             Operation::ReadLink => self.read_link(call),
             Operation::SymLink { name, target } => self.make_symlink(call, name, target),
@@ -162,7 +197,7 @@ impl PathSpace {
                 offset,
                 size,
                 plus,
-            } => self.read_directory(call, handle, offset, (size as usize, plus)),
+            } => self.read_directory(call, handle, offset, (size as usize, plus), early),
             Operation::ReleaseDir { handle } => {
                 self.directories.remove(handle);
                 Ok(Answer::Empty)

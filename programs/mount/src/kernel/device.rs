@@ -124,6 +124,14 @@ impl Channel {
         self.tell(reply::NOTIFY_INVAL_INODE, &body);
     }
 
+    /// Tells the kernel that a name in a directory may stand for something else. Waits for requests in that directory.
+    pub(crate) fn outdate_name(&self, directory: u64, name: &[u8]) {
+        self.tell(
+            reply::NOTIFY_INVAL_ENTRY,
+            &reply::inval_entry(directory, name),
+        );
+    }
+
     /// Tells the kernel that what it watches may be ready.
     pub(crate) fn wake(&self, watch: u64) {
         // The kernel ABI is in the byte order of the machine.

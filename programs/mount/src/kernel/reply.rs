@@ -69,6 +69,19 @@ pub(crate) const OPEN_KEEP_CACHE: u32 = 1 << 1;
 pub(crate) const NOTIFY_POLL: i32 = 1;
 pub(crate) const NOTIFY_INVAL_INODE: i32 = 2;
 
+pub(crate) const NOTIFY_INVAL_ENTRY: i32 = 3;
+
+/// `struct fuse_notify_inval_entry_out` and the name.
+pub(crate) fn inval_entry(directory: u64, name: &[u8]) -> Vec<u8> {
+    let mut body = Body(Vec::with_capacity(17 + name.len()));
+    body.u64(directory);
+    body.u32(u32::try_from(name.len()).unwrap_or(u32::MAX));
+    body.u32(0);
+    body.0.extend_from_slice(name);
+    body.0.push(0);
+    body.0
+}
+
 /// `struct fuse_notify_inval_inode_out`, to the end of the file.
 pub(crate) fn inval_inode(node: u64, offset: i64) -> [u8; 24] {
     let mut body = [0; 24];
@@ -203,6 +216,8 @@ pub(crate) fn init(init: &Init) -> Answer {
 /// The entries of one read of a directory, never longer than the kernel's buffer.
 pub(crate) struct Listing {
     body: Body,
+    /// Where entries with attributes begin.
+    known: Vec<usize>,
     room: usize,
 }
 
@@ -230,6 +245,7 @@ impl Listing {
     pub(crate) fn new(room: usize) -> Self {
         Self {
             body: Body(Vec::with_capacity(room)),
+            known: Vec::new(),
             room,
         }
     }
@@ -243,6 +259,7 @@ impl Listing {
     /// Adds an entry; the caller has asked [`Self::fits`].
     pub(crate) fn push(&mut self, entry: &Entry<'_>, known: Option<&Known<'_>>) {
         if let Some(known) = known {
+            self.known.push(self.body.0.len());
             self.body
                 .entry(known.node, known.attributes, known.validity);
         }
@@ -253,6 +270,17 @@ impl Listing {
         self.body.u32((entry.mode & 0o170_000) >> 12);
         self.body.0.extend_from_slice(entry.name);
         self.body.0.resize(self.body.0.len().next_multiple_of(8), 0);
+    }
+
+    /// With attributes that are to be asked for again before anybody believes them.
+    pub(crate) fn finish_outdated(mut self) -> Answer {
+        for at in self.known {
+            // The four fields of how long entry and attributes may be believed.
+            if let Some(validity) = self.body.0.get_mut(at + 16..at + 40) {
+                validity.fill(0);
+            }
+        }
+        Answer::Bytes(self.body.0)
     }
 
     pub(crate) fn finish(self) -> Answer {

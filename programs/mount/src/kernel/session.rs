@@ -132,6 +132,10 @@ impl<H: Handler> Session<H> {
         self.pool().unmounted
     }
 
+    pub(crate) const fn handler(&self) -> &H {
+        &self.handler
+    }
+
     /// Requests being answered now.
     pub(crate) fn in_work(&self) -> usize {
         self.in_work.count()
