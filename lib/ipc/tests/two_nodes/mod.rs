@@ -302,7 +302,12 @@ fn links(host: u8) -> Vec<NodeLink> {
 fn row(link: u8, host: u8, state: LaneState, since: u64) -> LaneRow {
     LaneRow {
         state,
-        why: LaneWhy::Nothing,
+        // Only answers that are missing would be for the session to judge.
+        why: if state == LaneState::Down {
+            LaneWhy::Carrier
+        } else {
+            LaneWhy::Nothing
+        },
         link,
         peer: address(link, host),
         node: Nd(3),
