@@ -18,14 +18,13 @@ mod report;
 mod stories;
 mod story;
 mod sum;
-mod svg;
 mod wire;
 
 use crate::Outcome;
 use crate::command::{Program, build};
 use crate::packages;
 pub(crate) use bed::wait_until;
-pub(crate) use host::{Host, Lab};
+pub(crate) use host::{CableState, Host, Lab};
 use report::Judge;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -65,7 +64,7 @@ pub(crate) enum Verb {
         /// Counted from 0, as in eth0
         cable: u8,
         #[arg(value_enum)]
-        state: host::CableState,
+        state: CableState,
     },
     /// The README's first steps with two machines, and a short form of the measurements, asserted
     Test,

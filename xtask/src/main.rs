@@ -10,9 +10,11 @@ mod command;
 mod figures;
 mod fuzz;
 mod lab;
+mod names_plot;
 mod packages;
 mod real;
 mod sanitizer;
+mod svg;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +49,12 @@ enum Verb {
     Sanitizer,
     /// The fuzz targets: what strangers, peers and programs may send
     Fuzz(fuzz::Options),
+    /// Clients of a resource manager killed at random, and what is left of them
+    Deaths {
+        /// How many files they open in all
+        #[arg(long, value_name = "N", default_value_t = 100_000)]
+        opens: u64,
+    },
     /// The simulated world: many seeds, or one again
     Sim {
         /// `--seeds N`, `--from K`, `--jobs J`, `--all` to go on after findings; or one seed to
@@ -62,6 +70,8 @@ enum Verb {
     },
     /// docs/figures/cut.svg: throughput over time while cables are cut and put back (needs root)
     Plot,
+    /// docs/figures/names.svg: what a name costs against how many there are
+    PlotNames,
     /// Every table of docs/performance.md, measured and written there (needs root, takes ten minutes)
     Figures,
     /// Man pages of all verbs into docs/man
@@ -78,9 +88,11 @@ fn main() -> ExitCode {
         Verb::BigEndian => big_endian::run(),
         Verb::Sanitizer => sanitizer::run(),
         Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Deaths { opens } => deaths(opens),
         Verb::Sim { arguments } => run_release("slashnet-sim", "slashnet-sim", &arguments),
         Verb::Bench { arguments } => bench(&arguments),
         Verb::Plot => lab::plot(),
+        Verb::PlotNames => names_plot::run(),
         Verb::Figures => figures::take(),
         Verb::Man => man(),
     };
@@ -109,6 +121,14 @@ fn run_release(package: &str, binary: &str, arguments: &[String]) -> Outcome {
     ])
     .args(arguments)
     .run()
+}
+
+/// The test of the gate, with more to do.
+fn deaths(opens: u64) -> Outcome {
+    command::cargo(["test", "--quiet", "--package", "slashnet-examples"])
+        .args(["--test", "deaths", "--", "--nocapture"])
+        .env("SLASHNET_DEATHS_OPENS", &opens.to_string())
+        .run()
 }
 
 /// The bench measures the `slashnet` binary too, so that is built first; what it is compared with only on request.

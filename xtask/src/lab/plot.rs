@@ -4,11 +4,9 @@ use super::bed::{Bed, Load};
 use super::host::CableState;
 use super::record::Moment;
 use super::report::{milliseconds, real};
-use super::svg::{Chart, Event, Series};
 use super::wire::Rate;
 use crate::Outcome;
-use crate::command::root;
-use std::fs;
+use crate::svg::{self, Chart, Event, Series};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -74,7 +72,10 @@ pub(crate) fn run() -> Outcome {
     }));
     let chart = Chart {
         title: format!("Bulk over two cables of {RATE} Mbit/s, load balance"),
-        seconds: END.as_secs_f64(),
+        end: END.as_secs_f64(),
+        step: svg::seconds,
+        unit: "Mbit/s",
+        grid: 100.0,
         events,
         series: vec![
             Series::new("sent over eth0", "#2f7ed8", eth0),
@@ -82,10 +83,7 @@ pub(crate) fn run() -> Outcome {
             Series::new("answered calls, both", "#222222", answered),
         ],
     };
-    let file = root().join(FILE);
-    let written = fs::create_dir_all(root().join("docs/figures"))
-        .and_then(|()| fs::write(&file, chart.svg()));
-    written.map_err(|error| format!("{}: {error}", file.display()))?;
+    let file = chart.write(FILE)?;
     let gap = record.longest_gap(begin, begin.after(END));
     println!(
         "plot: {}, longest pause {}",

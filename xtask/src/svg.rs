@@ -1,11 +1,22 @@
 //! A line chart as SVG.
 
+use crate::Outcome;
+use crate::command::root;
 use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-/// What a picture shows: lines over time, and what happened when.
+/// What a picture shows: lines over time or another quantity, and what happened when.
 pub(crate) struct Chart {
     pub(crate) title: String,
-    pub(crate) seconds: f64,
+    /// Where the horizontal axis ends; it begins at 0.
+    pub(crate) end: f64,
+    /// What is written at each whole step of the horizontal axis.
+    pub(crate) step: fn(f64) -> String,
+    /// What the vertical axis counts.
+    pub(crate) unit: &'static str,
+    /// Between two lines of the grid.
+    pub(crate) grid: f64,
     pub(crate) events: Vec<Event>,
     pub(crate) series: Vec<Series>,
 }
@@ -16,7 +27,7 @@ pub(crate) struct Event {
     pub(crate) text: &'static str,
 }
 
-/// Points of seconds and Mbit/s.
+/// Points of the horizontal and vertical axis.
 pub(crate) struct Series {
     name: &'static str,
     color: &'static str,
@@ -33,17 +44,29 @@ impl Series {
     }
 }
 
+/// A step of one second.
+pub(crate) fn seconds(at: f64) -> String {
+    format!("{at} s")
+}
+
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 60.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 64.0;
 const BOTTOM: f64 = 60.0;
-/// Mbit/s between two lines of the grid.
-const GRID: f64 = 100.0;
-
 impl Chart {
-    pub(crate) fn svg(&self) -> String {
+    /// Writes the picture to a file of the repository; gives its whole path.
+    pub(crate) fn write(&self, file: &str) -> Outcome<PathBuf> {
+        let file = root().join(file);
+        let directory = file.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(directory)
+            .and_then(|()| fs::write(&file, self.svg()))
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(file)
+    }
+
+    fn svg(&self) -> String {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -62,12 +85,12 @@ impl Chart {
 
     fn top(&self) -> f64 {
         let values = self.series.iter().flat_map(|series| &series.points);
-        let greatest = values.map(|(_, value)| *value).fold(GRID, f64::max);
-        (greatest / GRID).ceil() * GRID
+        let greatest = values.map(|(_, value)| *value).fold(self.grid, f64::max);
+        (greatest / self.grid).ceil() * self.grid
     }
 
     fn x(&self, at: f64) -> f64 {
-        LEFT + at / self.seconds * (WIDTH - LEFT - RIGHT)
+        LEFT + at / self.end * (WIDTH - LEFT - RIGHT)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -80,15 +103,15 @@ impl Chart {
             let y = self.y(value);
             stroke(svg, (LEFT, y), (WIDTH - RIGHT, y), "#dddddd");
             text(svg, (LEFT - 8.0, y + 4.0), "end", &format!("{value}"));
-            value += GRID;
+            value += self.grid;
         }
-        let mut second = 0.0;
-        while second <= self.seconds {
-            let place = (self.x(second), HEIGHT - BOTTOM + 18.0);
-            text(svg, place, "middle", &format!("{second} s"));
-            second += 1.0;
+        let mut at = 0.0;
+        while at <= self.end {
+            let place = (self.x(at), HEIGHT - BOTTOM + 18.0);
+            text(svg, place, "middle", &(self.step)(at));
+            at += 1.0;
         }
-        text(svg, (LEFT - 8.0, TOP - 12.0), "end", "Mbit/s");
+        text(svg, (LEFT - 8.0, TOP - 12.0), "end", self.unit);
     }
 
     fn events(&self, svg: &mut String) {
@@ -108,7 +131,7 @@ impl Chart {
     fn line(&self, svg: &mut String, series: &Series) {
         let mut points = String::new();
         for (at, value) in &series.points {
-            if *at <= self.seconds {
+            if *at <= self.end {
                 // Writing into a string does not fail.
                 let _ = write!(points, "{:.1},{:.1} ", self.x(*at), self.y(*value));
             }
@@ -158,7 +181,10 @@ mod tests {
     fn values_are_drawn_to_scale_and_words_are_escaped() {
         let chart = Chart {
             title: "a < b & c".into(),
-            seconds: 2.0,
+            end: 2.0,
+            step: seconds,
+            unit: "Mbit/s",
+            grid: 100.0,
             events: vec![Event {
                 at: 1.0,
                 text: "cut",
