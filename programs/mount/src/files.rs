@@ -146,6 +146,7 @@ impl PathSpace {
         flags: u32,
         mode: u32,
     ) -> Result<Answer> {
+        self.leases.changes(call.node);
         let path = self.child(call, name)?;
         let wanted = open_flags(flags) | OpenFlags::CREATE;
         let (file, stat) = call

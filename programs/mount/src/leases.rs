@@ -68,6 +68,7 @@ struct Job {
     directory: u64,
     path: Vec<u8>,
     view: Namespace,
+    not_before: Instant,
 }
 
 /// A lease that was there before a question was asked.
@@ -131,9 +132,18 @@ impl Leases {
             directory,
             path,
             view: view.clone(),
+            not_before: now + LEASE_PAUSE,
         };
         known.asked = self.jobs.try_send(job).is_ok();
         None
+    }
+
+    /// A program of this machine changes the directory, and is likely to go on.
+    pub(crate) fn changes(&self, directory: u64) {
+        if let Some(known) = self.shared.lock().directories.get_mut(&directory) {
+            known.lookups = 0;
+            known.not_before = Instant::now() + CHANGED_PAUSE;
+        }
     }
 
     /// The lease that is there, if one is, without counting a use.
@@ -175,10 +185,15 @@ pub(crate) fn is_noticed(stat: &Stat) -> bool {
 
 fn work(shared: &Weak<Shared>, queue: &Receiver<Job>) {
     while let Ok(job) = queue.recv() {
+        // Who lists a directory may be about to empty it.
+        std::thread::sleep(job.not_before.saturating_duration_since(Instant::now()));
         let Some(shared) = shared.upgrade() else {
             return;
         };
         let directory = job.directory;
+        if shared.is_changing(directory) {
+            continue;
+        }
         if let Err(errno) = shared.lease(&job) {
             tracing::debug!(%errno, path = %job.path.escape_ascii(), "no lease");
             if let Some(known) = shared.lock().directories.get_mut(&directory) {
@@ -193,6 +208,19 @@ fn work(shared: &Weak<Shared>, queue: &Receiver<Job>) {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the directory was changed since a lease of it was asked for; then it may be asked for again.
+    fn is_changing(&self, directory: u64) -> bool {
+        let mut state = self.lock();
+        let Some(known) = state.directories.get_mut(&directory) else {
+            return true;
+        };
+        let changing = known.not_before > Instant::now();
+        if changing {
+            known.asked = false;
+        }
+        changing
     }
 
     fn lease(self: &Arc<Self>, job: &Job) -> abi::Result {
@@ -334,6 +362,8 @@ fn server_of(candidate: &Candidate) -> Server {
 
 /// Lookups from which on a lease is worth its two exchanges.
 const LOOKUPS_MIN: u32 = 4;
+/// Between the wish for a lease and the lease.
+const LEASE_PAUSE: Duration = Duration::from_millis(50);
 /// After a change: who changes a directory once often goes on.
 const CHANGED_PAUSE: Duration = Duration::from_secs(1);
 /// After a refusal.

@@ -155,6 +155,7 @@ impl PathSpace {
         name: &[u8],
         target: &[u8],
     ) -> Result<Answer> {
+        self.leases.changes(call.node);
         let path = self.child(call, name)?;
         call.view.symlink(target, &path)?;
         Ok(self.entry(call, name, &call.view.lstat(&path)?))
@@ -167,18 +168,21 @@ impl PathSpace {
         kind: u32,
         rdev: u32,
     ) -> Result<Answer> {
+        self.leases.changes(call.node);
         let path = self.child(call, name)?;
         call.view.mknod(&path, kind, u64::from(rdev))?;
         Ok(self.entry(call, name, &call.view.lstat(&path)?))
     }
 
     pub(crate) fn make_directory(&self, call: &Call<'_>, name: &[u8], mode: u32) -> Result<Answer> {
+        self.leases.changes(call.node);
         let path = self.child(call, name)?;
         call.view.mkdir(&path, mode)?;
         Ok(self.entry(call, name, &call.view.lstat(&path)?))
     }
 
     pub(crate) fn unlink(&self, call: &Call<'_>, name: &[u8], directory: bool) -> Result<Answer> {
+        self.leases.changes(call.node);
         let path = self.child(call, name)?;
         if directory {
             call.view.rmdir(&path)?;
@@ -201,6 +205,8 @@ impl PathSpace {
             return Err(Errno::EINVAL);
         }
         let (new_parent, new_name) = to;
+        self.leases.changes(call.node);
+        self.leases.changes(new_parent);
         let old = self.child(call, name)?;
         let new = self
             .nodes
@@ -212,6 +218,7 @@ impl PathSpace {
     }
 
     pub(crate) fn link(&self, call: &Call<'_>, node: u64, new_name: &[u8]) -> Result<Answer> {
+        self.leases.changes(call.node);
         let path = self.child(call, new_name)?;
         self.by_name(node, |old| call.view.link(old, &path))?;
         Ok(self.entry(call, new_name, &call.view.lstat(&path)?))
