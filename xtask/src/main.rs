@@ -127,7 +127,7 @@ fn run_release(package: &str, binary: &str, arguments: &[String]) -> Outcome {
 fn deaths(opens: u64) -> Outcome {
     command::cargo(["test", "--quiet", "--package", "slashnet-examples"])
         .args(["--test", "deaths", "--", "--nocapture"])
-        .env("SLASHNET_DEATHS_OPENS", &opens.to_string())
+        .env("SLASHNET_DEATHS_OPENS", opens.to_string())
         .run()
 }
 
