@@ -40,7 +40,7 @@ impl Bed {
         Ok(bed)
     }
 
-    fn up(&self, host: &Host) -> Outcome {
+    pub(crate) fn up(&self, host: &Host) -> Outcome {
         let mut command = vec![
             "slashnet",
             "up",
@@ -109,9 +109,23 @@ impl Bed {
             true => format!("{TREE}/{name}"),
             false => format!("{FAR}/{name}"),
         };
+        self.run(host, limit, &format!("cd {directory}\n{script}"))
+    }
+
+    /// Runs a script on lab1 in any directory.
+    pub(crate) fn script_in(
+        &self,
+        directory: &str,
+        limit: Duration,
+        script: &str,
+    ) -> Outcome<String> {
         let script = format!("cd {directory}\n{script}");
+        self.run(self.client(), limit, &script)
+    }
+
+    fn run(&self, host: &Host, limit: Duration, script: &str) -> Outcome<String> {
         host.command(&["timeout", &limit.as_secs().to_string()])
-            .args(["bash", "-euo", "pipefail", "-c", &script])
+            .args(["bash", "-euo", "pipefail", "-c", script])
             .env("REPOSITORY", root())
             .env("REAL", real_programs())
             .env("XTASK", std::env::current_exe().unwrap_or_default())

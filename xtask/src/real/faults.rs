@@ -3,6 +3,7 @@
 use super::bed::{Bed, FAR};
 use super::{Extent, Program, When};
 use crate::Outcome;
+use crate::lab::CableState;
 use std::time::Duration;
 
 pub(super) const PROGRAMS: &[Program] = &[
@@ -11,6 +12,12 @@ pub(super) const PROGRAMS: &[Program] = &[
         about: "a full disk under the export: ENOSPC at the write or at the latest at close, and room again",
         when: When::Gate,
         run: full_disk,
+    },
+    Program {
+        name: "gone",
+        about: "a node that is cut off, and a server that is killed, under reads, opens, listings and writes; both come back",
+        when: When::Gate,
+        run: gone,
     },
     Program {
         name: "leaks",
@@ -44,6 +51,46 @@ head -c 3M /dev/urandom > file && cp file /run/file && cmp file /run/file
     let outcome = bed.script("full-disk", LIMIT, script);
     server.output(&["umount", "-l", "/srv/tree/full-disk/small"])?;
     outcome.map(|_| "5 ways to fill it, each told ENOSPC".to_owned())
+}
+
+/// Every program that is at work on the node can be killed, other nodes go on, and all works again afterwards.
+fn gone(bed: &Bed, _extent: Extent) -> Outcome<String> {
+    bed.script(
+        "gone",
+        LIMIT,
+        "for n in 1 2 3 4 5; do head -c 3M /dev/zero > big$n; done",
+    )?;
+    let attempts = r#"
+D=/net/lab2/srv/gone
+for what in "cat $D/big1" "ls -l $D/" "stat $D/big2" "echo x > $D/new" "dd if=$D/big3 bs=1M" "rm $D/big4" "flock $D/big5 true"; do
+  setsid sh -c "$what" >/dev/null 2>&1 & pid=$!
+  sleep 0.3
+  kill -KILL -- -$pid 2>/dev/null || true
+  for n in $(seq 100); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done
+  if kill -0 $pid 2>/dev/null; then echo "$what cannot be killed" >&2; exit 1; fi
+done
+timeout 20 ls /net/lab1 >/dev/null
+"#;
+    let works = || {
+        let all = "echo again > file && test \"$(cat file)\" = again && ls -l . >/dev/null";
+        crate::lab::wait_until("everything works again", LIMIT, || {
+            Ok(bed.script("gone", LIMIT, all).is_ok())
+        })
+    };
+    bed.server().cable(0, CableState::Cut)?;
+    let cut = bed.script_in("/net", LIMIT, attempts);
+    bed.server().cable(0, CableState::Whole)?;
+    cut?;
+    works()?;
+    let kill = "kill -KILL $(cat /run/slashnet/up.pid)";
+    bed.server().output(&["sh", "-c", kill])?;
+    bed.script_in("/net", LIMIT, attempts)?;
+    bed.up(bed.server())?;
+    let back = works()?;
+    Ok(format!(
+        "7 kinds of work killed under each; works again {:.1} s after the restart",
+        back.as_secs_f64()
+    ))
 }
 
 fn leaks(bed: &Bed, extent: Extent) -> Outcome<String> {
