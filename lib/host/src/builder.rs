@@ -160,11 +160,7 @@ impl Builder {
         let lock = lock(&directory)?;
         directories::make_private(&state)?;
         let (private, public) = key_file::load_or_make(&state)?;
-        let kept = Kept {
-            trust: trust_store::load(&state)?,
-            invites: invite_store::load(&state)?,
-            rights: rights_store::load(&state)?,
-        };
+        let kept = load(&state)?;
         if kept.rights.followed_by(&self.rights).is_err() {
             let text = "with the rules of the config file there are too many: at most 512, and 32768 bytes of them";
             return Err(StartError::at(&state.join(rights_store::FILE_NAME), text));
@@ -215,6 +211,15 @@ impl Builder {
             links: link_configs,
         })
     }
+}
+
+/// What an earlier run has kept.
+fn load(state: &Path) -> Result<Kept, StartError> {
+    Ok(Kept {
+        trust: trust_store::load(state)?,
+        invites: invite_store::load(state)?,
+        rights: rights_store::load(state)?,
+    })
 }
 
 struct Prepared {

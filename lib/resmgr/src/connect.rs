@@ -32,16 +32,22 @@ pub(crate) fn route(dispatch: &Dispatch, envelope: Envelope) -> Answer {
         return refuse(envelope, Errno::EXDEV);
     }
     let subtype = connect.subtype;
-    let expected = match (subtype, connect.extra) {
+    let expected = matches!(
+        (subtype, connect.extra),
         (ConnectType::Rename, Extra::Rename { .. })
-        | (ConnectType::Link, Extra::Link { .. })
-        | (ConnectType::Symlink, Extra::Symlink { .. })
-        | (ConnectType::Mount, Extra::Mount { .. })
-        | (ConnectType::Mknod, Extra::Mknod { .. } | Extra::None)
-        | (ConnectType::Combine | ConnectType::CombineClose, Extra::Combined(_))
-        | (ConnectType::Open | ConnectType::Unlink | ConnectType::Readlink, Extra::None) => true,
-        _ => false,
-    };
+            | (ConnectType::Link, Extra::Link { .. })
+            | (ConnectType::Symlink, Extra::Symlink { .. })
+            | (ConnectType::Mount, Extra::Mount { .. })
+            | (ConnectType::Mknod, Extra::Mknod { .. } | Extra::None)
+            | (
+                ConnectType::Combine | ConnectType::CombineClose,
+                Extra::Combined(_)
+            )
+            | (
+                ConnectType::Open | ConnectType::Unlink | ConnectType::Readlink,
+                Extra::None
+            )
+    );
     if !expected {
         return refuse(envelope, Errno::EBADMSG);
     }

@@ -162,10 +162,10 @@ pub(crate) fn admit(
         ConnectType::Readlink => file.need(envelope, &[Operation::Look])?,
         ConnectType::Rename | ConnectType::Link => {
             let is_rename = connect.subtype == ConnectType::Rename;
-            let old = match connect.extra {
-                // Of the same prefix: others are another device.
-                Extra::Rename { path, .. } | Extra::Link { path, .. } => path,
-                _ => return Err(Errno::EBADMSG),
+            // Of the same prefix: others are another device.
+            let (Extra::Rename { path: old, .. } | Extra::Link { path: old, .. }) = connect.extra
+            else {
+                return Err(Errno::EBADMSG);
             };
             let old = FileRights::new(Arc::clone(prefix), old);
             file.admit_new_name(envelope, &old, is_rename)?;
@@ -282,7 +282,10 @@ pub(crate) fn operation_of(request: &Request<'_>) -> Option<Operation> {
 
 /// When which refusal is told to the node: the first one at once, then once a second with their number.
 #[derive(Debug, Default)]
-pub(crate) struct Denials(Mutex<HashMap<(SenderId, Operation, Box<[u8]>), Told>>);
+pub(crate) struct Denials(Mutex<HashMap<Refusal, Told>>);
+
+/// To whom, what, where.
+type Refusal = (SenderId, Operation, Box<[u8]>);
 
 #[derive(Debug)]
 struct Told {

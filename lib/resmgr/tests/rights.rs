@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use abi::connect::{ConnectType, Extra};
 use abi::io::{self, Request};
-use abi::{Errno, Gid, NodeName, OpenFlags, Uid};
+use abi::{Errno, NodeName, OpenFlags, Uid};
 use resmgr::testing::{TestClient, TestManager};
 use resmgr::{
     Answer, Attributes, LinkRequest, OpenFile, OpenRequest, ReadRequest, RenameRequest, Resource,

@@ -33,8 +33,7 @@ impl Export {
         let directory = wanted.contains(OpenFlags::DIRECTORY) || open.must_be_directory();
         naming.set(OFlags::DIRECTORY, directory);
         let found = self.tree.find(
-            links,
-            &authority,
+            (&authority, links),
             caller,
             open.path(),
             naming,
@@ -59,9 +58,13 @@ impl Export {
         }
         // NONBLOCK: should the file have become a pipe meanwhile, opening it does not wait.
         let flags = access_flags(wanted) | naming.difference(OFlags::PATH) | OFlags::NONBLOCK;
-        let fd = self
-            .tree
-            .find(links, &authority, caller, open.path(), flags, Mode::empty())?;
+        let fd = self.tree.find(
+            (&authority, links),
+            caller,
+            open.path(),
+            flags,
+            Mode::empty(),
+        )?;
         let stat = statx(&fd)?;
         check_kind(&stat, wanted)?;
         Ok(described(Node::new(fd, &stat, false), &stat))
@@ -81,7 +84,7 @@ impl Export {
         let (caller, path) = (open.credentials(), open.path());
         let fd = without_umask(|| {
             self.tree
-                .find(links, authority, caller, path, flags, permissions)
+                .find((authority, links), caller, path, flags, permissions)
         })?;
         let stat = statx(&fd)?;
         check_kind(&stat, wanted)?;
@@ -95,7 +98,7 @@ impl Export {
         let authority = Authority::assume(caller)?;
         let spot = self
             .tree
-            .spot(links, &authority, caller, unlink.path(), Wanted::Remove)?;
+            .spot((&authority, links), caller, unlink.path(), Wanted::Remove)?;
         let mut flags = AtFlags::empty();
         flags.set(AtFlags::REMOVEDIR, unlink.is_directory());
         if unlink.must_be_directory() && !unlink.is_directory() {
@@ -115,12 +118,15 @@ impl Export {
         let links = Links::on_the_way(rename.has_inner_rules());
         let caller = rename.credentials();
         let authority = Authority::assume(caller)?;
-        let old = self
-            .tree
-            .spot(links, &authority, caller, rename.old_path(), Wanted::Remove)?;
+        let old = self.tree.spot(
+            (&authority, links),
+            caller,
+            rename.old_path(),
+            Wanted::Remove,
+        )?;
         let new = self
             .tree
-            .spot(links, &authority, caller, rename.path(), Wanted::Make)?;
+            .spot((&authority, links), caller, rename.path(), Wanted::Make)?;
         if authority.must_check() && statx_entry(&new.directory, new.name).is_ok() {
             permission::check_entry(&new.directory, caller, new.name, Wanted::Remove)?;
         }
@@ -134,10 +140,10 @@ impl Export {
         let authority = Authority::assume(caller)?;
         let old = self
             .tree
-            .spot(links, &authority, caller, link.old_path(), Wanted::Look)?;
+            .spot((&authority, links), caller, link.old_path(), Wanted::Look)?;
         let new = self
             .tree
-            .spot(links, &authority, caller, link.path(), Wanted::Make)?;
+            .spot((&authority, links), caller, link.path(), Wanted::Make)?;
         if authority.must_check() {
             permission::check_owner(&statx_entry(&old.directory, old.name)?, caller)?;
         }
@@ -152,7 +158,7 @@ impl Export {
         let authority = Authority::assume(caller)?;
         let spot = self
             .tree
-            .spot(links, &authority, caller, symlink.path(), Wanted::Make)?;
+            .spot((&authority, links), caller, symlink.path(), Wanted::Make)?;
         rustix::fs::symlinkat(symlink.text(), &spot.directory, spot.name).map_err(errno)
     }
 
@@ -163,7 +169,7 @@ impl Export {
         let authority = Authority::assume(caller)?;
         let spot = match self
             .tree
-            .spot(links, &authority, caller, make.path(), Wanted::Make)
+            .spot((&authority, links), caller, make.path(), Wanted::Make)
         {
             // The root exists, and is what has no name.
             Err(Errno::EBUSY) => return Err(Errno::EEXIST),
@@ -188,7 +194,7 @@ impl Export {
         let authority = Authority::assume(caller)?;
         let spot = match self
             .tree
-            .spot(links, &authority, caller, read.path(), Wanted::Look)
+            .spot((&authority, links), caller, read.path(), Wanted::Look)
         {
             Err(Errno::EBUSY) => return Err(Errno::EINVAL),
             spot => spot?,

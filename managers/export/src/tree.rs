@@ -80,8 +80,7 @@ impl Tree {
     /// Opens `path`, which is relative to the root; empty means the root itself.
     pub(crate) fn find(
         &self,
-        links: Links,
-        authority: &Authority,
+        (authority, links): (&Authority, Links),
         caller: &Credentials,
         path: &[u8],
         flags: OFlags,
@@ -107,8 +106,7 @@ impl Tree {
     /// The directory in which the last name of `path` is, or would be made.
     pub(crate) fn spot<'p>(
         &self,
-        links: Links,
-        authority: &Authority,
+        (authority, links): (&Authority, Links),
         caller: &Credentials,
         path: &'p [u8],
         wanted: Wanted,
@@ -123,7 +121,7 @@ impl Tree {
             return Err(Errno::EBUSY);
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = self.find(links, authority, caller, parent, flags, Mode::empty())?;
+        let directory = self.find((authority, links), caller, parent, flags, Mode::empty())?;
         if authority.must_check() {
             permission::check_entry(&directory, caller, name, wanted)?;
         }

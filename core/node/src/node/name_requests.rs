@@ -55,7 +55,6 @@ impl Node {
         request: Request,
     ) -> Result<Option<Reply>, Refused> {
         let asker = self.pid(call.program);
-        let user = self.user(call.program);
         self.may_ask_names(now, call.program, &request)
             .map_err(plainly)?;
         let (nd, question) = match request {
@@ -93,6 +92,20 @@ impl Node {
             Request::Stat(stat) if stat.nd.is_local() => {
                 return self.stat(&stat.path).map(Some).map_err(plainly);
             }
+            request => self.question_for_peer(call.program, request)?,
+        };
+        self.forward(now, call, nd, &question)?;
+        Ok(None)
+    }
+
+    /// A question about names of another node, as its daemon is asked.
+    fn question_for_peer(
+        &self,
+        program: ProgramKey,
+        request: Request,
+    ) -> Result<(Nd, PeerRequest), Refused> {
+        let (asker, user) = (self.pid(program), self.user(program));
+        Ok(match request {
             Request::Resolve(resolve) => {
                 let system::Resolve {
                     nd,
@@ -134,9 +147,7 @@ impl Node {
                 }),
             ),
             _ => return Err(plainly(Errno::ENOSYS)),
-        };
-        self.forward(now, call, nd, &question)?;
-        Ok(None)
+        })
     }
 
     /// What another node calls a node (N11).
