@@ -8,6 +8,7 @@ pub mod attacker;
 pub mod cuts;
 pub mod relay;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Far more than anything here takes on a busy machine; only a broken test waits so long.
@@ -19,6 +20,16 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < end, "did not happen: {what}");
         std::thread::yield_now();
+    }
+}
+
+/// Sets a flag when it goes: threads of a scope end also when what they accompany has failed.
+#[derive(Debug)]
+pub struct Ended<'a>(pub &'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -12,7 +12,7 @@ use abi::{ChannelId, Nd, OpenFlags, Pid};
 use client::Namespace;
 use ipc::Connection;
 use slashnet_scenarios::actor::Actor;
-use slashnet_scenarios::until;
+use slashnet_scenarios::{Ended, until};
 use testkit::Cluster;
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_slashnet-actor");
@@ -80,6 +80,7 @@ fn daemons_killed_and_restarted_under_traffic_cost_no_message_and_serve_again() 
         }
     };
     thread::scope(|scope| {
+        let ended = Ended(&stop);
         let talk = &talk;
         let talkers: Vec<_> = connections
             .iter()
@@ -96,7 +97,7 @@ fn daemons_killed_and_restarted_under_traffic_cost_no_message_and_serve_again() 
                 flows_on();
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(ended);
         for talker in talkers {
             talker.join().unwrap();
         }

@@ -15,7 +15,7 @@ use ipc::{Cause, Connection, Endpoint, Failure};
 use slashnet_scenarios::actor::Actor;
 use slashnet_scenarios::attacker::in_own_network;
 use slashnet_scenarios::cuts::Cuts;
-use slashnet_scenarios::until;
+use slashnet_scenarios::{Ended, until};
 use testkit::Cluster;
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_slashnet-actor");
@@ -221,6 +221,7 @@ fn links_cut_in_turn_under_load_cost_no_message() {
         guards.iter().for_each(|guard| lab.until_answered(guard));
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
+            let ended = Ended(&stop);
             let callers: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| lab.ask_until(&plain, &stop)))
                 .collect();
@@ -230,7 +231,7 @@ fn links_cut_in_turn_under_load_cost_no_message() {
                 lab.cuts.mend();
                 lab.until_answered(&guards[link]);
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(ended);
             for caller in callers {
                 assert!(caller.join().unwrap() > 0);
             }
