@@ -7,7 +7,9 @@
 //! | `slashnet-tar FILE` | `/tar` | a directory: a tar archive as a read-only tree |
 //! | `slashnet-ram` | `/ram` | a file system: directories, links, permissions, locks, holes |
 //!
-//! Each takes another path as its last argument. `docs/resmgr.md` walks through them; `managers/hello` is the step
+//! | `slashnet-crowd PATH COUNT` | | a client that opens, locks and waits, for tests of managers: kill it at any time |
+//!
+//! Each manager takes another path as its last argument. `docs/resmgr.md` walks through them; `managers/hello` is the step
 //! before the first.
 
 use resmgr::abi::devctl::{Devctl, class};
