@@ -1,6 +1,7 @@
 //! Device control: requests with a number and typed argument and result.
 
 mod leases;
+mod port_users;
 mod serial;
 
 use core::fmt;
@@ -10,11 +11,15 @@ use crate::codec::{Decode, Encode};
 use crate::flags::OpenFlags;
 
 pub use leases::{BrokenLeases, DIRECTORY_LEASE, LEASE_BEAT_MS, LEASE_NEWS};
+pub use port_users::{
+    CHR_REFUSE, CHR_TAKE_OVER, CHR_USERS, CHR_WANTED, PortAccess, PortUser, PortUsers, TakeOver,
+};
 pub use serial::{
-    CHR_DRAIN, CHR_EXCLUSIVE, CHR_FLUSH, CHR_INPUT_COUNT, CHR_LINE_STATUS, CHR_MODEM_GET, CHR_MODEM_SET,
-    CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_SET_BREAK, CHR_TCGETATTR, CHR_TCSETATTR, CHR_WINDOW_GET, CHR_WINDOW_SET,
-    ControlCharacter, ControlModes, FlushQueue, InputModes, LineErrors, LineStatus, LocalModes,
-    ModemLines, ModemSet, OutputModes, SetTermios, Termios, When, WindowSize,
+    CHR_DRAIN, CHR_EXCLUSIVE, CHR_FLUSH, CHR_INPUT_COUNT, CHR_LINE_STATUS, CHR_MODEM_GET,
+    CHR_MODEM_SET, CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_SET_BREAK, CHR_TCGETATTR, CHR_TCSETATTR,
+    CHR_WINDOW_GET, CHR_WINDOW_SET, ControlCharacter, ControlModes, FlushQueue, InputModes,
+    LineErrors, LineStatus, LocalModes, ModemLines, ModemSet, OutputModes, SetTermios, Termios,
+    When, WindowSize,
 };
 
 /// One kind of device control: its number, and the types of its argument and result.

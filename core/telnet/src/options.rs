@@ -108,14 +108,14 @@ impl Options {
         }
     }
 
-    /// What is said first.
+    /// Asks for everything that is wanted and was not spoken of yet.
     pub fn open(&mut self, out: &mut Vec<u8>) {
         for (state, number) in self.state.iter_mut().zip(KNOWN) {
-            if self.ours.contains(&number) {
+            if self.ours.contains(&number) && state.we == Half::Off {
                 state.we = Half::Asked;
                 say(Verb::Will, number, out);
             }
-            if self.theirs.contains(&number) {
+            if self.theirs.contains(&number) && state.they == Half::Off {
                 state.they = Half::Asked;
                 say(Verb::Do, number, out);
             }
@@ -220,6 +220,17 @@ mod tests {
                 "{both_begin}"
             );
         }
+    }
+
+    #[test]
+    fn what_was_agreed_before_one_asks_is_not_asked_for_again() {
+        let (mut server, mut client) = (Options::server(), Options::client());
+        let mut said = Vec::new();
+        server.open(&mut said);
+        talk(&mut server, &mut client, said);
+        let mut more = Vec::new();
+        client.open(&mut more);
+        assert!(client.has_com_port() && more.is_empty());
     }
 
     #[test]

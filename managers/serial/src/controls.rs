@@ -25,6 +25,7 @@ impl Port {
         }
         let device = self.device(life)?;
         device.set_settings(&set.termios)?;
+        self.line().kept = Some(set.termios);
         if set.when == When::Flush {
             self.flush(life, FlushQueue::Input)?;
         }

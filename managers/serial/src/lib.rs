@@ -1,10 +1,14 @@
 //! Serial ports of this machine, offered under pathnames.
 //!
 //! The manager holds the terminal device, raw and exclusively, from its start to its end. Any number
-//! of clients open the port; what arrives goes to whoever read first, what is written leaves in
-//! order. `port` is the heart, `controls` its settings, `device` the system calls, `line_settings` the settings in the
-//! system's and the protocol's words, `resource` what clients see of it.
+//! of clients open the port, unless its options say otherwise; what arrives goes to whoever read first, what is
+//! written leaves in order. `port` is the heart, `controls` its settings, `users` who may have it, `device` the system
+//! calls or another program's port, `line_settings` the settings in the system's and the protocol's words, `resource`
+//! what clients see of it.
+//!
+//! [`terminal`] gives ports to programs that know nothing of Slashnet, [`rfc2217`] to programs that reach them by TCP.
 
+mod arrival;
 mod com_port;
 mod controls;
 mod device;
@@ -14,16 +18,19 @@ mod port;
 mod resource;
 pub mod rfc2217;
 pub mod terminal;
+mod users;
 
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use abi::Errno;
+use client::Namespace;
 use resmgr::{Attributes, Endpoint, Running, Server};
 
-pub use self::options::{BadPort, FlowControl, LineOptions, Parity, PortOptions};
+pub use self::options::{BadPort, FlowControl, LineOptions, Parity, PortOptions, Replug};
 pub use self::resource::SerialPort;
+pub use self::users::Sharing;
 
 use self::port::Port;
 
@@ -65,7 +72,9 @@ pub fn serve(endpoint: &Endpoint, ports: &[PortOptions]) -> Result<Serving, Port
         .threads(1..=8);
     let mut moving = Vec::new();
     for options in ports {
-        let (port, resource) = open(options).map_err(at(options.device.display().to_string()))?;
+        let names = Namespace::of(endpoint);
+        let (port, resource) =
+            start(options, Some(names)).map_err(at(options.device.display().to_string()))?;
         moving.push(port);
         server = server
             .attach(
@@ -88,7 +97,11 @@ pub fn serve(endpoint: &Endpoint, ports: &[PortOptions]) -> Result<Serving, Port
 /// EBUSY if another program holds the device, ENOTTY if it is no terminal, EINVAL for a speed it
 /// cannot do, EAGAIN if no thread can be started, and what `open` answers.
 pub fn open(options: &PortOptions) -> Result<(Moving, SerialPort), Errno> {
-    let port = Port::open(options.clone())?;
+    start(options, None)
+}
+
+fn start(options: &PortOptions, names: Option<Namespace>) -> Result<(Moving, SerialPort), Errno> {
+    let port = Port::open(options.clone(), names)?;
     let runner = Arc::clone(&port);
     let thread = std::thread::Builder::new()
         .name("serial".into())

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::users::Sharing;
+
 /// One serial port to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortOptions {
@@ -16,6 +18,21 @@ pub struct PortOptions {
     /// Permission bits of the pathname. 0o666 unless said otherwise: offering a port is the decision to let
     /// every trusted node's users have it, and a mapped superuser belongs to no group here.
     pub permissions: u32,
+    /// Who may have it open at the same time.
+    pub sharing: Sharing,
+    /// What becomes of open files when the device is unplugged.
+    pub replug: Replug,
+}
+
+/// What becomes of open files when the device is unplugged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replug {
+    /// They fail with EIO for ever: the device that comes back may be another one.
+    #[default]
+    Fail,
+    /// They wait for it: reads and writes go on when it is back, with the settings that it had; controls fail with EIO
+    /// meanwhile.
+    Wait,
 }
 
 /// Speed, frame and flow control of a line.
@@ -89,10 +106,11 @@ impl std::error::Error for BadPort {}
 impl FromStr for PortOptions {
     type Err = BadPort;
 
-    /// `DEVICE=PATH[,[baud=]BAUD][,8n1][,rtscts|xonxoff|noflow][,mode=OCTAL]`, the parts after PATH in
-    /// any order.
+    /// `DEVICE=PATH[,[baud=]BAUD][,8n1][,rtscts|xonxoff|noflow][,mode=OCTAL][,share=many|one-writer|queue|one]`
+    /// `[,replug=fail|wait]`, the parts after PATH in any order. DEVICE is a file or `rfc2217://HOST:PORT`.
     fn from_str(text: &str) -> Result<Self, BadPort> {
-        let form = "DEVICE=PATH[,BAUD][,8n1][,rtscts|xonxoff|noflow][,mode=660]";
+        let form =
+            "DEVICE=PATH[,BAUD][,8n1][,rtscts|xonxoff|noflow][,mode=660][,share=...][,replug=...]";
         let (device, rest) = text.split_once('=').ok_or_else(|| bad(text, form))?;
         let mut words = rest.split(',');
         let prefix = words.next().unwrap_or_default();
@@ -107,6 +125,8 @@ impl FromStr for PortOptions {
             prefix: prefix.to_owned(),
             line: LineOptions::default(),
             permissions: 0o666,
+            sharing: Sharing::default(),
+            replug: Replug::default(),
         };
         for word in words {
             options.apply(word)?;
@@ -121,6 +141,12 @@ impl PortOptions {
             "rtscts" => self.line.flow = FlowControl::Hardware,
             "xonxoff" => self.line.flow = FlowControl::Software,
             "noflow" => self.line.flow = FlowControl::None,
+            "replug=fail" => self.replug = Replug::Fail,
+            "replug=wait" => self.replug = Replug::Wait,
+            _ if word.starts_with("replug=") => {
+                return Err(bad(word, "replug=fail or replug=wait"));
+            }
+            _ if word.starts_with("share=") => self.sharing = sharing(word)?,
             _ if word.strip_prefix("mode=").is_some() => self.permissions = permissions(word)?,
             _ if word.len() == 3
                 && word.is_ascii()
@@ -164,6 +190,17 @@ fn baud(word: &str) -> Result<u32, BadPort> {
             "a speed such as 115200, a frame such as 8n1, or rtscts",
         )),
     }
+}
+
+fn sharing(word: &str) -> Result<Sharing, BadPort> {
+    let name = word.strip_prefix("share=").unwrap_or_default();
+    let known = Sharing::WORDS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, sharing)| *sharing).ok_or_else(|| {
+        bad(
+            word,
+            "share=many, share=one-writer, share=queue or share=one",
+        )
+    })
 }
 
 fn permissions(word: &str) -> Result<u32, BadPort> {
@@ -213,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn a_port_says_who_may_have_it_and_what_unplugging_does() {
+        for (name, sharing) in Sharing::WORDS {
+            let port = format!("/dev/ttyS0=/dev/ser1,share={name},replug=wait");
+            let port: PortOptions = port.parse().unwrap();
+            assert_eq!((port.sharing, port.replug), (sharing, Replug::Wait));
+        }
+    }
+
+    #[test]
     fn a_bad_port_is_refused_with_what_was_found_and_what_was_expected() {
         for (text, found) in [
             ("/dev/ttyS0", "/dev/ttyS0"),
@@ -225,6 +271,8 @@ mod tests {
             ("/dev/ttyS0=/dev/ser1,0", "0"),
             ("/dev/ttyS0=/dev/ser1,", ""),
             ("/dev/ttyS0=/dev/ser1,mode=888", "mode=888"),
+            ("/dev/ttyS0=/dev/ser1,share=some", "share=some"),
+            ("/dev/ttyS0=/dev/ser1,replug=never", "replug=never"),
         ] {
             let refused = text.parse::<PortOptions>().unwrap_err();
             assert_eq!(refused.found, found, "{text}");

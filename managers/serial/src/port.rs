@@ -1,22 +1,27 @@
 //! One serial port: the device, the bytes between it and the clients, and who waits for what.
 //!
 //! One thread per port moves bytes in and wakes those who wait. When the device disappears the
-//! port stays: whoever waits gets EIO, new opens get ENXIO, and the device is opened again when it
-//! is back. Files that were open before stay dead, because the device may be another one.
+//! port stays, new opens get ENXIO, and the device is opened again when it is back. Whoever waits gets EIO, and files
+//! that were open stay dead, because the device may be another one; unless the options say that they outlive it.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use abi::devctl::{PortUsers, Termios};
 use abi::io::{Events, NotifyAction};
 use abi::{Errno, Result};
+use client::Namespace;
 use resmgr::{Answer, NotifyRequest, ReadRequest, WaitQueue, WriteRequest};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use crate::arrival::Arrival;
 use crate::device::{self, Device, ErrorCounts, errno};
-use crate::options::PortOptions;
+use crate::options::{PortOptions, Replug};
+use crate::resource::is_hung_up;
+use crate::users::{User, Users, Whose};
 
 /// A port; shared by its thread and the handlers.
 #[derive(Debug)]
@@ -28,8 +33,13 @@ pub(crate) struct Port {
     readers: WaitQueue<ReadRequest>,
     pub(crate) writers: WaitQueue<WriteRequest>,
     watchers: WaitQueue<NotifyRequest>,
+    pub(crate) users: Users,
+    /// Where names of nodes are found.
+    names: Option<Namespace>,
     /// Wakes the port's thread.
     doorbell: OwnedFd,
+    /// Held while a lost device is opened again.
+    reopening: Mutex<()>,
     stopping: AtomicBool,
 }
 
@@ -44,21 +54,25 @@ pub(crate) struct Line {
     /// The device that the input came from.
     pub(crate) input_life: u64,
     pub(crate) errors_seen: ErrorCounts,
+    /// Settings that a device that comes back gets, if files outlive it.
+    pub(crate) kept: Option<Termios>,
 }
 
 /// Arrived bytes kept for readers; when it is full the line's own flow control takes over.
 const INPUT_MAX: usize = 64 * 1024;
 /// Bytes answered at once; more would only delay the next reader.
 const READ_MAX: usize = 16 * 1024;
-/// How often a device that is gone is looked for; an open looks at once.
-const RETRY: Duration = Duration::from_millis(250);
+/// How often a device that is gone is looked for where its coming cannot be watched; an open looks at once.
+const RETRY: Duration = Duration::from_millis(500);
+/// And where it can: for what is not seen, such as a right that is given to the manager.
+const RETRY_WATCHED: Duration = Duration::from_secs(2);
 
 impl Port {
     /// Opens the device.
     ///
     /// # Errors
     /// See [`device::open`].
-    pub(crate) fn open(options: PortOptions) -> Result<Arc<Self>> {
+    pub(crate) fn open(options: PortOptions, names: Option<Namespace>) -> Result<Arc<Self>> {
         let device = device::open(&options.device, &options.line)?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let doorbell = eventfd(0, flags).map_err(errno)?;
@@ -68,8 +82,11 @@ impl Port {
             life: 1,
             input: VecDeque::new(),
             input_life: 1,
+            kept: None,
         };
         Ok(Arc::new(Self {
+            users: Users::new(options.sharing),
+            names,
             options,
             line: Mutex::new(line),
             output: Mutex::new(()),
@@ -77,6 +94,7 @@ impl Port {
             writers: WaitQueue::new(),
             watchers: WaitQueue::new(),
             doorbell,
+            reopening: Mutex::new(()),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -90,26 +108,49 @@ impl Port {
     /// # Errors
     /// ENXIO while the device is gone, EBUSY if somebody else took it.
     pub(crate) fn life(&self) -> Result<u64> {
-        let mut line = self.line();
-        if line.device.is_none() {
-            self.reopen(&mut line)?;
+        if self.line().device.is_none() {
+            self.reopen()?;
             self.ring();
         }
-        Ok(line.life)
+        Ok(self.line().life)
     }
 
-    fn reopen(&self, line: &mut Line) -> Result {
+    fn reopen(&self) -> Result {
+        let _one_at_a_time = self
+            .reopening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.line().device.is_some() {
+            return Ok(());
+        }
+        // Not under the line's lock: a device of another machine takes its time.
         let device = match device::open(&self.options.device, &self.options.line) {
             Ok(device) => device,
             Err(Errno::EBUSY) => return Err(Errno::EBUSY),
             Err(_) => return Err(Errno::ENXIO),
         };
+        let mut line = self.line();
+        if let Some(kept) = line.kept
+            && let Err(errno) = device.set_settings(&kept)
+        {
+            tracing::warn!(
+                "the device that is back refuses its settings: {}",
+                errno.text()
+            );
+        }
         tracing::info!(device = %self.options.device.display(), "serial device is back");
         line.errors_seen = device.error_counts();
         line.device = Some(device);
-        line.input.clear();
-        line.input_life = line.life;
+        if self.options.replug == Replug::Fail {
+            line.input.clear();
+            line.input_life = line.life;
+        }
         Ok(())
+    }
+
+    /// Whether files outlive the device.
+    fn outlives(&self) -> bool {
+        self.options.replug == Replug::Wait
     }
 
     /// The device, for a file that was opened in `life`.
@@ -130,7 +171,7 @@ impl Port {
         if line.input_life == life && !line.input.is_empty() {
             return self.answer_reader(line, read);
         }
-        if line.life != life || line.device.is_none() {
+        if line.life != life || line.device.is_none() && !self.outlives() {
             return read.fail(Errno::EIO);
         }
         // Parked under the lock: bytes that arrive now find it.
@@ -170,6 +211,8 @@ impl Port {
     pub(crate) fn write(&self, life: u64, mut write: WriteRequest) -> Answer {
         let device = match self.device(life) {
             Ok(device) => device,
+            // It leaves when the device is back.
+            Err(_) if self.outlives() => return self.writers.park(write),
             Err(errno) => return write.fail(errno),
         };
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,6 +258,7 @@ impl Port {
                 let idle = self.writers.is_empty() && is_ready(&**device, PollFlags::OUT);
                 events.set(Events::OUTPUT, idle);
             }
+            None if line.life == life && self.outlives() => {}
             _ => events |= Events::ERROR | Events::HANGUP,
         }
         events
@@ -270,19 +314,31 @@ impl Port {
         let mut space = vec![0; 4096];
         while !self.stopping.load(Ordering::SeqCst) {
             let (device, life) = {
-                let mut line = self.line();
-                if line.device.is_none() {
-                    let _ = self.reopen(&mut line);
-                }
+                let line = self.line();
                 (line.device.clone(), line.life)
             };
             match device {
                 Some(device) => self.turn(&*device, life, &mut space),
-                None => {
-                    self.wait(None, PollFlags::empty());
-                }
+                None => self.wait_for_device(),
             }
         }
+    }
+
+    /// Waits until the device may be back, and opens it.
+    fn wait_for_device(&self) {
+        // Watched before it is looked for: what comes in between is seen.
+        let arrival = Arrival::watch(&self.options.device);
+        if self.reopen().is_ok() {
+            return;
+        }
+        let mut fds = vec![PollFd::new(&self.doorbell, PollFlags::IN)];
+        let mut limit = RETRY;
+        if let Some(arrival) = &arrival {
+            fds.push(PollFd::from_borrowed_fd(arrival.as_fd(), PollFlags::IN));
+            limit = RETRY_WATCHED;
+        }
+        let _ = poll(&mut fds, Timespec::try_from(limit).ok().as_ref());
+        self.hush();
     }
 
     /// Waits for something to do, and does it.
@@ -294,7 +350,7 @@ impl Port {
                 .watchers
                 .any(|notify| notify.arguments().events.contains(Events::OUTPUT));
         wanted.set(PollFlags::OUT, output);
-        let ready = self.wait(Some(device), wanted);
+        let ready = self.wait(device, wanted);
         if ready.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
             // What had arrived before the end is still to be had.
             while matches!(self.take_input(device, life, space), Ok(1..)) {}
@@ -339,7 +395,7 @@ impl Port {
         }
     }
 
-    /// The device is gone: nobody waits for it any longer.
+    /// The device is gone: nobody waits for it any longer, unless files outlive it.
     fn lose(&self, life: u64) {
         let mut line = self.line();
         if line.life != life {
@@ -347,6 +403,9 @@ impl Port {
         }
         tracing::warn!(device = %self.options.device.display(), "serial device is gone");
         line.device = None;
+        if self.outlives() {
+            return;
+        }
         line.life += 1;
         drop(line);
         self.serve_readers(life);
@@ -355,23 +414,59 @@ impl Port {
         self.wake_watchers(life);
     }
 
-    /// Waits until the device is ready or the bell rings; what the device is ready for. Without a
-    /// device waits for a while.
-    fn wait(&self, device: Option<&dyn Device>, wanted: PollFlags) -> PollFlags {
-        let mut fds = vec![PollFd::new(&self.doorbell, PollFlags::IN)];
-        let mut limit = None;
-        match device {
-            Some(device) => fds.push(PollFd::from_borrowed_fd(device.as_fd(), wanted)),
-            None => limit = Timespec::try_from(RETRY).ok(),
+    /// Ends what waits for users whose port somebody has taken over.
+    pub(crate) fn hang_up(&self, users: &[Arc<User>]) {
+        while let Some(read) = self.readers.take_if(|read| is_hung_up(read.open_file())) {
+            let _ = read.fail(Errno::EIO);
         }
-        if poll(&mut fds, limit.as_ref()).is_err() {
+        while let Some(write) = self.writers.take_if(|write| is_hung_up(write.open_file())) {
+            let _ = write.fail(Errno::EIO);
+        }
+        let ended = Events::ERROR | Events::HANGUP;
+        // A process that watches the port through another file too looks again, and waits again.
+        let watches = |notify: &NotifyRequest| {
+            let whose = Whose::of(notify.credentials());
+            users.iter().any(|user| user.whose == whose)
+        };
+        while let Some(notify) = self.watchers.take_if(watches) {
+            let _ = notify.reply(&ended);
+        }
+    }
+
+    /// Who uses the port, with the names of their nodes.
+    pub(crate) fn named_users(&self) -> PortUsers {
+        let mut users = self.users.list();
+        let nodes = self
+            .names
+            .as_ref()
+            .and_then(|names| resmgr::blocking(|| names.nodes()).ok());
+        for user in &mut users.0 {
+            let named = nodes.iter().flatten().find(|row| row.nd == user.node);
+            user.node_name = named.map_or_else(Vec::new, |row| row.name.as_str().into());
+        }
+        users
+    }
+
+    /// Waits until the device is ready or the bell rings; what the device is ready for.
+    fn wait(&self, device: &dyn Device, wanted: PollFlags) -> PollFlags {
+        let mut fds = [
+            PollFd::new(&self.doorbell, PollFlags::IN),
+            PollFd::from_borrowed_fd(device.as_fd(), wanted),
+        ];
+        if poll(&mut fds, None).is_err() {
             return PollFlags::empty();
         }
+        let ready = fds[1].revents();
         if fds[0].revents().contains(PollFlags::IN) {
-            let mut count = [0; 8];
-            let _ = rustix::io::read(&self.doorbell, &mut count);
+            self.hush();
         }
-        fds.get(1).map_or(PollFlags::empty(), PollFd::revents)
+        ready
+    }
+
+    /// Stops the bell.
+    fn hush(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.doorbell, &mut count);
     }
 }
 

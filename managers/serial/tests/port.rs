@@ -5,10 +5,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::io::Read as _;
 
 use abi::devctl::{
     ALL_SETFLAGS, CHR_DRAIN, CHR_FLUSH, CHR_INPUT_COUNT, CHR_LINE_STATUS, CHR_MODEM_GET,
@@ -19,94 +16,11 @@ use abi::devctl::{
 use abi::io::{Events, Lseek, Notify, NotifyAction, Read, Request, Whence};
 use abi::{Decode, Errno, OpenFlags};
 use resmgr::Attributes;
-use resmgr::testing::{TestClient, TestFile, TestManager};
-use rustix::pty::OpenptFlags;
-use serial_manager::{Moving, PortOptions};
-use tempfile::TempDir;
+use resmgr::testing::TestManager;
 
-const BOTH: OpenFlags = OpenFlags::READ_WRITE;
+mod bench;
 
-/// A device behind a path that can be unplugged and plugged in again.
-struct Bench {
-    directory: TempDir,
-    /// The device's end of the line.
-    device: Option<std::fs::File>,
-    _moving: Moving,
-    manager: TestManager,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let device = plug_in(&directory.path().join("tty"));
-        let (moving, resource) = serial_manager::open(&options(directory.path())).unwrap();
-        let manager = TestManager::new(Attributes::device(0o666), resource);
-        Self {
-            directory,
-            device: Some(device),
-            _moving: moving,
-            manager,
-        }
-    }
-
-    fn client(&self) -> TestClient {
-        self.manager.client(5, 5)
-    }
-
-    fn open(&self) -> TestFile {
-        self.client().open("", BOTH).unwrap()
-    }
-
-    fn device(&self) -> &std::fs::File {
-        self.device.as_ref().unwrap()
-    }
-
-    /// The device sends bytes to the port.
-    fn send(&self, bytes: &[u8]) {
-        self.device().write_all(bytes).unwrap();
-    }
-
-    /// The device takes so many bytes from the port.
-    fn take(&self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.device().read_exact(&mut bytes).unwrap();
-        bytes
-    }
-
-    fn unplug(&mut self) {
-        self.device = None;
-        std::fs::remove_file(self.directory.path().join("tty")).unwrap();
-    }
-
-    fn plug_in(&mut self) {
-        self.device = Some(plug_in(&self.directory.path().join("tty")));
-    }
-}
-
-fn options(directory: &Path) -> PortOptions {
-    let text = format!("{}=/dev/ser1,9600", directory.join("tty").display());
-    text.parse().unwrap()
-}
-
-/// A new pty; its terminal is reached by `path`.
-fn plug_in(path: &Path) -> std::fs::File {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let device = rustix::pty::openpt(flags).unwrap();
-    rustix::pty::grantpt(&device).unwrap();
-    rustix::pty::unlockpt(&device).unwrap();
-    let name = rustix::pty::ptsname(&device, Vec::new()).unwrap();
-    symlink(PathBuf::from(name.to_str().unwrap()), path).unwrap();
-    device.into()
-}
-
-/// Waits for what another thread is about to do; the bound only ends a broken test.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(5);
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        std::thread::yield_now();
-    }
-}
+use bench::{BOTH, Bench, options, plug_in, until};
 
 fn want(nbytes: u32) -> Request<'static> {
     Request::Read(Read {

@@ -3,6 +3,7 @@
 mod examples;
 mod names;
 mod rights;
+mod serial;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,12 +12,11 @@ use abi::system::Detect;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use serial_manager::terminal::Frame;
 
 use examples::{
     COMPLETION_EXAMPLES, CP_EXAMPLES, EXPORT_SYNTAX, FIND_EXAMPLES, FIRST_STEPS, INVITE_EXAMPLES,
-    LINKS_EXAMPLES, LN_EXAMPLES, LS_EXAMPLES, MOUNT_EXAMPLES, NODE_EXAMPLES, PREFIXES_EXAMPLES,
-    RUN_EXAMPLES, SERIAL_SYNTAX, SERVE_EXPORT_EXAMPLES, SERVE_RFC2217_EXAMPLES,
+    LINKS_EXAMPLES, LN_EXAMPLES, LS_EXAMPLES, MOUNT_EXAMPLES, NODE_EXAMPLES, PORT_EXAMPLES,
+    PREFIXES_EXAMPLES, RUN_EXAMPLES, SERIAL_SYNTAX, SERVE_EXPORT_EXAMPLES, SERVE_RFC2217_EXAMPLES,
     SERVE_SERIAL_EXAMPLES, TREE_EXAMPLES, TTY_EXAMPLES, UP_EXAMPLES, WHO_EXAMPLES, WRITE_EXAMPLES,
 };
 
@@ -25,10 +25,10 @@ pub(crate) use names::{
     RunOptions, StatOptions, TreeOptions, WhoOptions,
 };
 pub(crate) use rights::{RightsOptions, RightsVerb, WhyOptions};
+pub(crate) use serial::{BrokerOptions, PortOptions, Rfc2217Options, TtyOptions};
 
 use crate::demo::DemoOptions;
 use crate::machine;
-use crate::name_map::NameMap;
 use crate::offer::{ExportOffer, SerialOffer};
 use crate::table::TableOptions;
 
@@ -137,6 +137,9 @@ pub(crate) enum Verb {
     /// Make a link in the process manager (-sP), as `ln -sP` does under QNX
     #[command(after_help = LN_EXAMPLES)]
     Ln(LnOptions),
+    /// Show how a serial port is set and who has it, or take it over from them
+    #[command(after_help = PORT_EXAMPLES)]
+    Port(PortOptions),
     /// Give programs of this machine a terminal that is a port of any node
     #[command(after_help = TTY_EXAMPLES)]
     Tty(TtyOptions),
@@ -199,18 +202,6 @@ pub(crate) enum ServeVerb {
         #[arg(required = true, value_name = EXPORT_SYNTAX)]
         offers: Vec<ExportOffer>,
     },
-}
-
-/// Options of `serve rfc2217`.
-#[derive(Debug, Args)]
-pub(crate) struct Rfc2217Options {
-    /// Where to listen; further ports get the TCP ports behind it. There is no authentication:
-    /// whoever reaches it has the ports
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2217")]
-    pub(crate) listen: std::net::SocketAddr,
-    /// The ports, such as /net/lab2/dev/ser1
-    #[arg(required = true, value_name = "PORT")]
-    pub(crate) ports: Vec<OsString>,
 }
 
 /// What can be traced.
@@ -392,42 +383,6 @@ pub(crate) struct FromToOptions {
     pub(crate) from: OsString,
     /// The path as it shall be
     pub(crate) to: OsString,
-}
-
-/// Options of the hidden `preload-broker`.
-#[derive(Debug, Args)]
-pub(crate) struct BrokerOptions {
-    /// The process that its programs descend from
-    #[arg(long, value_name = "PID")]
-    pub(crate) program: i32,
-    /// A name that stands for a port
-    #[arg(long = "map", value_name = "NAME=PATH")]
-    pub(crate) names: Vec<NameMap>,
-    /// This is the process that serves
-    #[arg(long)]
-    pub(crate) serving: bool,
-}
-
-/// Options of `tty`.
-#[derive(Debug, Args)]
-pub(crate) struct TtyOptions {
-    /// The port, such as /net/lab2/dev/ser1
-    #[arg(value_name = "PORT")]
-    pub(crate) port: OsString,
-    /// Name the terminal so, by a symbolic link that is removed at the end
-    #[arg(long, value_name = "PATH")]
-    pub(crate) link: Option<PathBuf>,
-    /// Size and parity of a frame, such as 7e1, which programs cannot set on a pseudo terminal [default: as
-    /// the port is set]
-    #[arg(long, value_name = "FRAME")]
-    pub(crate) frame: Option<Frame>,
-    /// Let programs keep the terminal while the port is away; bytes under way may be lost
-    /// [default: hang up, as if an adapter was pulled out]
-    #[arg(long)]
-    pub(crate) hold: bool,
-    /// Print what happens as JSON, one object a line
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Options of the hidden `peer`.

@@ -25,6 +25,10 @@ fn numbers_hold_direction_size_class_and_number() {
     assert_eq!(devctl::CHR_WINDOW_SET.dcmd(), 0x8008_050c);
     assert_eq!(devctl::CHR_SET_BREAK.dcmd(), 0x8001_050d);
     assert_eq!(devctl::CHR_EXCLUSIVE.dcmd(), 0x8001_050e);
+    assert_eq!(devctl::CHR_USERS.dcmd(), 0x5000_050f);
+    assert_eq!(devctl::CHR_TAKE_OVER.dcmd(), 0x8005_0510);
+    assert_eq!(devctl::CHR_WANTED.dcmd(), 0x4080_0511);
+    assert_eq!(devctl::CHR_REFUSE.dcmd(), 0x0000_0512);
     assert_eq!(ALL_GETFLAGS.dcmd(), 0x4004_0101);
     assert_eq!(ALL_SETFLAGS.dcmd(), 0x8004_0102);
     let both: Devctl<u32, u64> = Devctl::both(class::PRIVATE, 7, 8);
@@ -124,6 +128,38 @@ fn line_states_and_queues() {
     fixed(&When::Now, "0000");
     fixed(&When::Drain, "0100");
     assert_eq!(FlushQueue::from_bytes(&[3, 0]), Err(Malformed::Unknown));
+}
+
+#[test]
+fn users_of_a_port_and_who_wants_it() {
+    let user = devctl::PortUser {
+        node: abi::Nd(2),
+        node_name: b"lab1".to_vec(),
+        pid: abi::Pid(7),
+        uid: abi::Uid(1000),
+        access: devctl::PortAccess::READ | devctl::PortAccess::EXCLUSIVE,
+        seconds: 60,
+    };
+    let bytes = "02000000 0400 6c616231 07000000 e8030000 05000000 3c000000";
+    fixed(&user, bytes);
+    let users = devctl::PortUsers(vec![user]);
+    fixed(&users, &format!("0100 {bytes}"));
+    let many = devctl::PortUsers(vec![
+        devctl::PortUser {
+            node_name: vec![b'a'; 63],
+            ..devctl::PortUser::default()
+        };
+        devctl::PortUsers::MAX
+    ]);
+    assert!(
+        many.to_bytes().unwrap().len() <= 4096,
+        "the size in the number"
+    );
+    let wish = devctl::TakeOver {
+        force: true,
+        patience_ms: 5000,
+    };
+    fixed(&wish, "01 88130000");
 }
 
 #[test]

@@ -15,15 +15,15 @@ mod pty;
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use abi::devctl::CHR_TCGETATTR;
+use abi::devctl::{CHR_REFUSE, CHR_TCGETATTR, CHR_WANTED, PortUser};
 use abi::{Errno, OpenFlags, Result};
-use client::Namespace;
+use client::{Namespace, SendOptions};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::termios::ControlModes;
 
@@ -50,6 +50,8 @@ pub struct TerminalOptions {
     /// Whether programs keep the terminal when the port is lost, until it is back. Otherwise the terminal is hung up,
     /// as that of a USB adapter that was pulled out.
     pub hold: bool,
+    /// Whether wishes of others to take the port over are refused.
+    pub keep: bool,
 }
 
 impl fmt::Debug for TerminalOptions {
@@ -90,6 +92,8 @@ pub enum TerminalEvent {
         /// Bytes from the port.
         r#in: u64,
     },
+    /// Somebody wants to take the port over.
+    Wanted(PortUser),
     /// The port could not be opened or was lost.
     Lost(Errno),
 }
@@ -173,7 +177,7 @@ impl Terminal {
             shared: Arc::clone(&shared),
             pty: Arc::new(pty),
             link,
-            tell: Box::new(tell),
+            tell: Arc::new(Mutex::new(tell)),
         };
         let thread = std::thread::Builder::new()
             .name("tty".into())
@@ -237,12 +241,17 @@ impl Shared {
     }
 }
 
+fn tell(teller: &Mutex<dyn FnMut(TerminalEvent) + Send>, event: TerminalEvent) {
+    let mut tell = teller.lock().unwrap_or_else(PoisonError::into_inner);
+    tell(event);
+}
+
 /// The thread of a terminal.
 struct Keeper {
     shared: Arc<Shared>,
     pty: Arc<Pty>,
     link: Option<Link>,
-    tell: Box<dyn FnMut(TerminalEvent) + Send>,
+    tell: Arc<Mutex<dyn FnMut(TerminalEvent) + Send>>,
 }
 
 impl Keeper {
@@ -256,9 +265,13 @@ impl Keeper {
         }
     }
 
-    fn tell_ready(&mut self) {
+    fn tell(&self, event: TerminalEvent) {
+        tell(&self.tell, event);
+    }
+
+    fn tell_ready(&self) {
         let name = self.link.as_ref().map_or(self.pty.name(), Link::path);
-        (self.tell)(TerminalEvent::Ready(name.to_owned()));
+        self.tell(TerminalEvent::Ready(name.to_owned()));
     }
 
     /// Serves the programs that have the terminal open until the last one has closed it.
@@ -267,8 +280,12 @@ impl Keeper {
             let passed = Arc::new(Passed::default());
             let lost = match self.connect(&passed) {
                 Ok(connection) => {
-                    (self.tell)(TerminalEvent::Opened);
+                    self.tell(TerminalEvent::Opened);
+                    let listener = self.listen(connection.control());
                     let end = connection.wait();
+                    if let Ok(listener) = listener {
+                        let _ = listener.join();
+                    }
                     *self.shared.using() = None;
                     match end {
                         End::Closed => return self.tell_closed(&passed),
@@ -278,7 +295,7 @@ impl Keeper {
                 }
                 Err(errno) => errno,
             };
-            (self.tell)(TerminalEvent::Lost(lost));
+            self.tell(TerminalEvent::Lost(lost));
             if !self.shared.options.hold {
                 return self.hang_up();
             }
@@ -287,6 +304,27 @@ impl Keeper {
                 return;
             }
         }
+    }
+
+    /// Hears of wishes of others to have the port while it is in use.
+    fn listen(&self, control: Control) -> std::io::Result<JoinHandle<()>> {
+        let (teller, keep) = (Arc::clone(&self.tell), self.shared.options.keep);
+        std::thread::Builder::new()
+            .name("tty wanted".into())
+            .spawn(move || {
+                let options = SendOptions {
+                    interrupt: Some(control.interrupt()),
+                    ..SendOptions::default()
+                };
+                // Ends with the use, or with a server that knows of no wishes.
+                while let Ok(user) = control.port().devctl_with(CHR_WANTED, (), &options) {
+                    tell(&teller, TerminalEvent::Wanted(user));
+                    if keep {
+                        // Fails if it is no longer wanted.
+                        let _ = control.port().devctl(CHR_REFUSE, ());
+                    }
+                }
+            })
     }
 
     fn connect(&self, passed: &Arc<Passed>) -> Result<Connection> {
@@ -308,8 +346,8 @@ impl Keeper {
         Ok(connection)
     }
 
-    fn tell_closed(&mut self, passed: &Passed) {
-        (self.tell)(TerminalEvent::Closed {
+    fn tell_closed(&self, passed: &Passed) {
+        self.tell(TerminalEvent::Closed {
             out: passed.out.load(Ordering::Relaxed),
             r#in: passed.r#in.load(Ordering::Relaxed),
         });
@@ -345,12 +383,5 @@ impl fmt::Debug for Keeper {
         f.debug_struct("Keeper")
             .field("pty", &self.pty)
             .finish_non_exhaustive()
-    }
-}
-
-/// The path of a link to a terminal may be shown with it.
-impl AsRef<Path> for Link {
-    fn as_ref(&self) -> &Path {
-        self.path()
     }
 }

@@ -27,7 +27,8 @@ Link options: mtu=BYTES, speed=BITS such as 1G, trusted, cipher=on|off, crc=on|o
 A link that is not there yet is used when it comes.
 
 The parts run as child processes and are restarted if they end. SIGINT, SIGTERM and SIGHUP unmount
-and stop them. Serial options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow, mode=OCTAL.";
+and stop them. Serial options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow, mode=OCTAL, share=, replug=
+('slashnet serve serial --help').";
 
 pub(super) const NODE_EXAMPLES: &str = "\
 Examples:
@@ -97,6 +98,11 @@ pub(super) const LN_EXAMPLES: &str = "\
 Examples:
   slashnet ln -sP /net/lab2/dev/ser1 /dev/modem";
 
+pub(super) const PORT_EXAMPLES: &str = "\
+Examples:
+  slashnet port /net/lab2/dev/ser1
+  slashnet port /net/lab2/dev/ser1 --take-over --patience 10";
+
 pub(super) const TTY_EXAMPLES: &str = "\
 Examples:
   slashnet tty /net/lab2/dev/ser1 --link /dev/ttyNET0
@@ -119,7 +125,12 @@ that owns PATH from further up, the manager's own rights decide. Exit status: th
 pub(super) const SERVE_SERIAL_EXAMPLES: &str = "\
 Examples:
   slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=660
-  slashnet serve serial rfc2217://terminal-server:4001=/dev/ser2,9600";
+  slashnet serve serial /dev/serial/by-id/usb-FTDI-if00-port0=/dev/ser1,share=one-writer,replug=wait
+  slashnet serve serial rfc2217://terminal-server:4001=/dev/ser2,9600
+
+Options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow, mode=OCTAL;
+share=many, or one-writer (others get an error), queue (others wait), one (nobody else even reads);
+replug=fail (open files end when the device is unplugged) or wait (they go on when it is back).";
 
 pub(super) const SERVE_RFC2217_EXAMPLES: &str = "\
 Examples:

@@ -11,6 +11,7 @@ mod manual;
 mod mount;
 mod names;
 mod node;
+mod port;
 mod rights;
 mod run;
 mod serve;
@@ -62,6 +63,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Rm(options) => names::remove(&global, &options),
         Verb::Mkdir(options) => names::make_directories(&global, &options),
         Verb::Mv(options) => names::rename(&global, &options),
+        Verb::Port(options) => port::run(&global, &options),
         Verb::Tty(options) => tty::run(&global, &options),
         Verb::PreloadBroker(options) => run::broker(&global, &options),
         Verb::Run(options) => run::run(&global, &options),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use serial_manager::terminal::{Terminal, TerminalEvent, TerminalOptions};
 
+use super::port as ports;
 use crate::command::{GlobalOptions, TtyOptions};
 use crate::failure::{During, Failure, Outcome};
 use crate::notation::printable;
@@ -29,6 +30,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &TtyOptions) -> Outcome {
         link: options.link.clone(),
         frame: options.frame,
         hold: options.hold,
+        keep: options.keep,
     };
     let (tell, told) = sync_channel(EVENTS_MAX);
     let terminal = Terminal::start(wanted, move |event| {
@@ -64,6 +66,7 @@ fn as_text(event: &TerminalEvent, port: &str) -> String {
                 r#in = r#in
             )
         }
+        TerminalEvent::Wanted(user) => format!("{port}: wanted by {}", ports::user_name(user)),
         TerminalEvent::Lost(errno) => format!("{port}: {}", errno.text()),
     }
 }
@@ -76,6 +79,9 @@ fn as_json(event: &TerminalEvent, port: &str) -> String {
         TerminalEvent::Opened => json!({"event": "opened", "port": port}),
         TerminalEvent::Closed { out, r#in } => {
             json!({"event": "closed", "port": port, "sent": out, "received": r#in})
+        }
+        TerminalEvent::Wanted(user) => {
+            json!({"event": "wanted", "port": port, "by": ports::as_json(user)})
         }
         TerminalEvent::Lost(errno) => {
             json!({"event": "lost", "port": port, "error": errno.name(), "text": errno.text()})

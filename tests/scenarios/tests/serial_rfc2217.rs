@@ -1,0 +1,259 @@
+//! Ports shared by RFC 2217, with our server and our device talking to each other; the test is the device on the line.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use abi::devctl::{
+    CHR_DRAIN, CHR_FLUSH, CHR_MODEM_SET, CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_TCGETATTR,
+    CHR_TCSETATTR, ControlModes, FlushQueue, InputModes, ModemLines, ModemSet, SetTermios, When,
+};
+use abi::{Errno, OpenFlags};
+use client::Namespace;
+use rustix::pty::OpenptFlags;
+use rustix::termios::tcgetattr;
+use serial_manager::rfc2217::{self, Place};
+use serial_manager::{PortOptions, Serving};
+use tempfile::TempDir;
+use testkit::Cluster;
+
+const BOTH: OpenFlags = OpenFlags::READ_WRITE;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// lab2 has a device and shares it by TCP; lab1 offers that as a port of its own.
+struct Lab {
+    place: TempDir,
+    device: Option<File>,
+    shared: Option<rfc2217::Serving>,
+    _near: Serving,
+    _far: Serving,
+    cluster: Cluster,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let cluster = Cluster::start(["lab1", "lab2"]);
+        let place = tempfile::tempdir().unwrap();
+        let device = plug_in(&place.path().join("tty"));
+        let port = format!("{}=/dev/ser1", place.path().join("tty").display());
+        let far = serve(&cluster, "lab2", &port);
+        let shared = share(&cluster, "127.0.0.1:0");
+        let address = shared.addresses()[0];
+        let near = serve(
+            &cluster,
+            "lab1",
+            &format!("rfc2217://{address}=/dev/ser2,9600,8n2"),
+        );
+        Self {
+            place,
+            device: Some(device),
+            shared: Some(shared),
+            _near: near,
+            _far: far,
+            cluster,
+        }
+    }
+
+    fn namespace(&self) -> Namespace {
+        Namespace::of(&self.cluster["lab1"].endpoint())
+    }
+
+    fn device(&self) -> &File {
+        self.device.as_ref().unwrap()
+    }
+
+    fn take(&self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.device().read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+}
+
+fn serve(cluster: &Cluster, node: &str, port: &str) -> Serving {
+    let port: PortOptions = port.parse().unwrap();
+    serial_manager::serve(&cluster[node].endpoint(), &[port]).unwrap()
+}
+
+/// Shares the port of lab2.
+fn share(cluster: &Cluster, address: &str) -> rfc2217::Serving {
+    let namespace = Namespace::of(&cluster["lab2"].endpoint());
+    let port = b"/dev/ser1".to_vec();
+    let address = address.parse().unwrap();
+    rfc2217::serve(&namespace, &[Place { port, address }]).unwrap()
+}
+
+fn plug_in(path: &Path) -> File {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let device = rustix::pty::openpt(flags).unwrap();
+    rustix::pty::grantpt(&device).unwrap();
+    rustix::pty::unlockpt(&device).unwrap();
+    let name = rustix::pty::ptsname(&device, Vec::new()).unwrap();
+    symlink(name.to_str().unwrap(), path).unwrap();
+    device.into()
+}
+
+fn read_exactly(file: &client::File, count: usize) -> Vec<u8> {
+    let mut all = vec![0; count];
+    let mut have = 0;
+    while have < count {
+        have += file.read(&mut all[have..]).unwrap();
+    }
+    all
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "did not happen: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_shared_port_is_a_port_like_any_other() {
+    let lab = Lab::new();
+    let port = lab.namespace().open("/dev/ser2", BOTH).unwrap();
+    let all: Vec<u8> = (0..=255).chain([255, 255, 13, 0]).collect();
+    assert_eq!(port.write(&all), Ok(all.len()));
+    assert_eq!(lab.take(all.len()), all);
+    lab.device().write_all(&all).unwrap();
+    assert_eq!(read_exactly(&port, all.len()), all);
+    // From the options of the port that shares it.
+    assert_eq!(tcgetattr(lab.device()).unwrap().output_speed(), 9600);
+
+    let mut termios = port.devctl(CHR_TCGETATTR, ()).unwrap();
+    assert!(
+        termios
+            .control
+            .contains(ControlModes::CS8 | ControlModes::CSTOPB)
+    );
+    for (speed, software) in [(115_200, true), (300, false)] {
+        (termios.input_speed, termios.output_speed) = (speed, speed);
+        termios
+            .input
+            .set(InputModes::IXON | InputModes::IXOFF, software);
+        termios.control.set(ControlModes::CSTOPB, software);
+        let when = When::Drain;
+        port.devctl(CHR_TCSETATTR, SetTermios { when, termios })
+            .unwrap();
+        port.write(b"x").unwrap();
+        lab.take(1);
+        let line = tcgetattr(lab.device()).unwrap();
+        assert_eq!(line.output_speed(), speed);
+        let stop = rustix::termios::ControlModes::CSTOPB;
+        assert_eq!(line.control_modes.contains(stop), software);
+    }
+    // The line at the end is a pseudo terminal, which has no parity: that is told, not hidden.
+    termios.control |= ControlModes::PARENB;
+    let when = When::Now;
+    let refused = port.devctl(CHR_TCSETATTR, SetTermios { when, termios });
+    assert_eq!(refused, Err(Errno::EINVAL));
+    port.devctl(CHR_DRAIN, ()).unwrap();
+    assert_eq!(port.devctl(CHR_OUTPUT_COUNT, ()), Ok(0));
+    port.devctl(CHR_SEND_BREAK, 1).unwrap();
+    let off = ModemLines::DTR;
+    let on = ModemLines::empty();
+    port.devctl(CHR_MODEM_SET, ModemSet { on, off }).unwrap();
+    port.devctl(CHR_FLUSH, FlushQueue::Both).unwrap();
+}
+
+#[test]
+fn much_passes_both_ways_at_once_without_loss() {
+    let lab = Lab::new();
+    let port = lab.namespace().open("/dev/ser2", BOTH).unwrap();
+    let bytes: Vec<u8> = (0..200_000u32).map(|index| (index % 256) as u8).collect();
+    std::thread::scope(|scope| {
+        let device = lab.device();
+        scope.spawn(|| (&*device).write_all(&bytes).unwrap());
+        let taken = scope.spawn(|| lab.take(bytes.len()));
+        scope.spawn(|| {
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                rest = &rest[port.write(rest).unwrap()..];
+            }
+        });
+        assert!(read_exactly(&port, bytes.len()) == bytes);
+        assert!(taken.join().unwrap() == bytes);
+    });
+}
+
+#[test]
+fn a_port_whose_server_ends_is_back_when_the_server_is() {
+    let mut lab = Lab::new();
+    let namespace = lab.namespace();
+    let port = namespace.open("/dev/ser2", BOTH).unwrap();
+    let address = lab.shared.as_ref().unwrap().addresses()[0].to_string();
+    lab.shared = None;
+    assert_eq!(port.read(&mut [0; 10]), Err(Errno::EIO));
+    until("the loss is seen", || {
+        namespace.open("/dev/ser2", BOTH).map(drop) == Err(Errno::ENXIO)
+    });
+    lab.shared = Some(share(&lab.cluster, &address));
+    let mut again = None;
+    until("the port is back", || {
+        again = namespace.open("/dev/ser2", BOTH).ok();
+        again.is_some()
+    });
+    again.unwrap().write(b"back").unwrap();
+    assert_eq!(lab.take(4), b"back");
+}
+
+#[test]
+fn a_device_that_is_lost_ends_the_connection() {
+    let mut lab = Lab::new();
+    let port = lab.namespace().open("/dev/ser2", BOTH).unwrap();
+    port.write(b"x").unwrap();
+    lab.take(1);
+    // The name first: its pseudo terminal may be another test's as soon as it is free.
+    fs::remove_file(lab.path("tty")).unwrap();
+    lab.device = None;
+    assert_eq!(port.read(&mut [0; 10]), Err(Errno::EIO));
+}
+
+#[test]
+fn what_does_not_speak_the_protocol_is_no_port() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let options: PortOptions = format!("rfc2217://{address}=/dev/ser2").parse().unwrap();
+    let refuser = std::thread::spawn(move || {
+        let (mut connection, _) = silent.accept().unwrap();
+        // Refuses everything it is asked, as a plain Telnet server does.
+        connection.read_exact(&mut [0; 3]).unwrap();
+        connection.write_all(&[255, 254, 44, 255, 252, 44]).unwrap();
+        let _ = connection.read_to_end(&mut Vec::new());
+    });
+    assert_eq!(serial_manager::open(&options).map(drop), Err(Errno::ENOTTY));
+    refuser.join().unwrap();
+    assert_eq!(
+        serial_manager::open(&options).map(drop),
+        Err(Errno::ECONNREFUSED)
+    );
+}
+
+#[test]
+fn a_client_that_sends_nonsense_is_served_on() {
+    let lab = Lab::new();
+    let address = lab.shared.as_ref().unwrap().addresses()[0];
+    let mut client = TcpStream::connect(address).unwrap();
+    let nonsense: Vec<u8> = [255, 250, 44, 1, 0, 255, 240]
+        .into_iter()
+        .chain([
+            255, 250, 44, 99, 255, 240, 255, 250, 255, 240, 255, 251, 99, 255, 1,
+        ])
+        .chain(*b"ok")
+        .collect();
+    client.write_all(&nonsense).unwrap();
+    assert_eq!(lab.take(2), b"ok");
+}
