@@ -39,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "core/abi",
             "core/paths",
+            "core/preload",
             "core/rights",
             "lib",
             "managers",
