@@ -73,7 +73,7 @@ impl Entry {
             Some((key, at)) => Some((PublicKey(from_hex(key)?), at.parse().ok()?)),
         };
         Some(InviteRecord {
-            id: u64::from_str_radix(&self.id, 16).ok()?.to_be_bytes(),
+            id: u64::from_str_radix(&self.id, 16).ok()?.to_le_bytes(),
             joining: Secret(from_hex(&self.joining)?),
             kept: Secret(from_hex(&self.kept)?),
             expires: self.expires.parse().ok()?,
@@ -87,7 +87,7 @@ impl From<&InviteRecord> for Entry {
     fn from(record: &InviteRecord) -> Self {
         let used_by = record.used_by.as_ref();
         Self {
-            id: format!("{:016x}", u64::from_be_bytes(record.id)),
+            id: format!("{:016x}", u64::from_le_bytes(record.id)),
             joining: to_hex(&record.joining.0),
             kept: to_hex(&record.kept.0),
             expires: record.expires.to_string(),

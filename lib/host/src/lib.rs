@@ -4,8 +4,8 @@
 //! its own node can. One thread, one epoll loop; nothing in it waits for anybody.
 //!
 //! In the node's directory are `node.sock`, which programs connect to, and `node.lock`, which keeps a second node out.
-//! In its state directory (mode 0700) are `node.key`, the private key, and `trust.toml`, the trusted nodes,
-//! and `rights`, the rules that were made while the node ran.
+//! In its state directory (mode 0700) are `node.key`, the private key, `trust.toml`, the trusted nodes, `invites.toml`,
+//! what tells whether a one-time code is good, and `rights`, the rules that were made while the node ran.
 
 mod builder;
 mod clock;

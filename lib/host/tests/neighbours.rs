@@ -22,8 +22,8 @@ use abi::{ChannelFlags, Nd, Pid};
 use ipc::{Channel, Connection, Endpoint, Received};
 use network::{Network, in_own_network};
 use slashnet_host::Builder;
-use support::pair::{invite, join, name, nd};
 use support::Program;
+use support::pair::{invite, join, name, nd};
 
 const BULK: usize = 1 << 20;
 

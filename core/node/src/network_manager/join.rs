@@ -247,8 +247,7 @@ impl NetworkManager {
                 .map(|address| format!("{address}"))
                 .collect();
             let text = format!(
-                "nobody answered at {}: that node is not running or was restarted since it made the code, \
-                 UDP to it is blocked, or the code was forgotten there",
+                "nobody answered at {}: that node is not running, UDP to it is blocked, or it has forgotten the code",
                 places.join(", ")
             );
             self.events.push_back(NetworkEvent::Joined {
