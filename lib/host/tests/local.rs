@@ -423,7 +423,10 @@ fn programs_and_sessions_survive_the_daemon() {
         cause: DeathCause::Session,
     };
     let told = server.notice().1;
-    assert!(matches!(told, Notice::Rights(_)), "by today's rules: {told:?}");
+    assert!(
+        matches!(told, Notice::Rights(_)),
+        "by today's rules: {told:?}"
+    );
     assert_eq!(server.notice().1, Notice::Death(closed));
 }
 

@@ -95,7 +95,10 @@ fn sessions_outlive_both_daemons_and_death_is_still_told() {
         cause: DeathCause::Process,
     };
     let told = server.notice().1;
-    assert!(matches!(told, Notice::Rights(_)), "by today's rules: {told:?}");
+    assert!(
+        matches!(told, Notice::Rights(_)),
+        "by today's rules: {told:?}"
+    );
     assert_eq!(server.notice().1, Notice::Death(died));
     drop(directory);
 }
