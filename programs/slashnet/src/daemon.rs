@@ -64,11 +64,6 @@ impl Daemon {
         }
         Err(Failure::new("table", Errno::EFBIG))
     }
-
-    /// The node descriptor of a node's name.
-    pub(crate) fn lookup(&self, name: &str) -> Outcome<Nd> {
-        lookup(&self.endpoint, name)
-    }
 }
 
 /// Asks the daemon, and turns a refusal into the words that came with it.

@@ -58,7 +58,10 @@ pub fn rights(data: &[u8]) {
     let bytes = rules.to_bytes().expect("what was taken can be sent");
     assert_eq!(Rules::from_bytes(&bytes).as_ref(), Ok(&rules));
     let lines: Vec<String> = rules.list().iter().map(Rule::to_string).collect();
-    assert_eq!(text::rules(&lines.join("\n"), &NoNames).as_ref(), Ok(&rules));
+    assert_eq!(
+        text::rules(&lines.join("\n"), &NoNames).as_ref(),
+        Ok(&rules)
+    );
     let client = Client {
         node: NodeName::parse("lab1").expect("a name"),
         is_own: false,
