@@ -126,6 +126,7 @@ impl Bed {
     fn run(&self, host: &Host, limit: Duration, script: &str) -> Outcome<String> {
         host.command(&["timeout", &limit.as_secs().to_string()])
             .args(["bash", "-euo", "pipefail", "-c", script])
+            .env("LC_ALL", "C")
             .env("REPOSITORY", root())
             .env("REAL", real_programs())
             .env("XTASK", std::env::current_exe().unwrap_or_default())

