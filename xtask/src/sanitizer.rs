@@ -17,7 +17,8 @@ pub(crate) fn run() -> Outcome {
     for name in CRATES {
         program = program.args(["--package", name]);
     }
-    // A model of the rings plays thousands of orders of two threads over memory of its own: long, and nothing for it.
+    // A model of the rings switches between stacks of its own, which the sanitizer says it cannot follow, and has no
+    // memory for it to watch: the model's cells stand for it.
     program = program.args(["--", "--skip", "ring_model"]);
     program
         .env("CARGO_TARGET_DIR", root().join("target/sanitizer"))

@@ -119,50 +119,43 @@ impl Lab {
     }
 
     fn pair(&self, way: Way) -> Outcome<Pair> {
-        let [client, server] = self.pids()?;
-        let [client_address, server_address] = ADDRESSES.map(|address| format!("{address}:{PORT}"));
+        let [client, server] = ADDRESSES.map(|address| format!("{address}:{PORT}"));
+        let ways = [
+            (client.clone(), Some(server.clone())),
+            (server, Some(client)),
+        ];
+        self.placed(way, ways)
+    }
+
+    /// A pair with a side on each machine: where each is, and what it speaks to.
+    fn placed(&self, way: Way, sides: [(String, Option<String>); 2]) -> Outcome<Pair> {
+        let networks = self.pids()?;
+        let [client, server] = sides.map(|(at, to)| Place {
+            at: Some(at),
+            to,
+            ..Place::default()
+        });
+        let within = |place, network| Place {
+            network: Some(network),
+            ..place
+        };
         Ok(Pair {
             kind: way.kind,
             size: way.size,
             depth: way.depth,
             cpus: way.placement.cpus()?,
-            client: Place {
-                network: Some(client),
-                at: Some(client_address.clone()),
-                to: Some(server_address.clone()),
-                stop: Vec::new(),
-            },
-            server: Place {
-                network: Some(server),
-                at: Some(server_address),
-                to: Some(client_address),
-                stop: Vec::new(),
-            },
+            client: within(client, networks[0]),
+            server: within(server, networks[1]),
         })
     }
 }
 
 /// A client on the first node and a server on the second.
 pub(crate) fn remote(nodes: &Nodes, way: Way) -> Outcome<Pair> {
-    let [client, server] = nodes.lab().pids()?;
     let [near, far] = &nodes.pair()?.nodes;
-    Ok(Pair {
-        kind: way.kind,
-        size: way.size,
-        depth: way.depth,
-        cpus: way.placement.cpus()?,
-        client: Place {
-            network: Some(client),
-            at: Some(near.directory()),
-            to: Some(format!("{}{}", NAMES[1], way.policy)),
-            stop: Vec::new(),
-        },
-        server: Place {
-            network: Some(server),
-            at: Some(far.directory()),
-            ..Place::default()
-        },
-    })
+    let to = format!("{}{}", NAMES[1], way.policy);
+    let sides = [(near.directory(), Some(to)), (far.directory(), None)];
+    nodes.lab().placed(way, sides)
 }
 
 /// Two cables of 1 Gbit/s, and MPTCP allowed to use both.

@@ -332,7 +332,7 @@ pub(crate) fn pipeline(
     for _ in 0..options.depth {
         ask()?;
     }
-    let warm = Instant::now() + time / 10;
+    let warm = Instant::now() + time / 4;
     while Instant::now() < warm {
         take()?;
         ask()?;

@@ -152,7 +152,7 @@ fn echo(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
         return many(options, options.depth, &connection, options.size);
     }
     if options.depth > 1 {
-        return submit(options, &connection);
+        return submit(options, &connection, options.size);
     }
     repeat(options, || {
         let answer = connection.send(&request, &mut reply)?;
@@ -167,18 +167,25 @@ fn echo(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
 fn bulk(options: &ChildOptions, server: &Server) -> Outcome<Figures> {
     let connection = server.attach(options)?;
     connection.send(&vec![1; options.size], &mut [])?;
-    let calls = many(options, BULK_DEPTH, &connection, 0)?;
+    let calls = submit(
+        &ChildOptions {
+            depth: BULK_DEPTH,
+            ..options.clone()
+        },
+        &connection,
+        0,
+    )?;
     let bytes = usize::try_from(calls.count)? * options.size;
     Figures::of_stream(bytes, Duration::from_nanos(calls.elapsed), calls.cpu)
 }
 
 /// One thread with `depth` calls under way; the oldest is waited for.
-fn submit(options: &ChildOptions, connection: &Connection) -> Outcome<Figures> {
+fn submit(options: &ChildOptions, connection: &Connection, answer: usize) -> Outcome<Figures> {
     let pending = RefCell::new(VecDeque::with_capacity(options.depth));
     let spare = RefCell::new(Vec::with_capacity(options.depth));
     let send = SendOptions::default();
     let ask = || {
-        let fresh = || (vec![1; options.size], vec![0; options.size]);
+        let fresh = || (vec![1; options.size], vec![0; answer]);
         let (request, reply) = spare.borrow_mut().pop().unwrap_or_else(fresh);
         let call = connection.submit(request, reply, &send)?;
         pending.borrow_mut().push_back(call);
@@ -187,7 +194,7 @@ fn submit(options: &ChildOptions, connection: &Connection) -> Outcome<Figures> {
     let take = || {
         let oldest = pending.borrow_mut().pop_front();
         let ended = oldest.ok_or("no call is under way")?.wait()?;
-        whole(ended.answer.len, options.size)?;
+        whole(ended.answer.len, answer)?;
         spare.borrow_mut().push((ended.request, ended.reply));
         Ok(())
     };
@@ -321,7 +328,7 @@ pub(crate) fn resident_bytes(pid: &str) -> Outcome<u64> {
     Ok(kib * 1024)
 }
 
-/// Messages under way at a time in bulk.
-const BULK_DEPTH: usize = 4;
+/// Messages under way at a time in bulk, and threads that take them: while one is answered the other one comes.
+const BULK_DEPTH: usize = 2;
 /// Messages in each of many sessions.
 const MESSAGES: u32 = 16;
