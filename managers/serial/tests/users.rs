@@ -10,8 +10,8 @@ mod bench;
 use std::sync::mpsc::channel;
 
 use abi::devctl::{
-    CHR_EXCLUSIVE, CHR_REFUSE, CHR_TAKE_OVER, CHR_TCGETATTR, CHR_TCSETATTR, CHR_USERS, CHR_WANTED,
-    PortAccess, SetTermios, TakeOver, When,
+    CHR_EXCLUSIVE, CHR_REFUSE, CHR_TAKE_OVER, CHR_TCGETATTR, CHR_USERS, CHR_WANTED, PortAccess,
+    TakeOver,
 };
 use abi::io::{Read, Request};
 use abi::{Errno, OpenFlags};
@@ -191,33 +191,6 @@ fn force_is_for_the_owner_and_for_who_takes_from_himself() {
     look.devctl(CHR_TAKE_OVER, &FORCE).unwrap();
     assert_eq!(held.write(b"x"), Err(Errno::EIO));
     open(&same, BOTH).unwrap();
-}
-
-#[test]
-fn files_that_outlive_the_device_go_on_with_their_settings_when_it_is_back() {
-    let mut bench = Bench::with("9600,replug=wait");
-    let file = bench.open();
-    let mut termios = file.devctl(CHR_TCGETATTR, &()).unwrap();
-    (termios.input_speed, termios.output_speed) = (1200, 1200);
-    let when = When::Now;
-    file.devctl(CHR_TCSETATTR, &SetTermios { when, termios })
-        .unwrap();
-    let reading = file.start(&read_one());
-    bench.unplug();
-    until("the loss is seen", || {
-        file.devctl(CHR_TCGETATTR, &()) == Err(Errno::EIO)
-    });
-    assert_eq!(reading.answer(), None, "it waits");
-    let writing = file.start(&Request::Write {
-        offset: None,
-        data: b"later",
-    });
-    bench.plug_in();
-    assert_eq!(bench.take(5), b"later");
-    assert_eq!(writing.wait(), Ok((5, vec![])));
-    bench.send(b"x");
-    assert_eq!(reading.wait(), Ok((1, b"x".to_vec())));
-    assert_eq!(file.devctl(CHR_TCGETATTR, &()), Ok(termios));
 }
 
 #[test]
