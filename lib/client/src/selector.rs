@@ -1,6 +1,7 @@
 //! Waiting for several open files at once, whatever managers and nodes they belong to.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -65,9 +66,9 @@ impl Selector {
         let mut state = self.shared.lock();
         state.next += 1;
         let watched = Watched(state.next);
-        if !state.servers.contains_key(&client) {
+        if let Entry::Vacant(place) = state.servers.entry(client) {
             self.start(client)?;
-            state.servers.insert(client, Server::new(Arc::clone(line)));
+            place.insert(Server::new(Arc::clone(line)));
         }
         let server = state.servers.get_mut(&client).ok_or(Errno::EBADF)?;
         if server.files.len() >= WATCHES_MAX {

@@ -8,9 +8,9 @@ use super::session::Identity;
 use crate::ids::{NodeName, SessionId, Uid};
 
 choice! {
-    /// Which of the node's rules. Those that were changed while the node ran come before those of its config file.
+    /// Which of the node's rules. The running ones are asked first.
     pub enum RightsLayer {
-        /// Changed while the node runs; kept in its state directory.
+        /// Made by command; kept in the state directory.
         Running = 0,
         /// Read from the config file.
         Config = 1,

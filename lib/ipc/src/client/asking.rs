@@ -55,8 +55,9 @@ impl Shared {
             unsafe { (Source::lend(question.request), Target::lend(question.reply)) };
         let purpose = Purpose::Waited(asked.wait);
         state.regions.add_op(asked.op, source, target, purpose);
-        // Other threads that are about to wait may have more for the same packet.
-        state.pump_soon(clock::now());
+        // At once, with the acknowledgements that wait: whoever polls may get no processor for longer than the
+        // peer's probe timeout, and the peer would send again what has arrived.
+        state.pump(clock::now());
 
         let registered = question
             .interrupt
