@@ -180,24 +180,26 @@ fn what_why_says_is_what_happens() {
         "/dev/ser10",
     ];
     let mut seen = [0; 2];
-    for node in ["lab1", "lab3"] {
-        for user in [1000, 1001, 1002] {
-            let programs = lab.user(node, user);
-            for path in paths {
-                for operation in operations {
-                    let because = lab.why(user, node, operation, path);
-                    let remote = format!("/net/lab2{path}");
-                    let happened = attempt(&programs, operation, &remote);
-                    let expected = if because.is_allowed {
-                        happened.is_ok()
-                    } else {
-                        matches!(happened, Err(Errno::EACCES | Errno::EPERM))
-                    };
-                    let who = format!("{user}@{node} {operation} {path}");
-                    assert!(expected, "{who}: {because:?}, but {happened:?}");
-                    seen[usize::from(because.is_allowed)] += 1;
-                }
-            }
+    for (node, user) in ["lab1", "lab3"]
+        .into_iter()
+        .flat_map(|node| [1000, 1001, 1002].map(|user| (node, user)))
+    {
+        let programs = lab.user(node, user);
+        for (path, operation) in paths
+            .into_iter()
+            .flat_map(|path| operations.map(|operation| (path, operation)))
+        {
+            let because = lab.why(user, node, operation, path);
+            let remote = format!("/net/lab2{path}");
+            let happened = attempt(&programs, operation, &remote);
+            let expected = if because.is_allowed {
+                happened.is_ok()
+            } else {
+                matches!(happened, Err(Errno::EACCES | Errno::EPERM))
+            };
+            let who = format!("{user}@{node} {operation} {path}");
+            assert!(expected, "{who}: {because:?}, but {happened:?}");
+            seen[usize::from(because.is_allowed)] += 1;
         }
     }
     assert!(

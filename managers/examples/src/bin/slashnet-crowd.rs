@@ -26,8 +26,9 @@ fn crowd(path: &str, count: u64) -> Result {
         }
         files.push(file);
         if number % 10 == 9 {
-            println!("{}", number + 1);
-            std::io::stdout().flush().map_err(|_| Errno::EPIPE)?;
+            let mut output = std::io::stdout();
+            let told = writeln!(output, "{}", number + 1).and_then(|()| output.flush());
+            told.map_err(|_| Errno::EPIPE)?;
         }
     }
     loop {

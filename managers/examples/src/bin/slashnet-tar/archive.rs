@@ -196,7 +196,10 @@ fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
         let (head, tail) = field.split_at(field.len() - 8);
         let is_small = head[0] == 0x80 && head[1..].iter().all(|byte| *byte == 0);
-        return is_small.then(|| u64::from_be_bytes(tail.try_into().unwrap_or_default()));
+        let value = tail
+            .iter()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte));
+        return is_small.then_some(value);
     }
     let text = std::str::from_utf8(until_zero(field)).ok()?.trim();
     u64::from_str_radix(text, 8).ok()
