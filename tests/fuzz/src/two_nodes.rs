@@ -265,10 +265,12 @@ impl Lab {
 
     fn carry(&mut self, at: usize, link: usize, to: LinkAddress, mut bytes: Vec<u8>) {
         let signed = bytes.first() == Some(&PROBE);
-        if at == LAB2 && signed && self.sealed == Sealed::Probe {
-            if let Some(change) = self.probes.pop_front() {
-                self.shared.change_signed(&self.toy, &mut bytes, &change);
-            }
+        if at == LAB2
+            && signed
+            && self.sealed == Sealed::Probe
+            && let Some(change) = self.probes.pop_front()
+        {
+            self.shared.change_signed(&self.toy, &mut bytes, &change);
         }
         let from = address(at, link);
         self.throw(from, to, bytes);

@@ -12,7 +12,7 @@ use crate::device::ErrorCounts;
 pub(super) struct Line {
     pub(super) settings: WireTermios,
     pub(super) errors: ErrorCounts,
-    /// What was said about each setting last, by its place in [`questions`].
+    /// What was said about each setting last, by its place in the list of questions.
     heard: [Option<u32>; QUESTIONS],
     /// Answers that are still to come.
     expected: usize,
