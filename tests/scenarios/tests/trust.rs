@@ -123,8 +123,10 @@ fn only_the_right_code_only_once_and_only_in_time_makes_trust() {
     );
     // Well made, but of no invitation that lab1 knows: silence.
     let unknown = invite(&lab["lab1"], minute);
-    lab.get_mut("lab1").kill();
-    lab.get_mut("lab1").restart();
+    let lab1 = lab.get_mut("lab1");
+    lab1.kill();
+    std::fs::remove_file(lab1.directory().join("state/invites.toml")).unwrap();
+    lab1.restart();
     let began = Instant::now();
     let (errno, text) = join(&lab["lab3"], &unknown).unwrap_err();
     assert_eq!(errno, Errno::ETIMEDOUT, "{text}");
