@@ -106,6 +106,27 @@ fn a_server_is_told_what_its_client_may_do_and_when_that_changes() {
 }
 
 #[test]
+fn rules_that_change_while_a_session_is_offered_hold_for_it() {
+    let mut lab = Lab::new(2);
+    let (owner, _) = lab.program(LAB2);
+    let (server, welcome) = lab.program(LAB2);
+    let (client, _) = lab.program(LAB1);
+    let lab2 = nd(&mut lab, client, "lab2");
+    lab.send(client, 900, &open(lab2, welcome.pid, LAB1), None);
+    let (serial, Notice::Offer(offer)) = lab.notice(server) else {
+        panic!("it is offered");
+    };
+    assert!(may(&offer.rights, Operation::Write, b"/dev/ser1"));
+    rule(&mut lab, owner, "deny 1000@lab1 write /dev");
+    lab.send(server, serial, &accept(LAB2), None);
+    let (0, Notice::Rights(new)) = lab.notice(server) else {
+        panic!("the server hears of it");
+    };
+    assert_eq!(new.sessions, [offer.local]);
+    assert!(!may(&new.rights, Operation::Write, b"/dev/ser1"));
+}
+
+#[test]
 fn who_may_do_nothing_gets_no_session() {
     let mut lab = Lab::new(2);
     let (owner, _) = lab.program(LAB2);

@@ -148,11 +148,35 @@ impl Socket {
             // SAFETY: the address lives until the call returns, and as many bytes of it are set.
             let status = unsafe { libc::connect(fd, (&raw const address).cast(), length) };
             match (status, crate::real::errno()) {
-                (0, _) => return Some(socket),
+                (0, _) => return socket.is_trusted().then_some(socket),
                 (_, libc::EINTR) => {}
                 _ => return None,
             }
         }
+    }
+
+    /// Whoever comes first may use the name once the broker has ended, and what is answered is opened with the rights of
+    /// the program.
+    fn is_trusted(&self) -> bool {
+        let mut peer = libc::ucred {
+            pid: 0,
+            uid: libc::uid_t::MAX,
+            gid: 0,
+        };
+        let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+        // SAFETY: both places live until the call returns, and the length is that of the first.
+        let status = unsafe {
+            libc::getsockopt(
+                self.0,
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut peer).cast(),
+                &raw mut length,
+            )
+        };
+        // SAFETY: no pointers.
+        let own = unsafe { libc::geteuid() };
+        status == 0 && (peer.uid == 0 || peer.uid == own)
     }
 
     fn send(&self, packet: &[u8]) -> Option<()> {

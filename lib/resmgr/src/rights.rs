@@ -197,19 +197,29 @@ impl FileRights {
             (makes, Operation::Create),
             (!reads && !writes && !makes, Operation::Look),
         ];
-        for (_, operation) in needed.into_iter().filter(|(needed, _)| *needed) {
+        let needed = needed.into_iter().filter(|(needed, _)| *needed);
+        for (_, operation) in needed.clone() {
             self.decide(envelope, operation, Errno::EACCES)?;
         }
-        if makes || !flags.contains(OpenFlags::CREATE) {
-            return Ok(None);
-        }
+        let may_make = !makes && flags.contains(OpenFlags::CREATE);
         let rights = envelope.rights()?;
         let at = rights.below(&self.prefix, &self.rest);
         let creation = rights.decision(&at, Operation::Create);
-        Ok(Some(creation).filter(|creation| !creation.is_allowed))
+        // The whole open is done as one user.
+        let making = (may_make && creation.is_allowed).then_some(Operation::Create);
+        let mut whom = needed
+            .map(|(_, operation)| operation)
+            .chain(making)
+            .map(|operation| rights.identity(&at, operation));
+        let first = whom.next();
+        if whom.any(|other| Some(other) != first) {
+            return Err(Errno::EACCES);
+        }
+        Ok(Some(creation).filter(|creation| may_make && !creation.is_allowed))
     }
 
-    /// A name that gives more rights than the old one, to the object or to something in it, would make rules void.
+    /// A name that gives more rights than the old one, to the object or to something in it, or that makes the client
+    /// somebody else, would make rules void.
     fn admit_new_name(&self, envelope: &Envelope, old: &Self, is_rename: bool) -> Result {
         let mut needed = vec![Operation::Create];
         if is_rename {
@@ -231,7 +241,10 @@ impl FileRights {
         let gained = new_at.bits() & !old_at.bits();
         let has_inner = rights.has_rules_inside(&old.prefix, &old.rest)
             || rights.has_rules_inside(&self.prefix, &self.rest);
-        if gained == 0 && !has_inner {
+        let same_user = Operation::ALL.iter().all(|operation| {
+            rights.identity(&new_at, *operation) == rights.identity(&old_at, *operation)
+        });
+        if gained == 0 && !has_inner && same_user {
             return Ok(());
         }
         let operation = Operation::from_number(gained.trailing_zeros() as u8);

@@ -257,14 +257,18 @@ fn a_rule_makes_the_client_somebody_else_for_the_manager() {
     manager.set_rights(by(
         "allow *@lab1 write /inbox as 7:8\nallow *@lab1 read /inbox as 9:8",
     ));
-    let file = client.open("inbox/a", OpenFlags::READ_WRITE).unwrap();
+    let file = client.open("inbox/a", OpenFlags::READ).unwrap();
     file.read(1).unwrap();
-    let _ = file.write(b"x");
+    let writer = client.open("inbox/a", OpenFlags::WRITE).unwrap();
+    let _ = writer.write(b"x");
     file.stat().unwrap();
     client.open("b", OpenFlags::READ).unwrap();
+    let both = client.open("inbox/a", OpenFlags::READ_WRITE);
+    assert_eq!(both.err(), Some(Errno::EACCES), "who would it be?");
     let asked = [
         ("open", 9),
         ("read", 9),
+        ("open", 7),
         ("write", 7),
         ("stat", 1000),
         ("open", 1000),
@@ -273,6 +277,29 @@ fn a_rule_makes_the_client_somebody_else_for_the_manager() {
     manager.set_rights(ClientRights::default_rights());
     file.read(1).unwrap();
     assert_eq!(tree.take(), [("read", 1000)]);
+}
+
+#[test]
+fn no_new_name_is_given_as_somebody_else() {
+    let (tree, manager, client) = tree();
+    manager.set_rights(by("allow *@lab1 all /pub as 0:0"));
+    let handle = abi::Handle(1);
+    let rename = |old: &str, new| {
+        let path = old.as_bytes();
+        let extra = Extra::Rename { path, handle };
+        client.path(ConnectType::Rename, new, 0, extra).map(|_| ())
+    };
+    let link = |old: &str, new| {
+        let path = old.as_bytes();
+        let extra = Extra::Link { path, handle };
+        client.path(ConnectType::Link, new, 0, extra).map(|_| ())
+    };
+    assert_eq!(rename("pub/a", "pub/b"), Ok(()));
+    assert_eq!(tree.take(), [("rename", 0)]);
+    assert_eq!(rename("pub/a", "etc/a"), Err(Errno::EACCES));
+    assert_eq!(rename("a", "pub/a"), Err(Errno::EACCES));
+    assert_eq!(link("a", "pub/a"), Err(Errno::EACCES));
+    assert!(tree.take().is_empty());
 }
 
 #[test]

@@ -45,6 +45,8 @@ type Client = (Nd, Pid);
 struct Feed {
     /// The open file that it asks through; the feed ends with it.
     file: usize,
+    /// Leases of this client, with those whose end it has not heard of.
+    held: usize,
     broken: Vec<u64>,
     asking: WaitQueue<DevctlCall<BrokenLeases>>,
     asked: Instant,
@@ -71,6 +73,7 @@ impl Leases {
         }
         let feed = state.feeds.entry(client).or_insert_with(|| Feed {
             file: id_of(file),
+            held: 0,
             broken: Vec::new(),
             asking: WaitQueue::with_limit(1),
             asked: Instant::now(),
@@ -92,10 +95,8 @@ impl Leases {
         // Held until the lease is entered: an event of the new watch finds it then.
         let mut state = self.lock();
         let inotify = state.inotify.clone().ok_or(Errno::EINVAL)?;
-        if !state.feeds.contains_key(&client) {
-            return Err(Errno::EINVAL);
-        }
-        if state.watched.len() >= WATCHED_MAX {
+        let feed = state.feeds.get(&client).ok_or(Errno::EINVAL)?;
+        if state.watched.len() >= WATCHED_MAX || feed.held >= LEASES_MAX {
             return Err(Errno::ENOSPC);
         }
         let watch = inotify::add_watch(&*inotify, own_link(node.fd()), watched()).map_err(errno)?;
@@ -106,6 +107,9 @@ impl Leases {
             .entry(watch)
             .or_default()
             .push((client, number));
+        if let Some(feed) = state.feeds.get_mut(&client) {
+            feed.held += 1;
+        }
         Ok(number)
     }
 
@@ -171,6 +175,7 @@ impl Leases {
 impl Feed {
     fn take(&mut self) -> BrokenLeases {
         let count = self.broken.len().min(BrokenLeases::COUNT_MAX);
+        self.held = self.held.saturating_sub(count);
         BrokenLeases {
             numbers: self.broken.drain(..count).collect(),
         }
@@ -242,5 +247,7 @@ fn watched() -> WatchFlags {
 const BEAT: Duration = Duration::from_millis(LEASE_BEAT_MS);
 /// Processes with leases.
 const FEEDS_MAX: usize = 1024;
+/// Leases of one client; it can read names again without.
+const LEASES_MAX: usize = 4096;
 /// Directories watched at a time; each is about 1 KiB of the kernel's memory.
 const WATCHED_MAX: usize = 16_384;

@@ -34,6 +34,8 @@ pub(crate) struct Held {
 
 /// The longest time that users may think over whether they give the port away.
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// The same, at least: without time to refuse, a wish would be an order.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// How long a port that was taken over is kept for whoever took it.
 const KEPT: Duration = Duration::from_secs(10);
 
@@ -88,7 +90,8 @@ impl SerialPort {
             }
         }
         if !wish.force {
-            let patience = Duration::from_millis(wish.patience_ms.into()).min(PATIENCE_MAX);
+            let patience = Duration::from_millis(wish.patience_ms.into());
+            let patience = patience.clamp(PATIENCE_MIN, PATIENCE_MAX);
             let have_left = || users.holders().is_empty();
             let gives_up = || call.is_unblock_requested();
             users.wishes.ask(asker, patience, have_left, gives_up)?;

@@ -138,6 +138,7 @@ impl Node {
             peer,
             uid: offer.credentials.uid,
             user,
+            rights: self.rights.generation(),
             client,
             lanes: Vec::new(),
             doorbells: Some(memory),
@@ -193,6 +194,7 @@ impl Node {
                 abi::system::DeathCause::Session,
             );
         };
+        let (server_end, told) = (pending.local, pending.rights);
         match pending.client {
             Client::Program {
                 key,
@@ -240,6 +242,10 @@ impl Node {
                 self.network
                     .answer(now, incoming, &PeerReply::Accepted(accepted));
             }
+        }
+        // The rules may have changed since the offer.
+        if told != self.rights.generation() {
+            self.tell_rights(&[server_end]);
         }
     }
 

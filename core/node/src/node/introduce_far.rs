@@ -129,6 +129,7 @@ impl Node {
             peer: introduce.client,
             uid: offer.credentials.uid,
             user,
+            rights: self.rights.generation(),
             client: Client::Peer {
                 node,
                 incoming,

@@ -29,6 +29,8 @@ pub(super) struct Pending {
     pub(super) uid: Uid,
     /// The client's user in the numbers of its own node.
     pub(super) user: Uid,
+    /// Generation of the rights that the offer told.
+    pub(super) rights: u64,
     pub(super) client: Client,
     pub(super) lanes: Vec<LanePlan>,
     /// The client's halves of the doorbells, between processes of this node.

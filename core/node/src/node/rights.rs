@@ -33,6 +33,11 @@ pub(super) struct RightsKeeper {
 }
 
 impl RightsKeeper {
+    /// Changes whenever the rules do.
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     pub(super) fn new(running: Rules, config: Rules) -> Self {
         // The host has seen that they fit together.
         let all = running.followed_by(&config);

@@ -186,6 +186,8 @@ fn widened(view: &mut View, serial: u32, mut request: Request) -> Result<Request
         | Request::Policy(_)
         | Request::Traffic(_)
         | Request::Denied(_)
+        | Request::Sockets(_)
+        | Request::TookLanes(_)
         | Request::Relay => {}
         // Trust, rules, and the life of the node.
         _ => return Err(Errno::EPERM),

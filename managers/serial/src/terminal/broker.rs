@@ -99,6 +99,12 @@ impl Broker {
         let Ok(asker) = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC) else {
             return;
         };
+        // The name is public; strangers must not use up what is kept for the programs.
+        let own = rustix::process::geteuid();
+        let peer = rustix::net::sockopt::socket_peercred(&asker);
+        if !peer.is_ok_and(|peer| peer.uid == own || peer.uid.is_root()) {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         if shared.asking.fetch_add(1, Ordering::SeqCst) >= ASKING_MAX {
             shared.asking.fetch_sub(1, Ordering::SeqCst);
