@@ -23,11 +23,11 @@ impl Judge {
         }
     }
 
-    /// The least share of what is asked that a rate must reach.
+    /// The least share of what is asked that a rate must reach: of two equal cables, more than one carries.
     pub(crate) const fn share(self) -> f64 {
         match self {
             Self::Strict => 1.0,
-            Self::Gate => 0.8,
+            Self::Gate => 0.6,
         }
     }
 }

@@ -176,12 +176,8 @@ impl Node {
     /// A server takes an offer.
     pub(super) fn accepted(&mut self, now: Instant, call: Call, accept: &Accept) {
         let Call { program, serial } = call;
-        if self
-            .offers
-            .by_serial
-            .get(&serial)
-            .is_none_or(|pending| pending.server != program)
-        {
+        let offered = self.offers.by_serial.get(&serial);
+        if offered.is_none_or(|pending| pending.server != program) {
             return;
         }
         let Some(pending) = self.offers.take(serial) else {
