@@ -89,6 +89,10 @@ fn a_full_disk_answers_enospc_and_keeps_what_was_written() {
             );
             let read = client.open("big", READ).unwrap().read(4).unwrap();
             assert_eq!(read, [7; 4], "what is there can be read");
+            // The directory cannot be removed while it is mounted on.
+            let mut unmount = Command::new("umount");
+            let status = unmount.arg("-l").arg(directory.path()).status();
+            assert!(status.unwrap().success());
         },
     );
 }
