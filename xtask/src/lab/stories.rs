@@ -39,12 +39,18 @@ const STORIES: &[Story] = &[
     Story {
         name: "a hole for packets above 1300 bytes",
         play: shapes::hole,
-        open: None,
+        open: Some(
+            "after the hole has shrunk below what a running session uses, in 1 of 3 runs nothing passes in the time that is \
+             looked at; the cause is not known",
+        ),
     },
     Story {
         name: "two links in one broadcast domain",
         play: shapes::one_domain,
-        open: None,
+        open: Some(
+            "in 1 of 4 runs a load pauses for a second, which is how long the kernel waits before it asks for a \
+             neighbour's address again",
+        ),
     },
     Story {
         name: "a link with no peer behind it",
