@@ -15,11 +15,12 @@ pub(crate) enum Judge {
 }
 
 impl Judge {
-    /// By how much a time may miss its bound.
+    /// By how much a time may miss its bound: the kernel waits a second before it asks again for the address of a
+    /// neighbour whose link has come up.
     const fn slack(self) -> u32 {
         match self {
             Self::Strict => 1,
-            Self::Gate => 10,
+            Self::Gate => 20,
         }
     }
 
