@@ -118,14 +118,6 @@ impl PacketDriver for SerialDriver {
         EventFlags::IN
     }
 
-    fn arm(&self) -> bool {
-        false
-    }
-
-    fn has_data(&self) -> Option<bool> {
-        None
-    }
-
     fn local_address(&self) -> LinkAddress {
         // There is only one other end, so both have the same name.
         LinkAddress::from_raw(b"serial").unwrap_or_default()

@@ -76,16 +76,27 @@ pub trait PacketDriver: Send + Sync {
     /// The descriptor that epoll waits on, with the flags of [`events`](Self::events). Never read from it.
     fn readable(&self) -> BorrowedFd<'_>;
 
-    /// Flags for epoll; `blocked` is true while a short count of [`send`](Self::send) is outstanding.
-    fn events(&self, blocked: bool) -> EventFlags;
+    /// Flags for epoll; `blocked` is true while a short count of [`send`](Self::send) is outstanding. As a socket
+    /// needs them, level-triggered, if the driver does not say otherwise.
+    fn events(&self, blocked: bool) -> EventFlags {
+        if blocked {
+            EventFlags::IN | EventFlags::OUT
+        } else {
+            EventFlags::IN
+        }
+    }
 
     /// Says that the caller is about to sleep in epoll. True if something is there already: do not sleep.
     ///
     /// Without it an edge-triggered driver does not wake the sleeper. False for level-triggered drivers.
-    fn arm(&self) -> bool;
+    fn arm(&self) -> bool {
+        false
+    }
 
     /// A look without a system call: is a packet waiting? `None` if only the kernel knows.
-    fn has_data(&self) -> Option<bool>;
+    fn has_data(&self) -> Option<bool> {
+        None
+    }
 
     /// False while the last [`send`](Self::send) was short and no room has come up since. No system call.
     /// Drivers that cannot know answer true.

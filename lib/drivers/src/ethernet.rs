@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::LinkAddress;
 use abi::link_address::Ethernet;
-use rustix::event::epoll::EventFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use socket2::Socket;
 
@@ -161,22 +160,6 @@ impl PacketDriver for EthernetDriver {
 
     fn readable(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-
-    fn events(&self, blocked: bool) -> EventFlags {
-        if blocked {
-            EventFlags::IN | EventFlags::OUT
-        } else {
-            EventFlags::IN
-        }
-    }
-
-    fn arm(&self) -> bool {
-        false
-    }
-
-    fn has_data(&self) -> Option<bool> {
-        None
     }
 
     fn local_address(&self) -> LinkAddress {

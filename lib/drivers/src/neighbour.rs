@@ -174,14 +174,6 @@ impl PacketDriver for NeighbourDriver {
         EventFlags::IN
     }
 
-    fn arm(&self) -> bool {
-        false
-    }
-
-    fn has_data(&self) -> Option<bool> {
-        None
-    }
-
     fn local_address(&self) -> LinkAddress {
         LinkAddress::neighbour(self.local.host, self.local.port)
     }

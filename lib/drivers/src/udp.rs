@@ -11,7 +11,6 @@ use abi::LinkAddress;
 use abi::link_address::Internet;
 use quinn_udp::{Transmit, UdpSocketState};
 use receive::Train;
-use rustix::event::epoll::EventFlags;
 use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -192,22 +191,6 @@ impl PacketDriver for UdpDriver {
 
     fn readable(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-
-    fn events(&self, blocked: bool) -> EventFlags {
-        if blocked {
-            EventFlags::IN | EventFlags::OUT
-        } else {
-            EventFlags::IN
-        }
-    }
-
-    fn arm(&self) -> bool {
-        false
-    }
-
-    fn has_data(&self) -> Option<bool> {
-        None
     }
 
     fn focus(&self, peer: Option<&LinkAddress>) {
