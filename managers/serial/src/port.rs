@@ -4,11 +4,12 @@
 //! port stays, new opens get ENXIO, and the device is opened again when it is back. Whoever waits gets EIO, and files
 //! that were open stay dead, because the device may be another one; unless the options say that they outlive it.
 
+mod presence;
+
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use abi::devctl::{PortUsers, Termios};
 use abi::io::{Events, NotifyAction};
@@ -17,9 +18,9 @@ use client::Namespace;
 use resmgr::{Answer, NotifyRequest, ReadRequest, WaitQueue, WriteRequest};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use crate::arrival::Arrival;
+use self::presence::is_loss;
 use crate::device::{self, Device, ErrorCounts, errno};
-use crate::options::{PortOptions, Replug};
+use crate::options::PortOptions;
 use crate::resource::is_hung_up;
 use crate::users::{User, Users, Whose};
 
@@ -56,17 +57,14 @@ pub(crate) struct Line {
     pub(crate) errors_seen: ErrorCounts,
     /// Settings that a device that comes back gets, if files outlive it.
     pub(crate) kept: Option<Termios>,
+    /// It was given up because it took no bytes, and may be there all the same.
+    doubtful: bool,
 }
 
 /// Arrived bytes kept for readers; when it is full the line's own flow control takes over.
 const INPUT_MAX: usize = 64 * 1024;
 /// Bytes answered at once; more would only delay the next reader.
 const READ_MAX: usize = 16 * 1024;
-/// How often a device that is gone is looked for where its coming cannot be watched; an open looks at once.
-const RETRY: Duration = Duration::from_millis(500);
-/// And where it can: for what is not seen, such as a right that is given to the manager.
-const RETRY_WATCHED: Duration = Duration::from_secs(2);
-
 impl Port {
     /// Opens the device.
     ///
@@ -83,6 +81,7 @@ impl Port {
             input: VecDeque::new(),
             input_life: 1,
             kept: None,
+            doubtful: false,
         };
         Ok(Arc::new(Self {
             users: Users::new(options.sharing),
@@ -101,56 +100,6 @@ impl Port {
 
     pub(crate) fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The number of the present device, for a new open; looks for a lost one.
-    ///
-    /// # Errors
-    /// ENXIO while the device is gone, EBUSY if somebody else took it.
-    pub(crate) fn life(&self) -> Result<u64> {
-        if self.line().device.is_none() {
-            self.reopen()?;
-            self.ring();
-        }
-        Ok(self.line().life)
-    }
-
-    fn reopen(&self) -> Result {
-        let _one_at_a_time = self
-            .reopening
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if self.line().device.is_some() {
-            return Ok(());
-        }
-        // Not under the line's lock: a device of another machine takes its time.
-        let device = match device::open(&self.options.device, &self.options.line) {
-            Ok(device) => device,
-            Err(Errno::EBUSY) => return Err(Errno::EBUSY),
-            Err(_) => return Err(Errno::ENXIO),
-        };
-        let mut line = self.line();
-        if let Some(kept) = line.kept
-            && let Err(errno) = device.set_settings(&kept)
-        {
-            tracing::warn!(
-                "the device that is back refuses its settings: {}",
-                errno.text()
-            );
-        }
-        tracing::info!(device = %self.options.device.display(), "serial device is back");
-        line.errors_seen = device.error_counts();
-        line.device = Some(device);
-        if self.options.replug == Replug::Fail {
-            line.input.clear();
-            line.input_life = line.life;
-        }
-        Ok(())
-    }
-
-    /// Whether files outlive the device.
-    fn outlives(&self) -> bool {
-        self.options.replug == Replug::Wait
     }
 
     /// The device, for a file that was opened in `life`.
@@ -216,13 +165,13 @@ impl Port {
             Err(errno) => return write.fail(errno),
         };
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let blocked = !self.writers.is_empty()
-            || match push(&*device, &mut write) {
-                Ok(complete) => !complete,
+        if self.writers.is_empty() {
+            match push(&*device, &mut write) {
+                Ok(true) => return write.accept(),
+                Ok(false) => {}
+                Err(errno) if self.outlives() && is_loss(errno) => self.doubt(&device),
                 Err(errno) => return write.fail(errno),
-            };
-        if !blocked {
-            return write.accept();
+            }
         }
         let answer = self.writers.park(write);
         drop(output);
@@ -231,12 +180,17 @@ impl Port {
     }
 
     /// Goes on with those who wait for the line.
-    fn pump(&self, device: &dyn Device) {
+    fn pump(&self, device: &Arc<dyn Device>) {
         let _output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(mut write) = self.writers.take() {
-            let _ = match push(device, &mut write) {
+            let _ = match push(&**device, &mut write) {
                 Ok(true) => write.accept(),
                 Ok(false) => {
+                    let _ = self.writers.park_first(write);
+                    return;
+                }
+                Err(errno) if self.outlives() && is_loss(errno) => {
+                    self.doubt(device);
                     let _ = self.writers.park_first(write);
                     return;
                 }
@@ -318,31 +272,14 @@ impl Port {
                 (line.device.clone(), line.life)
             };
             match device {
-                Some(device) => self.turn(&*device, life, &mut space),
+                Some(device) => self.turn(&device, life, &mut space),
                 None => self.wait_for_device(),
             }
         }
     }
 
-    /// Waits until the device may be back, and opens it.
-    fn wait_for_device(&self) {
-        // Watched before it is looked for: what comes in between is seen.
-        let arrival = Arrival::watch(&self.options.device);
-        if self.reopen().is_ok() {
-            return;
-        }
-        let mut fds = vec![PollFd::new(&self.doorbell, PollFlags::IN)];
-        let mut limit = RETRY;
-        if let Some(arrival) = &arrival {
-            fds.push(PollFd::from_borrowed_fd(arrival.as_fd(), PollFlags::IN));
-            limit = RETRY_WATCHED;
-        }
-        let _ = poll(&mut fds, Timespec::try_from(limit).ok().as_ref());
-        self.hush();
-    }
-
     /// Waits for something to do, and does it.
-    fn turn(&self, device: &dyn Device, life: u64, space: &mut [u8]) {
+    fn turn(&self, device: &Arc<dyn Device>, life: u64, space: &mut [u8]) {
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, self.line().input.len() < INPUT_MAX);
         let output = !self.writers.is_empty()
@@ -350,15 +287,16 @@ impl Port {
                 .watchers
                 .any(|notify| notify.arguments().events.contains(Events::OUTPUT));
         wanted.set(PollFlags::OUT, output);
-        let ready = self.wait(device, wanted);
-        if ready.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        let ready = self.wait(&**device, wanted);
+        let gone = ready.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
+        if gone || self.line().doubtful {
             // What had arrived before the end is still to be had.
-            while matches!(self.take_input(device, life, space), Ok(1..)) {}
-            self.lose(life);
+            while matches!(self.take_input(&**device, life, space), Ok(1..)) {}
+            self.lose(life, gone);
             return;
         }
-        if ready.contains(PollFlags::IN) && self.take_input(device, life, space).is_err() {
-            self.lose(life);
+        if ready.contains(PollFlags::IN) && self.take_input(&**device, life, space).is_err() {
+            self.lose(life, true);
             return;
         }
         self.serve_readers(life);
@@ -393,25 +331,6 @@ impl Port {
             };
             let _ = self.answer_reader(line, read);
         }
-    }
-
-    /// The device is gone: nobody waits for it any longer, unless files outlive it.
-    fn lose(&self, life: u64) {
-        let mut line = self.line();
-        if line.life != life {
-            return;
-        }
-        tracing::warn!(device = %self.options.device.display(), "serial device is gone");
-        line.device = None;
-        if self.outlives() {
-            return;
-        }
-        line.life += 1;
-        drop(line);
-        self.serve_readers(life);
-        self.readers.refuse_all(Errno::EIO);
-        self.writers.refuse_all(Errno::EIO);
-        self.wake_watchers(life);
     }
 
     /// Ends what waits for users whose port somebody has taken over.

@@ -10,8 +10,8 @@ mod bench;
 use std::sync::mpsc::channel;
 
 use abi::devctl::{
-    CHR_EXCLUSIVE, CHR_REFUSE, CHR_TAKE_OVER, CHR_TCGETATTR, CHR_USERS, CHR_WANTED, PortAccess,
-    TakeOver,
+    CHR_EXCLUSIVE, CHR_REFUSE, CHR_TAKE_OVER, CHR_TCGETATTR, CHR_TCSETATTR, CHR_USERS, CHR_WANTED,
+    PortAccess, SetTermios, TakeOver, When,
 };
 use abi::io::{Read, Request};
 use abi::{Errno, OpenFlags};
@@ -191,6 +191,50 @@ fn force_is_for_the_owner_and_for_who_takes_from_himself() {
     look.devctl(CHR_TAKE_OVER, &FORCE).unwrap();
     assert_eq!(held.write(b"x"), Err(Errno::EIO));
     open(&same, BOTH).unwrap();
+}
+
+#[test]
+fn files_that_outlive_the_device_go_on_with_their_settings_when_it_is_back() {
+    let mut bench = Bench::with("9600,replug=wait");
+    let file = bench.open();
+    let mut termios = file.devctl(CHR_TCGETATTR, &()).unwrap();
+    (termios.input_speed, termios.output_speed) = (1200, 1200);
+    let when = When::Now;
+    file.devctl(CHR_TCSETATTR, &SetTermios { when, termios })
+        .unwrap();
+    let reading = file.start(&read_one());
+    bench.unplug();
+    until("the loss is seen", || {
+        file.devctl(CHR_TCGETATTR, &()) == Err(Errno::EIO)
+    });
+    assert_eq!(reading.answer(), None, "it waits");
+    let writing = file.start(&Request::Write {
+        offset: None,
+        data: b"later",
+    });
+    bench.plug_in();
+    assert_eq!(bench.take(5), b"later");
+    assert_eq!(writing.wait(), Ok((5, vec![])));
+    bench.send(b"x");
+    assert_eq!(reading.wait(), Ok((1, b"x".to_vec())));
+    assert_eq!(file.devctl(CHR_TCGETATTR, &()), Ok(termios));
+}
+
+#[test]
+fn a_write_in_the_moment_of_the_loss_leaves_when_the_device_is_back() {
+    let mut bench = Bench::with("replug=wait");
+    let file = bench.open();
+    for round in 0..5 {
+        bench.unplug();
+        // Nobody has told the manager yet.
+        let writing = file.start(&Request::Write {
+            offset: None,
+            data: b"later",
+        });
+        bench.plug_in();
+        assert_eq!(writing.wait(), Ok((5, vec![])), "round {round}");
+        assert_eq!(bench.take(5), b"later");
+    }
 }
 
 #[test]
