@@ -6,6 +6,7 @@
 pub mod actor;
 pub mod attacker;
 pub mod cuts;
+pub mod line;
 pub mod relay;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -7,13 +7,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
 
 use abi::io::SetTime;
 use abi::{Errno, OpenFlags};
 use client::{File, Namespace};
 use export_manager::ExportOptions;
 use resmgr::Running;
+use slashnet_scenarios::until;
 use tempfile::TempDir;
 use testkit::Cluster;
 
@@ -91,15 +91,6 @@ fn names(namespace: &Namespace, path: &str) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Waits for what another thread is about to do; the bound only ends a broken test.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -8,9 +8,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use abi::devctl::{
     CHR_DRAIN, CHR_FLUSH, CHR_MODEM_SET, CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_TCGETATTR,
@@ -18,15 +16,15 @@ use abi::devctl::{
 };
 use abi::{Errno, OpenFlags};
 use client::Namespace;
-use rustix::pty::OpenptFlags;
 use rustix::termios::tcgetattr;
 use serial_manager::rfc2217::{self, Place};
 use serial_manager::{PortOptions, Serving};
+use slashnet_scenarios::line::{plug_in, read_exactly, take};
+use slashnet_scenarios::until;
 use tempfile::TempDir;
 use testkit::Cluster;
 
 const BOTH: OpenFlags = OpenFlags::READ_WRITE;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// lab2 has a device and shares it by TCP; lab1 offers that as a port of its own.
 struct Lab {
@@ -71,9 +69,7 @@ impl Lab {
     }
 
     fn take(&self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.device().read_exact(&mut bytes).unwrap();
-        bytes
+        take(self.device(), count)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -92,33 +88,6 @@ fn share(cluster: &Cluster, address: &str) -> rfc2217::Serving {
     let port = b"/dev/ser1".to_vec();
     let address = address.parse().unwrap();
     rfc2217::serve(&namespace, &[Place { port, address }]).unwrap()
-}
-
-fn plug_in(path: &Path) -> File {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let device = rustix::pty::openpt(flags).unwrap();
-    rustix::pty::grantpt(&device).unwrap();
-    rustix::pty::unlockpt(&device).unwrap();
-    let name = rustix::pty::ptsname(&device, Vec::new()).unwrap();
-    symlink(name.to_str().unwrap(), path).unwrap();
-    device.into()
-}
-
-fn read_exactly(file: &client::File, count: usize) -> Vec<u8> {
-    let mut all = vec![0; count];
-    let mut have = 0;
-    while have < count {
-        have += file.read(&mut all[have..]).unwrap();
-    }
-    all
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -7,8 +7,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,8 +17,9 @@ use abi::io::Events;
 use abi::{Errno, OpenFlags};
 use client::{File, Namespace};
 use ipc::{Interrupt, SendOptions};
-use rustix::pty::OpenptFlags;
 use serial_manager::Serving;
+use slashnet_scenarios::line::{plug_in, read_exactly, take};
+use slashnet_scenarios::until;
 use tempfile::TempDir;
 use testkit::Cluster;
 
@@ -39,7 +38,7 @@ struct Lab {
 fn lab() -> Lab {
     let cluster = Cluster::start(["lab1", "lab2"]);
     let place = tempfile::tempdir().unwrap();
-    let device = plug_in(place.path());
+    let device = plug_in(&place.path().join("tty"));
     let port = format!(
         "{}=/dev/ser1,115200,8n1,mode=666",
         place.path().join("tty").display()
@@ -56,17 +55,6 @@ fn lab() -> Lab {
     }
 }
 
-/// A new pty; its terminal is `tty` in `place`.
-fn plug_in(place: &Path) -> fs::File {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let device = rustix::pty::openpt(flags).unwrap();
-    rustix::pty::grantpt(&device).unwrap();
-    rustix::pty::unlockpt(&device).unwrap();
-    let name = rustix::pty::ptsname(&device, Vec::new()).unwrap();
-    symlink(name.to_str().unwrap(), place.join("tty")).unwrap();
-    device.into()
-}
-
 impl Lab {
     fn open(&self) -> File {
         self.far.open(PORT, BOTH).unwrap()
@@ -78,27 +66,8 @@ impl Lab {
 
     /// The device answers so many bytes with the same bytes.
     fn echo(&self, count: usize) {
-        let mut bytes = vec![0; count];
-        self.device().read_exact(&mut bytes).unwrap();
+        let bytes = take(self.device(), count);
         self.device().write_all(&bytes).unwrap();
-    }
-}
-
-fn read_exactly(file: &File, count: usize) -> Vec<u8> {
-    let mut all = vec![0; count];
-    let mut have = 0;
-    while have < count {
-        have += file.read(&mut all[have..]).unwrap();
-    }
-    all
-}
-
-/// Waits for what another thread is about to do; the bound only ends a broken test.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        thread::yield_now();
     }
 }
 
@@ -216,7 +185,7 @@ fn a_device_that_disappears_fails_the_remote_reader_and_comes_back_for_the_next(
     });
     assert_eq!(port.write(b"x"), Err(Errno::EIO));
     assert_eq!(far.open(PORT, BOTH).map(drop), Err(Errno::ENXIO));
-    lab.device = Some(plug_in(lab.place.path()));
+    lab.device = Some(plug_in(&lab.place.path().join("tty")));
     let again = lab.open();
     again.write(b"hello").unwrap();
     lab.echo(5);

@@ -8,27 +8,25 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
 
 use abi::Errno;
 use client::Namespace;
 use rustix::fs::OFlags;
-use rustix::pty::OpenptFlags;
 use rustix::termios::{
     ControlModes, LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr,
     tcsetattr,
 };
 use serial_manager::Serving;
 use serial_manager::terminal::{Terminal, TerminalEvent, TerminalOptions};
+use slashnet_scenarios::line::{plug_in, take};
+use slashnet_scenarios::{PATIENCE, until};
 use tempfile::TempDir;
 use testkit::Cluster;
 
 const PORT: &str = "/net/lab2/dev/ser1";
-/// Ends a broken test.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// lab2 offers a serial port as `/dev/ser1`; programs are on lab1.
 struct Lab {
@@ -73,9 +71,7 @@ impl Lab {
 
     /// The device takes so many bytes.
     fn take(&self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.device().read_exact(&mut bytes).unwrap();
-        bytes
+        take(self.device(), count)
     }
 
     fn unplug(&mut self) {
@@ -138,29 +134,12 @@ impl Events {
     }
 }
 
-/// A new pty; its terminal is reached by `path`.
-fn plug_in(path: &Path) -> File {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let device = rustix::pty::openpt(flags).unwrap();
-    rustix::pty::grantpt(&device).unwrap();
-    rustix::pty::unlockpt(&device).unwrap();
-    let name = rustix::pty::ptsname(&device, Vec::new()).unwrap();
-    symlink(name.to_str().unwrap(), path).unwrap();
-    device.into()
-}
-
 /// A program opens a terminal.
 fn open(path: &Path) -> File {
     let flags = OFlags::NOCTTY.bits().cast_signed();
     let mut how = OpenOptions::new();
     how.read(true).write(true).custom_flags(flags);
     how.open(path).unwrap()
-}
-
-fn read_exactly(mut file: &File, count: usize) -> Vec<u8> {
-    let mut bytes = vec![0; count];
-    file.read_exact(&mut bytes).unwrap();
-    bytes
 }
 
 fn set(file: impl AsFd, change: impl FnOnce(&mut Termios)) {
@@ -173,15 +152,6 @@ fn speed(file: impl AsFd) -> u32 {
     tcgetattr(file).unwrap().output_speed()
 }
 
-/// Waits for what another thread is about to do.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn bytes_pass_unchanged_and_settings_are_at_the_port_before_the_bytes_after_them() {
     let lab = Lab::new();
@@ -192,7 +162,7 @@ fn bytes_pass_unchanged_and_settings_are_at_the_port_before_the_bytes_after_them
     (&program).write_all(&all).unwrap();
     assert_eq!(lab.take(256), all, "raw from the start, as the port is");
     lab.device().write_all(&all).unwrap();
-    assert_eq!(read_exactly(&program, 256), all);
+    assert_eq!(take(&program, 256), all);
     for round in 0..20 {
         for wanted in [9600, 250_000, 57_600, 12_345] {
             set(&program, |termios| {
@@ -266,11 +236,7 @@ fn a_terminal_that_edits_lines_does_so_for_its_programs() {
         !now.local_modes.contains(LocalModes::EXTPROC)
     });
     lab.device().write_all(b"wrong\x15right\n").unwrap();
-    assert_eq!(
-        read_exactly(&program, 6),
-        b"right\n",
-        "a killed line is gone"
-    );
+    assert_eq!(take(&program, 6), b"right\n", "a killed line is gone");
 }
 
 #[test]
@@ -287,7 +253,7 @@ fn what_has_arrived_is_thrown_away_when_the_program_says_so_and_nothing_later() 
         (&program).write_all(b"?").unwrap();
         lab.take(1);
         lab.device().write_all(b"new").unwrap();
-        assert_eq!(read_exactly(&program, 3), b"new", "round {round}");
+        assert_eq!(take(&program, 3), b"new", "round {round}");
     }
 }
 
@@ -337,7 +303,7 @@ fn a_terminal_that_holds_goes_on_when_the_device_or_the_server_is_back() {
     lab.serve();
     events.wait_for(|event| *event == TerminalEvent::Opened);
     lab.device().write_all(b"again").unwrap();
-    assert_eq!(read_exactly(&program, 5), b"again");
+    assert_eq!(take(&program, 5), b"again");
 }
 
 #[test]
