@@ -68,7 +68,7 @@ impl Builder {
         }
     }
 
-    /// Where its socket is. Default: [`crate::default_directory`].
+    /// Where its socket is. Default: [`crate::own_directory`].
     #[must_use]
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
@@ -150,9 +150,7 @@ impl Builder {
             );
             StartError::new(text)
         })?;
-        let directory = self
-            .directory
-            .unwrap_or_else(directories::default_directory);
+        let directory = self.directory.unwrap_or_else(directories::own_directory);
         let state = self
             .state
             .unwrap_or_else(|| directories::default_state(&directory));

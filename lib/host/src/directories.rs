@@ -3,21 +3,16 @@
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::StartError;
+pub use ipc::own_directory;
 
-/// The directory of the user's node: `$SLASHNET_DIR`, or `/run/slashnet` for root, or `slashnet` in the XDG runtime
-/// directory.
-#[must_use]
-pub fn default_directory() -> PathBuf {
-    ipc::default_directory()
-}
+use crate::StartError;
 
 /// The state directory that belongs to a node directory: for root's default one `/var/lib/slashnet`, for another
 /// user's default one `slashnet` in the XDG state directory, for any other directory `state` in it.
 #[must_use]
 pub fn default_state(directory: &Path) -> PathBuf {
     let named = std::env::var_os("SLASHNET_DIR").is_some_and(|dir| !dir.is_empty());
-    if named || directory != default_directory() {
+    if named || directory != own_directory() {
         return directory.join("state");
     }
     if rustix::process::geteuid().is_root() {

@@ -38,7 +38,7 @@ mod trust_store;
 mod unsent;
 
 pub use builder::{Builder, Host};
-pub use directories::{default_directory, default_state};
+pub use directories::{default_state, own_directory};
 pub use link_spec::LinkSpec;
 
 use std::fmt;

@@ -1,11 +1,12 @@
 //! One process's place on a node.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use abi::system::{Reply, Request};
 use abi::{AttachFlags, ChannelId, FileType, Handle, NodeName, Pid, Result};
 
+use crate::directory::default_directory;
 use crate::shared::Shared;
 use crate::stats::SessionStats;
 
@@ -176,24 +177,4 @@ impl Drop for Registration {
             let _ = self.endpoint.shared().detach_prefix(id);
         }
     }
-}
-
-/// The directory of the node that programs use unless told otherwise: `$SLASHNET_DIR`; else `/run/slashnet` for the
-/// superuser and `$XDG_RUNTIME_DIR/slashnet` (or `/run/user/UID/slashnet`) for others.
-#[must_use]
-pub fn default_directory() -> PathBuf {
-    if let Some(directory) = std::env::var_os("SLASHNET_DIR").filter(|d| !d.is_empty()) {
-        return directory.into();
-    }
-    let user = rustix::process::geteuid();
-    if user.is_root() {
-        return PathBuf::from("/run/slashnet");
-    }
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty());
-    runtime
-        .map_or_else(
-            || PathBuf::from(format!("/run/user/{}", user.as_raw())),
-            PathBuf::from,
-        )
-        .join("slashnet")
 }

@@ -18,7 +18,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &NodeOptions) -> Outcome {
     logging::begin(machine.log.as_deref(), "info")?;
     let signals = Signals::catch().during("signals")?;
     let mut builder =
-        Builder::new(machine.name.as_str()).directory(directory::of(machine.dir.as_deref()));
+        Builder::new(machine.name.as_str()).directory(directory::own(machine.dir.as_deref()));
     for link in machine.links {
         builder = builder.link(link);
     }

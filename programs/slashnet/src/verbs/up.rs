@@ -20,7 +20,7 @@ use crate::{directory, logging, output, supervised};
 /// Runs until a signal ends it, or goes to the background.
 pub(crate) fn run(global: &GlobalOptions, options: &UpOptions) -> Outcome {
     let machine = Machine::of(global, options)?;
-    let dir = directory::of(machine.dir.as_deref());
+    let dir = directory::own(machine.dir.as_deref());
     if machine.detach && !options.detached {
         return detach(&dir);
     }
