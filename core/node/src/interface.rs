@@ -204,8 +204,11 @@ pub enum Output {
         program: ProgramKey,
         /// For [`Input::DoorOpened`].
         serial: u32,
-        /// Names the directory: the same for the same process, also after the node was restarted.
+        /// Names the directory with `started`: the same for the same process, also after the node was restarted, and
+        /// never that of an earlier process with this number.
         process: Pid,
+        /// As in [`Caller`].
+        started: u64,
     },
     /// Send packets on a link, all `segment` bytes long but the last.
     Datagram {

@@ -1,8 +1,9 @@
 //! Second sockets of the node, for programs that see only a part of the path space.
 //!
 //! Each is in a directory of its own, which stands for the node's directory when it is given to programs in `SLASHNET_DIR`
-//! or mounted over it. The directory has the number of the process whose door it is, so that the process finds the door
-//! where it was when the node was restarted.
+//! or mounted over it. The directory is named for the process whose door it is, so that the process finds the door
+//! where it was when the node was restarted. When the process started is part of the name: what an earlier one with its
+//! number has left running must not come in by this door.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +14,7 @@ use abi::Pid;
 use abi::system::SOCKET_NAME;
 use node::ProgramKey;
 
-use crate::program_socket;
+use crate::program_socket::{self, started};
 
 /// The directory of all doors, in the node's own.
 const DIRECTORY: &str = "views";
@@ -35,12 +36,12 @@ impl Doors {
     pub(crate) fn open(
         &mut self,
         program: ProgramKey,
-        process: Pid,
+        (process, since): (Pid, u64),
         node: &Path,
     ) -> Result<PathBuf, String> {
         let all = node.join(DIRECTORY);
         sweep(&all);
-        let directory = all.join(process.to_string());
+        let directory = all.join(format!("{process}-{since}"));
         fs::create_dir_all(&directory)
             .map_err(|error| format!("{}: {error}", directory.display()))?;
         let listener = program_socket::listen(&directory.join(SOCKET_NAME))
@@ -89,8 +90,10 @@ fn remove(directory: &Path) {
 fn sweep(all: &Path) {
     for entry in fs::read_dir(all).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.parse::<u32>().ok());
-        if process.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        let named = name.to_str().and_then(|name| name.split_once('-'));
+        let named = named
+            .and_then(|(pid, since)| Some((pid.parse::<i32>().ok()?, since.parse::<u64>().ok()?)));
+        if named.is_some_and(|(pid, since)| started(pid) != since) {
             remove(&entry.path());
         }
     }
@@ -100,21 +103,41 @@ fn sweep(all: &Path) {
 mod tests {
     use super::*;
 
+    fn this_process() -> (Pid, u64) {
+        let pid = std::process::id();
+        (Pid(pid), started(pid.cast_signed()))
+    }
+
     #[test]
     fn doors_of_dead_processes_are_swept_and_those_of_the_living_stay() {
         let node = tempfile::tempdir().unwrap();
         let all = node.path().join(DIRECTORY);
-        let dead = all.join("4194305");
-        fs::create_dir_all(&dead).unwrap();
-        fs::write(dead.join(SOCKET_NAME), b"").unwrap();
-        let own = Pid(std::process::id());
+        let own = this_process();
+        let dead = [
+            all.join("4194305-7"),
+            all.join(format!("{}-{}", own.0, own.1 - 1)),
+        ];
+        for dead in &dead {
+            fs::create_dir_all(dead).unwrap();
+            fs::write(dead.join(SOCKET_NAME), b"").unwrap();
+        }
         let mut doors = Doors::default();
         let directory = doors.open(ProgramKey(1), own, node.path()).unwrap();
         assert!(directory.join(SOCKET_NAME).exists());
-        assert!(!dead.exists());
+        assert!(dead.iter().all(|dead| !dead.exists()));
         let again = doors.open(ProgramKey(2), own, node.path()).unwrap();
         assert_eq!(again, directory);
         doors.close(ProgramKey(2));
         assert!(!directory.exists());
+    }
+
+    #[test]
+    fn a_process_does_not_get_the_door_of_an_earlier_one_with_its_number() {
+        let node = tempfile::tempdir().unwrap();
+        let (pid, since) = this_process();
+        let mut doors = Doors::default();
+        let earlier = doors.open(ProgramKey(1), (pid, since - 1), node.path());
+        let later = doors.open(ProgramKey(2), (pid, since), node.path());
+        assert_ne!(earlier.unwrap(), later.unwrap());
     }
 }

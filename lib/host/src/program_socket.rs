@@ -252,7 +252,7 @@ fn peer_groups(socket: &OwnedFd) -> Vec<Gid> {
 }
 
 /// When a process started, in clock ticks since the machine did; 0 if it is gone.
-fn started(pid: i32) -> u64 {
+pub(crate) fn started(pid: i32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The second field is a name in parentheses that may hold anything; the start time is the 20th after it.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);

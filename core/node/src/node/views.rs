@@ -63,7 +63,7 @@ impl Node {
                 format!("too many doors: {DOORS_PER_USER} of one user, {DOORS_MAX} of all"),
             ));
         }
-        let process = known.caller.pid;
+        let (process, started) = (known.caller.pid, known.caller.started);
         let root = root.with_flags(abi::PathFlags::DIR);
         if let Some(known) = self.processes.programs.get_mut(call.program) {
             known.door = Some(root);
@@ -73,6 +73,7 @@ impl Node {
             program,
             serial,
             process,
+            started,
         });
         Ok(())
     }

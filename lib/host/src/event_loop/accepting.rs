@@ -73,7 +73,7 @@ impl EventLoop {
     }
 
     /// Opens a door, and tells the node what came of it.
-    pub(super) fn open_door(&mut self, program: ProgramKey, serial: u32, process: Pid) {
+    pub(super) fn open_door(&mut self, program: ProgramKey, serial: u32, process: (Pid, u64)) {
         let node = self.socket_path.parent().unwrap_or(Path::new("/"));
         let mut outcome = self.doors.open(program, process, node);
         if let Some(listener) = self.doors.listener(program) {

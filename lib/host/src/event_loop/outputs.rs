@@ -46,7 +46,8 @@ impl EventLoop {
                     program,
                     serial,
                     process,
-                } => self.open_door(program, serial, process),
+                    started,
+                } => self.open_door(program, serial, (process, started)),
                 Output::Keep { kept, promised } => {
                     let version = self.trust.keep(kept);
                     if let Some(program) = promised {
