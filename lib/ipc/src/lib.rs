@@ -37,6 +37,7 @@ mod node_page;
 mod node_socket;
 mod node_state;
 mod outcome;
+mod patience;
 mod pending;
 mod policy;
 mod poller;

@@ -3,10 +3,11 @@
 
 use std::io::IoSlice;
 
-use abi::{Duration, Errno, Instant, Result};
+use abi::{Errno, Instant, Result};
 use transport::{Cause, IncomingKey, TransferKey};
 
 use crate::channels::Stage;
+use crate::patience::Patience;
 use crate::poller::{Guard, Interest};
 use crate::receive::Lent;
 use crate::regions::{Outgoing, Source, Target};
@@ -105,22 +106,24 @@ impl Shared {
         }
     }
 
-    /// Waits for an outcome for as long as bytes move; nothing if they do not.
+    /// Waits for an outcome for as long as bytes move at a pace; nothing if they do not.
     fn wait_moving<'a>(
         &'a self,
         mut state: Guard<'a>,
         wait: WaitIndex,
         what: Borrower,
     ) -> (Guard<'a>, Option<Outcome>) {
+        let mut patience = Patience::new(clock::now(), what.moved(&mut state));
         loop {
-            let moved = what.moved(&mut state);
-            let deadline = clock::now() + STALL;
-            let (after, outcome) =
-                self.wait(state, Some(deadline), Interest::Wait(wait), |state| {
-                    state.waits.take(wait)
-                });
+            let (after, outcome) = self.wait(
+                state,
+                Some(patience.until()),
+                Interest::Wait(wait),
+                |state| state.waits.take(wait),
+            );
             state = after;
-            if outcome.is_some() || what.moved(&mut state) == moved {
+            let moved = what.moved(&mut state);
+            if outcome.is_some() || !patience.lasts(clock::now(), moved) {
                 return (state, outcome);
             }
         }
@@ -168,7 +171,7 @@ enum Borrower {
 
 impl Borrower {
     /// How many bytes of it are where they go. What is sent in vain again and again does not count, nor what is
-    /// sent to others: a client that takes nothing must not hold a thread.
+    /// sent to others.
     fn moved(self, state: &mut State) -> u64 {
         match self {
             Self::Reply(key) => state.transport.reply_progress(key),
@@ -212,8 +215,5 @@ impl Drop for Loan<'_> {
 const KEPT_MAX: usize = 64 * 1024;
 /// Longest reply that is kept back for a moment: longer ones fill packets of their own.
 const HELD_MAX: usize = 1024;
-/// How long a server thread waits for a client that takes or gives nothing: as long as a session without signs of
-/// life lasts.
-const STALL: Duration = Duration::from_secs(15);
 /// Longest reply that is kept for a client that does not take it.
 const STALLED_MAX: usize = 16 << 20;
