@@ -13,6 +13,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod allowance;
 pub mod crypto;
 pub mod interface;
 pub mod limits;

@@ -27,6 +27,10 @@ pub const VIEW_SERVERS_MAX: usize = SESSIONS_PER_PROGRAM;
 pub const WAITING_PER_PROGRAM: usize = 256;
 /// Introductions that wait for servers, from one other node.
 pub const OFFERS_PER_PEER: usize = 1024;
+/// Silent ways that one program may name at once: as many as there are in the node page.
+pub const SUSPICIONS_BURST: u32 = abi::system::LANE_ROWS as u32;
+/// And each second from then on. A way that is down stays so for longer, and the node looks by itself.
+pub const SUSPICIONS_PER_SECOND: u32 = 32;
 /// How long a server may think about an offer. A running library answers in microseconds.
 pub const OFFER_WAIT: Duration = Duration::from_secs(5);
 /// How long a request to another node may take, handshake included.

@@ -421,6 +421,15 @@ fn programs_that_suspect_a_way_without_end_do_not_make_a_flood() {
     // 100 ms of that: 20 questions, as many answers, and what goes on anyway.
     let probes = world.cables.offered() - offered;
     assert!(probes <= 60, "{probes}");
+    // It goes on: a program may make the node look 32 times a second, once it has used up its 256. Each look is two
+    // probes, there and back.
+    let offered = world.cables.offered();
+    for _ in 0..500 {
+        world.lab.send(world.client, 0, &traffic, None);
+        world.lab.run(ms(2));
+    }
+    let probes = world.cables.offered() - offered;
+    assert!(probes <= 4 * 32 + 40, "{probes} in a second");
 }
 
 #[test]

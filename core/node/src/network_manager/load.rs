@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use abi::{Instant, LinkAddress};
 
 use super::wire;
+use crate::allowance::Allowance;
 use crate::crypto::{Crypto, PublicKey};
 use crate::limits::{
     COOKIE_LIFE, HANDSHAKES_PER_SECOND, SOURCE_BURST, SOURCE_PER_SECOND, SOURCES_MAX,
@@ -32,8 +33,7 @@ pub(crate) struct Load {
     seen: u32,
     secret: Option<(Instant, [u8; 32])>,
     previous: Option<[u8; 32]>,
-    /// Per source: when its allowance is full again.
-    sources: BTreeMap<LinkAddress, u64>,
+    sources: BTreeMap<LinkAddress, Allowance>,
 }
 
 impl Load {
@@ -84,20 +84,13 @@ impl Load {
         crypto.mac(&secret, from.as_bytes())
     }
 
-    /// A token bucket, kept as the time at which it is full again.
     fn within_allowance(&mut self, now: Instant, from: &LinkAddress) -> bool {
-        let each = SECOND / u64::from(SOURCE_PER_SECOND);
-        let now = now.as_nanos();
-        self.sources.retain(|_, full| *full > now);
+        self.sources.retain(|_, source| !source.is_full(now));
         if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(from) {
             return false;
         }
-        let full = self.sources.get(from).copied().unwrap_or(now) + each;
-        let allowed = full - now <= each * u64::from(SOURCE_BURST);
-        if allowed {
-            self.sources.insert(*from, full);
-        }
-        allowed
+        let source = self.sources.entry(*from).or_default();
+        source.take(now, SOURCE_BURST, SOURCE_PER_SECOND)
     }
 }
 

@@ -8,7 +8,7 @@ use abi::system::{NodeLink, Notice, Traffic};
 
 use super::Node;
 use crate::interface::{Attached, LinkConfig, Output, ProgramKey};
-use crate::limits::LINKS_MAX;
+use crate::limits::{LINKS_MAX, SUSPICIONS_BURST, SUSPICIONS_PER_SECOND};
 
 impl Node {
     /// The links as programs see them.
@@ -74,8 +74,17 @@ impl Node {
         let may_tell = |node: u16| known.contains(&node) || self.talked.contains(&(program, node));
         let rows = traffic.rows.iter().take(abi::system::LANE_ROWS);
         let rows = rows.filter(|row| may_tell(row.node.node()));
-        for row in rows.copied().collect::<Vec<_>>() {
+        for mut row in rows.copied().collect::<Vec<_>>() {
+            row.suspect = row.suspect && self.may_suspect(now, program);
             self.network.monitor.reported(now, &row);
         }
+    }
+    /// Suspicion makes the node probe at once: no program may have it do that all the time.
+    pub(super) fn may_suspect(&mut self, now: Instant, program: ProgramKey) -> bool {
+        let known = self.processes.programs.get_mut(program);
+        known.is_some_and(|known| {
+            let suspicions = &mut known.suspicions;
+            suspicions.take(now, SUSPICIONS_BURST, SUSPICIONS_PER_SECOND)
+        })
     }
 }

@@ -98,7 +98,9 @@ impl Node {
             Request::Suspect(suspect) => {
                 let session = self.processes.sessions.get(suspect.session);
                 let own = session.filter(|session| session.program == call.program);
-                if let Some(node) = own.map(|session| session.node) {
+                if let Some(node) = own.map(|session| session.node)
+                    && self.may_suspect(now, call.program)
+                {
                     self.network.suspect(now, node);
                 }
                 None

@@ -8,6 +8,7 @@ use abi::{Errno, Incarnation, Instant, Pid, Result, Uid};
 use paths::Pathname;
 
 use super::view::View;
+use crate::allowance::Allowance;
 use crate::interface::{Caller, ProgramKey};
 use crate::limits::{ENDPOINTS_PER_PROCESS, PROGRAMS_MAX, PROGRAMS_PER_USER};
 
@@ -27,6 +28,8 @@ pub(crate) struct Program {
     pub(crate) prefixes: BTreeSet<u32>,
     /// Requests of it that wait for somebody else.
     pub(crate) waiting: usize,
+    /// How often it may say that a way is silent.
+    pub(crate) suspicions: Allowance,
     /// It passes packets through the host.
     pub(crate) relayed: bool,
     /// The part of the path space that it sees, if not all of it.
@@ -68,6 +71,7 @@ impl Programs {
             since: now,
             prefixes: BTreeSet::new(),
             waiting: 0,
+            suspicions: Allowance::default(),
             relayed: false,
             view: None,
             door: None,
