@@ -29,6 +29,7 @@ impl Node {
     ) -> Result<(), Refused> {
         let Call { program, serial } = call;
         let node = open.nd.node();
+        self.may_reach_nd(now, program, open.nd)?;
         // The policy in the node descriptor is for the connections of the session, which has all lanes.
         self.network.policy_text(open.nd)?;
         let sockets = self.checked_sockets(&open.sockets)?;

@@ -190,7 +190,9 @@ impl Node {
             (pid, known.prefixes.len(), of_user, manages)
         };
         let is_name = !manages && attach.file_type == FileType::NAME;
-        if !is_name {
+        if is_name {
+            self.may_attach_name(now, program, &attach.path)?;
+        } else {
             self.may_change_names(now, program, Operation::Attach, &attach.path)?;
         }
         if prefixes >= PREFIXES_PER_PROGRAM {

@@ -60,7 +60,9 @@ impl Node {
                         _ => PeerReply::Done,
                     })
             }
-            PeerRequest::Network(path) => self.peer_network(peer, &path.path),
+            PeerRequest::Network(path) => self
+                .may_go_to(now, (peer, path.user), &path.path)
+                .and_then(|()| self.peer_network(peer, &path.path)),
             PeerRequest::Prefixes(part) => self.peer_prefixes(peer, &part),
             PeerRequest::Introduce(introduce) => {
                 match self.peer_introduces(now, peer, incoming, &introduce) {

@@ -185,6 +185,7 @@ impl Node {
     ) -> Result<(), Refused> {
         let Call { program, serial } = call;
         self.may_wait(program)?;
+        self.may_reach_nd(now, program, nd)?;
         self.ask(
             now,
             nd.node(),

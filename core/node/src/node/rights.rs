@@ -7,10 +7,12 @@ use alloc::vec::Vec;
 
 use ::rights::{Client, ClientRights, Operation, Rules};
 use abi::system::{
-    Because, Denied, Identity, NewRights, Notice, Reply, RightsLayer, RightsList, SessionRole,
-    SetRights, Why,
+    Because, Denied, Identity, NETWORK_PREFIX, NewRights, Notice, Reply, RightsLayer, RightsList,
+    SessionRole, SetRights, Why,
 };
 use abi::{Credentials, Decode, Encode, Errno, Gid, Instant, Nd, NodeName, Pid, SessionId, Uid};
+
+use paths::NodeComponent;
 
 use super::Node;
 use super::denials::{self, Denials};
@@ -127,10 +129,33 @@ impl Node {
             return Err(plainly(Errno::ESRCH));
         };
         let (user, manages) = (known.caller.uid, self.processes.may_manage(&known.caller));
+        self.may_change(now, user, operation, path, manages)
+    }
+
+    /// Whether a program may give a channel a name: everybody may (P4), unless a rule denies it.
+    pub(super) fn may_attach_name(
+        &mut self,
+        now: Instant,
+        program: ProgramKey,
+        path: &[u8],
+    ) -> Result<(), Refused> {
+        let user = self.user(program);
+        self.may_change(now, user, Operation::Attach, path, true)
+    }
+
+    /// What the first fitting rule says, or `otherwise`.
+    fn may_change(
+        &mut self,
+        now: Instant,
+        user: Uid,
+        operation: Operation,
+        path: &[u8],
+        otherwise: bool,
+    ) -> Result<(), Refused> {
         let rights = self.rights_of(0, user);
         let at = rights.below(b"/", path);
         let decision = rights.decision(&at, operation);
-        if decision.is_allowed || (decision.rule.is_none() && manages) {
+        if decision.is_allowed || (decision.rule.is_none() && otherwise) {
             return Ok(());
         }
         self.count_denial(now, (0, user), operation, path, (decision.rule, 1));
@@ -169,8 +194,56 @@ impl Node {
             Request::Stat(stat) if stat.nd.is_local() => {
                 self.must_have_right(now, client, Operation::Look, &stat.path)
             }
+            Request::Network(network) if network.nd.is_local() => {
+                self.may_go_to(now, client, &network.path)
+            }
+            Request::Lookup(lookup) => self.may_reach(now, client, &lookup.node),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a user may learn where the node is to which `path` below `/net` leads, and go on there. The link policy
+    /// in it does not matter, nor does what follows: that is the other node's business.
+    pub(super) fn may_go_to(
+        &mut self,
+        now: Instant,
+        client: (u16, Uid),
+        path: &[u8],
+    ) -> Result<(), Errno> {
+        let mut parts = path.split(|&byte| byte == b'/');
+        let Some(component) = parts.find(|part| !part.is_empty()) else {
+            return Ok(());
+        };
+        // What names no node leads nowhere, and is refused where it is looked for.
+        match NodeComponent::parse(component) {
+            Ok(component) => self.may_reach(now, client, &component.name),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether a user may name another node from here.
+    pub(super) fn may_reach(
+        &mut self,
+        now: Instant,
+        client: (u16, Uid),
+        node: &NodeName,
+    ) -> Result<(), Errno> {
+        let path = [NETWORK_PREFIX, "/", node.as_str()].concat();
+        self.must_have_right(now, client, Operation::Look, path.as_bytes())
+    }
+
+    /// As [`Self::may_reach`], by the node's number: it can be had without asking for it.
+    pub(super) fn may_reach_nd(
+        &mut self,
+        now: Instant,
+        program: ProgramKey,
+        nd: Nd,
+    ) -> Result<(), Refused> {
+        if nd.is_local() {
+            return Ok(());
+        }
+        let (client, node) = ((0, self.user(program)), self.network.name_of(nd.node()));
+        self.may_reach(now, client, &node).map_err(plainly)
     }
 
     /// Everything about rights that programs ask.
