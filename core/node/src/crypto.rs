@@ -113,6 +113,8 @@ pub trait Crypto: Send {
         secret: &Secret,
         message: &[u8],
     ) -> Result<Box<dyn Responder>, NotAuthentic>;
+    /// BLAKE2s-128 keyed with a secret of this node alone, which is the same in each of its runs.
+    fn own_mac(&self, message: &[u8]) -> [u8; 16];
     /// BLAKE2s-128 keyed with `key`.
     fn mac(&self, key: &[u8; 32], message: &[u8]) -> [u8; 16];
     /// BLAKE2s-256.

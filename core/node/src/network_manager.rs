@@ -376,6 +376,11 @@ impl NetworkManager {
         nonce
     }
 
+    /// What only this node can have said, in any of its runs.
+    pub(crate) fn own_mac(&self, message: &[u8]) -> [u8; 16] {
+        self.crypto.own_mac(message)
+    }
+
     /// Takes a node into the tables; `None` if its name, number or key is taken.
     fn add_peer(&mut self, record: TrustRecord) -> Option<u16> {
         let number = record.number;

@@ -1,5 +1,6 @@
 //! The node: its two managers, and what goes on between them.
 
+mod claims;
 mod denials;
 mod extend;
 mod introduce;

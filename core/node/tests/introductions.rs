@@ -142,15 +142,8 @@ fn a_restarted_daemon_is_asked_for_lost_sessions_after_its_programs_had_time_to_
     lab.kill(LAB2);
     lab.run(ms(500));
     lab.start(LAB2);
-    let live = LiveSession {
-        user: offer.user,
-        local: offer.local,
-        peer: offer.peer,
-        role: SessionRole::Server,
-        node: Some(name("lab1")),
-        pid: me.pid,
-        lanes: vec![],
-    };
+    assert_eq!(offer.credentials.pid, me.pid);
+    let live = served_to(&offer, "lab1");
     lab.run(ms(2000));
     let (server, again) = lab.program_of(LAB2, 1000, was.pid, vec![live]);
     assert_eq!(again.pid, was.pid);
@@ -206,6 +199,7 @@ fn a_program_that_claims_sessions_again_and_again_does_not_hide_that_others_are_
         node: Some(name("lab1")),
         pid: me.pid,
         lanes: vec![],
+        proof: [0; 16],
     };
     for n in 1..=100 {
         lab.program_of(LAB2, 1001, Pid(0), vec![claim(n)]);

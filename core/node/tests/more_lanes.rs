@@ -182,32 +182,16 @@ fn a_program_cannot_lay_claim_to_the_socket_of_another_host() {
 #[test]
 fn after_a_restart_of_both_daemons_sessions_are_extended_as_before() {
     let mut world = world(vec![link_config(1, 0), link_config(1, 1)]);
-    let live = |local, peer, role, node, lanes| abi::system::LiveSession {
-        local,
-        peer,
-        role,
-        node: Some(support::name(node)),
-        pid: abi::Pid(0),
-        lanes,
-        user: abi::Uid(0),
-    };
     let (ticket, offer) = (world.ticket.clone(), world.offer.clone());
     for at in [LAB1, LAB2] {
         world.lab.kill(at);
         world.lab.start(at);
     }
-    let role = abi::system::SessionRole::Client;
-    let session = live(ticket.local, ticket.peer, role, "lab2", ticket.lanes);
-    world.client = world
-        .lab
-        .program_of(LAB1, 1000, abi::Pid(0), vec![session])
-        .0;
-    let role = abi::system::SessionRole::Server;
-    let session = live(offer.local, offer.peer, role, "lab1", offer.lanes);
-    world.server = world
-        .lab
-        .program_of(LAB2, 1000, abi::Pid(0), vec![session])
-        .0;
+    let (client, server) = (offer.credentials.pid, ticket.pid);
+    let sessions = vec![asked_from(&ticket, "lab2")];
+    world.client = world.lab.program_of(LAB1, 1000, client, sessions).0;
+    let sessions = vec![served_to(&offer, "lab1")];
+    world.server = world.lab.program_of(LAB2, 1000, server, sessions).0;
     world.lab.run(ms(4000));
     world.plug_in();
     let asked = world.news(world.server);

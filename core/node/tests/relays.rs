@@ -8,11 +8,11 @@
 
 mod support;
 
-use abi::system::{CloseSession, Detect, LiveSession, Reply, Request, SessionRole};
+use abi::system::{CloseSession, Detect, LiveSession, Reply, Request};
 use abi::{Errno, LinkAddress};
 use slashnet_node::{Attached, Descriptors};
 use support::talk::*;
-use support::{Lab, Program, address, ms, name};
+use support::{Lab, Program, address, ms};
 
 fn memory(key: u64) -> Option<Descriptors> {
     Some(Descriptors { key, count: 1 })
@@ -165,13 +165,8 @@ fn after_a_restart_routes_come_from_what_the_node_knows_and_not_from_the_program
     let mut elsewhere = ticket.lanes[0];
     elsewhere.peer = LinkAddress::ipv4([192, 0, 2, 1], 53);
     let live = LiveSession {
-        user: abi::Uid(0),
-        local: ticket.local,
-        peer: ticket.peer,
-        role: SessionRole::Client,
-        node: Some(name("lab2")),
-        pid: welcome.pid,
         lanes: vec![elsewhere],
+        ..asked_from(&ticket, "lab2")
     };
     let (client, _) = lab.program_of(LAB1, 1000, hello.pid, vec![live]);
     relay(&mut lab, client, 9);

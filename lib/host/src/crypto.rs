@@ -181,6 +181,13 @@ impl Crypto for NodeCrypto {
         }))
     }
 
+    fn own_mac(&self, message: &[u8]) -> [u8; 16] {
+        let mut key = Secret(self.hash(b"slashnet own mac", &self.private.0));
+        let mac = self.mac(&key.0, message);
+        zeroize::Zeroize::zeroize(&mut key.0);
+        mac
+    }
+
     fn mac(&self, key: &[u8; 32], message: &[u8]) -> [u8; 16] {
         let mut mac = <Blake2sMac<U16> as Mac>::new(key.into());
         mac.update(message);

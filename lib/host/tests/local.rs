@@ -12,13 +12,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use abi::system::{
     self, Accept, Attach, CloseSession, Death, DeathCause, Detach, Invite, Join, Link, List,
-    LiveSession, Network, Notice, Offer, OpenSession, Query, QueryKind, Refuse, Reply, Request,
-    Resolve, Rows, SessionRole, Stat, Ticket,
+    Network, Notice, Offer, OpenSession, Query, QueryKind, Refuse, Reply, Request, Resolve, Rows,
+    Stat, Ticket,
 };
 use abi::{AttachFlags, ChannelId, Errno, FileType, Handle, Nd, Pid};
 use rustix::fs::{MemfdFlags, memfd_create};
 use slashnet_host::Builder;
-use support::{Program, node};
+use support::{Program, asked_from, node, served_to};
 
 fn attach(path: &[u8]) -> Request {
     Request::Attach(Attach {
@@ -377,34 +377,16 @@ fn programs_and_sessions_survive_the_daemon() {
     let lab1 = node(lab.path(), "lab1", &["127.0.60.8"]);
     let (mut server, welcome) = Program::connect(lab1.directory());
     let (mut client, me) = Program::connect(lab1.directory());
-    let (kept, _) = introduce(&mut client, &mut server, welcome.pid);
+    let (kept, offer) = introduce(&mut client, &mut server, welcome.pid);
     let (lost, _) = introduce(&mut client, &mut server, welcome.pid);
     drop(lab1);
     assert!(client.receive().is_none() && server.receive().is_none());
     let lab1 = node(lab.path(), "lab1", &["127.0.60.8"]);
-    let live = |ticket: &Ticket, role, pid| {
-        let (local, peer) = match role {
-            SessionRole::Client => (ticket.local, ticket.peer),
-            SessionRole::Server => (ticket.peer, ticket.local),
-        };
-        LiveSession {
-            user: abi::Uid(0),
-            local,
-            peer,
-            role,
-            node: None,
-            pid,
-            lanes: vec![],
-        }
-    };
-    let theirs = vec![live(&kept, SessionRole::Server, me.pid)];
+    let theirs = vec![served_to(&offer, None)];
     let (mut server, again) = Program::returning(lab1.directory(), welcome.pid, theirs);
     assert_eq!(again.pid, welcome.pid);
     assert_ne!(again.incarnation, welcome.incarnation);
-    let ours = vec![
-        live(&kept, SessionRole::Client, welcome.pid),
-        live(&lost, SessionRole::Client, welcome.pid),
-    ];
+    let ours = vec![asked_from(&kept, None), asked_from(&lost, None)];
     let (mut client, _) = Program::returning(lab1.directory(), me.pid, ours);
     let gone = Death {
         sessions: vec![lost.local],

@@ -11,10 +11,10 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use abi::system::{Death, DeathCause, LiveSession, Notice, SessionRole};
+use abi::system::{Death, DeathCause, Notice};
 use slashnet_host::{Builder, Host};
-use support::Program;
 use support::pair::*;
+use support::{Program, asked_from, served_to};
 
 /// Two nodes at ports that they find again.
 fn start_both(directory: &Path) -> (Host, Host) {
@@ -53,32 +53,9 @@ fn sessions_outlive_both_daemons_and_death_is_still_told() {
     drop((client, server));
 
     let (lab1, lab2) = start_both(&place);
-    let live = |local, peer, role, node: &str, pid| LiveSession {
-        user: abi::Uid(0),
-        local,
-        peer,
-        role,
-        node: Some(name(node)),
-        pid,
-        lanes: vec![],
-    };
-    let theirs = vec![live(
-        offer.local,
-        offer.peer,
-        SessionRole::Server,
-        "lab1",
-        client_was.pid,
-    )];
+    let theirs = vec![served_to(&offer, Some("lab1"))];
     let (mut server, _) = Program::returning(lab2.directory(), server_was.pid, theirs);
-    let ours = [&kept, &lost].map(|it| {
-        live(
-            it.local,
-            it.peer,
-            SessionRole::Client,
-            "lab2",
-            server_was.pid,
-        )
-    });
+    let ours = [&kept, &lost].map(|ticket| asked_from(ticket, Some("lab2")));
     let (mut client, _) = Program::returning(lab1.directory(), client_was.pid, ours.to_vec());
     let gone = Death {
         sessions: vec![lost.local],

@@ -124,6 +124,7 @@ impl Introduction {
             nd,
             pid,
             incarnation: Incarnation(1),
+            proof: [0; 16],
             side,
         }
     }

@@ -61,6 +61,7 @@ impl Shared {
             lanes,
             slots,
             unscheduled,
+            proof,
             ..
         } = ticket;
         let mut params = SessionParams::new(local, remote, Role::Client);
@@ -74,8 +75,7 @@ impl Shared {
             memory.is_some(),
         );
         let installed = installed.and_then(|()| {
-            let side = NewSide::Client(peer.clone());
-            let (nd, pid) = (nd, peer.pid);
+            let (side, pid) = (NewSide::Client(peer.clone()), peer.pid);
             let new = NewSession {
                 params,
                 memory,
@@ -83,6 +83,7 @@ impl Shared {
                 nd,
                 pid,
                 incarnation,
+                proof,
                 side,
             };
             state.install(clock::now(), new)
@@ -188,6 +189,7 @@ impl Shared {
             incarnation,
             secret,
             lanes,
+            proof,
         } = offer;
         let mut memory = None;
         if secret.is_none() {
@@ -235,6 +237,7 @@ impl Shared {
             nd,
             pid,
             incarnation,
+            proof,
             side,
         };
         state.install(now, new)?;

@@ -29,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) nd: Nd,
     pub(crate) pid: Pid,
     pub(crate) incarnation: Incarnation,
+    /// What claims the session from a restarted daemon.
+    pub(crate) proof: [u8; 16],
     /// The link that belongs to this session alone.
     memory: Option<LinkIndex>,
     pub(crate) lanes: Vec<SessionLane>,
@@ -134,6 +136,8 @@ pub(crate) struct NewSession {
     pub(crate) nd: Nd,
     pub(crate) pid: Pid,
     pub(crate) incarnation: Incarnation,
+    /// As the daemon gave it; zeros where there is no daemon.
+    pub(crate) proof: [u8; 16],
     pub(crate) side: NewSide,
 }
 
@@ -332,6 +336,7 @@ impl State {
             nd: new.nd,
             pid: new.pid,
             incarnation: new.incarnation,
+            proof: new.proof,
             memory,
             lanes,
             lifeline,

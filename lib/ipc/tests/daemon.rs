@@ -31,6 +31,7 @@ fn offer(local: u32) -> Offer {
         incarnation: Incarnation(1),
         secret: None,
         lanes: Vec::new(),
+        proof: [0; 16],
     }
 }
 

@@ -121,6 +121,8 @@ record! {
         pub slots: u16,
         /// Bytes of a request that may be sent before the server asks for them.
         pub unscheduled: u32,
+        /// What proves to a restarted node that this end of the session is this process's.
+        pub proof: [u8; 16],
     }
 
     /// What the server gets; it answers with [`Accept`] or a refusal under the same serial, within 5 s.
@@ -145,6 +147,8 @@ record! {
         pub secret: Option<SessionSecret>,
         /// Empty for a memory lane.
         pub lanes: Vec<Lane>,
+        /// What proves to a restarted node that this end of the session is this process's.
+        pub proof: [u8; 16],
     }
 
     /// The server takes the session.
@@ -191,5 +195,7 @@ record! {
         pub lanes: Vec<Lane>,
         /// At the server's end, the client's user as the offer named it; else 0.
         pub user: Uid,
+        /// What came with the ticket or the offer. It is no secret: it is worth something to this process only.
+        pub proof: [u8; 16],
     }
 }

@@ -64,6 +64,7 @@ fn requests_about_names() -> Vec<Request> {
                 pid: Pid(40),
                 lanes: vec![],
                 user: Uid(0),
+                proof: [9; 16],
             }],
         }),
         Request::Attach(Attach {
@@ -279,6 +280,7 @@ fn a_ticket_comes_back_whole_and_prints_without_its_secret() {
         }],
         slots: 64,
         unscheduled: 65_536,
+        proof: [3; 16],
     };
     let bytes = packet(1, &Reply::Ticket(ticket.clone())).unwrap();
     assert_eq!(unpack(&bytes), Ok((1, Ok(Reply::Ticket(ticket.clone())))));

@@ -120,7 +120,7 @@ impl Node {
         let user = credentials.uid;
         self.must_have_right(now, (0, user), Operation::Look, b"/")
             .map_err(plainly)?;
-        let offer = Offer {
+        let mut offer = Offer {
             user,
             rights: self.rights_bytes(0, user),
             local,
@@ -129,6 +129,7 @@ impl Node {
             secret: None,
             lanes: Vec::new(),
             credentials,
+            proof: [0; 16],
         };
         let pending = Pending {
             server,
@@ -144,6 +145,7 @@ impl Node {
             doorbells: Some(memory),
             deadline: now.checked_add(OFFER_WAIT).unwrap_or(now),
         };
+        offer.proof = self.proof(&pending.server_end(now, 0, offer.credentials.pid));
         let number = self.offers.add(pending);
         if let Some(known) = self.processes.programs.get_mut(program) {
             known.waiting += 1;
@@ -198,7 +200,7 @@ impl Node {
                 pid,
                 nd,
             } => {
-                self.conclude_locally(now, &pending, key, pid);
+                let proof = self.conclude_locally(now, &pending, key, pid);
                 let ticket = Ticket {
                     local: pending.peer,
                     peer: pending.local,
@@ -209,6 +211,7 @@ impl Node {
                     lanes,
                     slots: accept.slots,
                     unscheduled: accept.unscheduled,
+                    proof,
                 };
                 self.no_longer_waiting(key);
                 self.hand_over(key, serial, ticket, pending.doorbells);
@@ -277,10 +280,18 @@ impl Node {
         (pending.lanes.is_empty() || !lanes.is_empty()).then_some(lanes)
     }
 
-    fn conclude_locally(&mut self, now: Instant, pending: &Pending, client: ProgramKey, pid: Pid) {
+    /// Notes both ends; gives the proof for the client's.
+    fn conclude_locally(
+        &mut self,
+        now: Instant,
+        pending: &Pending,
+        client: ProgramKey,
+        pid: Pid,
+    ) -> [u8; 16] {
         if self.processes.programs.get(client).is_none() {
             let gone = [(pending.server, pending.local)];
-            return self.notify_death(&gone, abi::system::DeathCause::Process);
+            self.notify_death(&gone, abi::system::DeathCause::Process);
+            return [0; 16];
         }
         let server_end = pending.server_end(now, 0, pid);
         let client_end = Session {
@@ -292,8 +303,10 @@ impl Node {
             peer_pid: pending.server_pid,
             ..server_end.clone()
         };
+        let proof = self.proof(&client_end);
         self.processes.sessions.insert(server_end);
         self.processes.sessions.insert(client_end);
+        proof
     }
 
     /// A server does not want a session.

@@ -112,7 +112,7 @@ impl Node {
             .programs
             .get(server)
             .map_or(Incarnation(0), |known| known.incarnation);
-        let offer = Offer {
+        let mut offer = Offer {
             user,
             rights: self.rights_bytes(node, user),
             local,
@@ -121,6 +121,7 @@ impl Node {
             secret: Some(secret),
             lanes: lanes.iter().map(LanePlan::for_server).collect(),
             credentials,
+            proof: [0; 16],
         };
         let pending = Pending {
             server,
@@ -141,6 +142,7 @@ impl Node {
             doorbells: None,
             deadline: now.checked_add(OFFER_WAIT).unwrap_or(now),
         };
+        offer.proof = self.proof(&pending.server_end(now, node, introduce.credentials.pid));
         let number = self.offers.add(pending);
         self.send(server, number, &Notice::Offer(offer), Attached::Nothing);
         Ok(())
@@ -200,6 +202,7 @@ impl Node {
                 "the other node's answer makes no sense",
             );
         };
+        let proof = self.proof(&entry);
         self.processes.sessions.insert(entry);
         self.route(introduce.client, &accepted.lanes);
         let ticket = Ticket {
@@ -212,6 +215,7 @@ impl Node {
             lanes: accepted.lanes.clone(),
             slots: accepted.slots,
             unscheduled: accepted.unscheduled,
+            proof,
         };
         self.reply(program, serial, &Reply::Ticket(ticket));
     }

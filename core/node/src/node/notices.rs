@@ -5,10 +5,8 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use abi::system::peer::{Check, Ended, PeerRequest, SessionPair};
-use abi::system::{
-    self, Death, DeathCause, LiveSession, Notice, Reply, Revoke, SessionRole, Verify,
-};
-use abi::{Instant, Pid, SessionId};
+use abi::system::{self, Death, DeathCause, Notice, Reply, Revoke, Verify};
+use abi::{Instant, SessionId};
 
 use super::Node;
 use super::peer_answers::Ask;
@@ -142,38 +140,6 @@ impl Node {
                     Attached::Nothing,
                 );
             }
-        }
-    }
-
-    /// Sessions of a program that was here before this daemon started.
-    pub(super) fn adopt_sessions(
-        &mut self,
-        now: Instant,
-        program: ProgramKey,
-        pid: Pid,
-        sessions: &[LiveSession],
-    ) {
-        let mut void = Vec::new();
-        for live in sessions {
-            let node = match &live.node {
-                None => Some(0),
-                Some(name) if *name == self.config.name => Some(0),
-                Some(name) => self.network.number_of_name(name),
-            };
-            let taken = node
-                .is_some_and(|node| self.processes.sessions.adopt(now, live, node, program, pid));
-            if !taken {
-                void.push((program, live.local));
-            }
-        }
-        self.notify_death(&void, DeathCause::Session);
-        let served = sessions
-            .iter()
-            .filter(|live| live.role == SessionRole::Server);
-        let served: Vec<SessionId> = served.map(|live| live.local).collect();
-        self.tell_rights(&served);
-        if !sessions.is_empty() && self.grace_ends.is_none() {
-            self.grace_ends = now.checked_add(RETURN_GRACE);
         }
     }
 

@@ -409,7 +409,8 @@ impl Node {
 
     fn denied_by_server(&mut self, now: Instant, program: ProgramKey, denied: &Denied) {
         let session = self.processes.sessions.get(denied.session);
-        let session = session.filter(|session| session.program == program);
+        let session = session
+            .filter(|session| session.program == program && session.role == SessionRole::Server);
         let operation = Operation::from_number(denied.operation);
         if let (Some(session), Some(operation)) = (session, operation) {
             let client = (session.node, session.user);

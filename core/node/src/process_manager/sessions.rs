@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use abi::system::peer::SessionPair;
-use abi::system::{Lane, LiveSession, SessionRole};
+use abi::system::{Lane, SessionRole};
 use abi::{Instant, Pid, SessionId, Uid};
 
 use crate::interface::ProgramKey;
@@ -95,34 +95,6 @@ impl Sessions {
             })
             .map(|session| session.local)
             .collect()
-    }
-
-    /// Takes a session that outlived an earlier daemon. `false` if its number is taken: the claim is then void.
-    pub(crate) fn adopt(
-        &mut self,
-        now: Instant,
-        live: &LiveSession,
-        node: PeerNumber,
-        program: ProgramKey,
-        pid: Pid,
-    ) -> bool {
-        if live.local.0 == 0 || self.by_id.contains_key(&live.local) {
-            return false;
-        }
-        self.insert(Session {
-            local: live.local,
-            peer: live.peer,
-            role: live.role,
-            program,
-            pid,
-            node,
-            peer_pid: live.pid,
-            uid: Uid(u32::MAX),
-            user: live.user,
-            since: now,
-            lanes: live.lanes.clone(),
-        });
-        true
     }
 }
 

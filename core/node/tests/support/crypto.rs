@@ -173,6 +173,9 @@ impl Crypto for Toy {
             join,
         }))
     }
+    fn own_mac(&self, message: &[u8]) -> [u8; 16] {
+        digest(&[b"own", &self.number.to_le_bytes(), message])
+    }
     fn mac(&self, key: &[u8; 32], message: &[u8]) -> [u8; 16] {
         digest(&[b"mac", key, message])
     }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{Datagram, Lab, Program, name};
 use abi::system::{
-    Accept, Attach, LinkRow, Lookup, Notice, Offer, OpenSession, Query, QueryKind, Reply, Request,
-    Resolve, Rows, SocketOnLink, Ticket,
+    Accept, Attach, LinkRow, LiveSession, Lookup, Notice, Offer, OpenSession, Query, QueryKind,
+    Reply, Request, Resolve, Rows, SessionRole, SocketOnLink, Ticket,
 };
-use abi::{AttachFlags, ChannelId, FileType, Handle, LinkAddress, Nd, Pid};
+use abi::{AttachFlags, ChannelId, FileType, Handle, LinkAddress, Nd, Pid, Uid};
 use slashnet_node::LinkConfig;
 
 pub const LAB1: usize = 0;
@@ -112,6 +112,34 @@ pub fn introduce_at(
     match lab.answer(client, 900) {
         Reply::Ticket(ticket) => (ticket, offer),
         other => panic!("{other:?}"),
+    }
+}
+
+/// A client's end of a session, as it is claimed from a restarted node.
+pub fn asked_from(ticket: &Ticket, server_node: &str) -> LiveSession {
+    LiveSession {
+        local: ticket.local,
+        peer: ticket.peer,
+        role: SessionRole::Client,
+        node: Some(name(server_node)),
+        pid: ticket.pid,
+        lanes: ticket.lanes.clone(),
+        user: Uid(0),
+        proof: ticket.proof,
+    }
+}
+
+/// A server's end.
+pub fn served_to(offer: &Offer, client_node: &str) -> LiveSession {
+    LiveSession {
+        local: offer.local,
+        peer: offer.peer,
+        role: SessionRole::Server,
+        node: Some(name(client_node)),
+        pid: offer.credentials.pid,
+        lanes: offer.lanes.clone(),
+        user: offer.user,
+        proof: offer.proof,
     }
 }
 

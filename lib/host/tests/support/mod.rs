@@ -18,8 +18,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use abi::system::{self, FromNode, Hello, LiveSession, Notice, Refusal, Reply, Request, Welcome};
-use abi::{Errno, Pid};
+use abi::system::{
+    self, FromNode, Hello, LiveSession, Notice, Offer, Refusal, Reply, Request, SessionRole,
+    Ticket, Welcome,
+};
+use abi::{Errno, NodeName, Pid, Uid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -212,5 +215,33 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(began.elapsed() < PATIENCE, "{what}: not seen");
         std::thread::yield_now();
+    }
+}
+
+/// A client's end of a session, as it is claimed from a restarted node.
+pub fn asked_from(ticket: &Ticket, server_node: Option<&str>) -> LiveSession {
+    LiveSession {
+        local: ticket.local,
+        peer: ticket.peer,
+        role: SessionRole::Client,
+        node: server_node.map(|node| NodeName::parse(node).unwrap()),
+        pid: ticket.pid,
+        lanes: ticket.lanes.clone(),
+        user: Uid(0),
+        proof: ticket.proof,
+    }
+}
+
+/// A server's end.
+pub fn served_to(offer: &Offer, client_node: Option<&str>) -> LiveSession {
+    LiveSession {
+        local: offer.local,
+        peer: offer.peer,
+        role: SessionRole::Server,
+        node: client_node.map(|node| NodeName::parse(node).unwrap()),
+        pid: offer.credentials.pid,
+        lanes: offer.lanes.clone(),
+        user: offer.user,
+        proof: offer.proof,
     }
 }

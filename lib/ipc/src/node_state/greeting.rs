@@ -34,6 +34,7 @@ impl State {
                 pid,
                 lanes: session.known_lanes(),
                 user: session.client_user(),
+                proof: session.proof,
             })
         });
         Hello {

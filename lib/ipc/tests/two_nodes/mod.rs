@@ -256,6 +256,7 @@ impl Introducer {
             incarnation: Incarnation(1),
             secret: secret(),
             lanes: lanes(sockets),
+            proof: [0; 16],
         };
         self.server.say(77, &Notice::Offer(offer), &[]);
         let accept = self.accepts.recv().unwrap();
@@ -269,6 +270,7 @@ impl Introducer {
             lanes: lanes(&accept.sockets),
             slots: accept.slots,
             unscheduled: accept.unscheduled,
+            proof: [0; 16],
         }
     }
 }
