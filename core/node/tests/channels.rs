@@ -58,6 +58,7 @@ fn an_answer_takes_one_round_trip_once_there_is_a_channel() {
     );
 }
 
+// qnx: Q13
 #[test]
 fn a_node_that_is_off_costs_a_bounded_time() {
     let mut lab = Lab::new(2);
@@ -83,6 +84,7 @@ fn a_node_that_is_off_costs_a_bounded_time() {
     );
 }
 
+// qnx: Q11
 #[test]
 fn a_restarted_node_is_asked_again_at_once() {
     let mut lab = Lab::new(2);
@@ -265,6 +267,7 @@ fn keys_are_renewed_while_the_channel_is_used() {
     assert!(lab.notices(client).is_empty() && lab.notices(server).is_empty());
 }
 
+// qnx: Q10
 #[test]
 fn idle_nodes_say_nothing() {
     let mut lab = Lab::new(3);
@@ -319,7 +322,7 @@ fn a_node_that_moves_is_found_again() {
 
 #[test]
 fn the_way_may_lead_through_another_node_and_node_numbers_are_translated() {
-    // qnx: P44, P54
+    // qnx: P44, P54, N17
     let mut lab = Lab::new(3);
     let (client, _) = lab.program(LAB1);
     let lab2 = nd(&mut lab, client, "lab2");

@@ -39,6 +39,7 @@ fn ways_are_measured_before_the_first_session_needs_them() {
     );
 }
 
+// qnx: Q5, Q12
 #[test]
 fn a_cut_is_found_and_a_mended_way_is_used_again_in_time_by_both_ends() {
     let speeds = [

@@ -262,6 +262,7 @@ fn a_client_that_leaves_before_the_answer_leaves_no_session_behind() {
     assert_eq!(table.rows, Rows::Sessions(vec![]));
 }
 
+// qnx: I12
 #[test]
 fn credentials_come_from_the_kernel_and_only_managers_speak_for_others() {
     let mut lab = node();

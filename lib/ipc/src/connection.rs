@@ -228,7 +228,7 @@ impl Connection {
     /// Sends a pulse. Never waits for the server; a pulse and a later message on this connection arrive in
     /// this order (I66).
     ///
-    /// `priority` is 1 to 255, or -1 for the default; `code` is 0 to 127, negative codes need the superuser's server.
+    /// `priority` is 1 to 255, or -1 for the default; `code` is 0 to 127.
     ///
     /// # Errors
     /// `EINVAL` bad priority, `EAGAIN` too many pulses of this process wait at the server (I50), `EPERM` an

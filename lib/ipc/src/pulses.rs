@@ -1,6 +1,6 @@
 //! Sending pulses.
 
-use abi::{Errno, Result};
+use abi::{Credentials, Errno, Pulse, Result, Uid};
 use transport::{SendError, SessionKey};
 
 use crate::client::Route;
@@ -82,3 +82,50 @@ impl State {
 
 /// Pulses of one process that may wait at one server process (I50).
 const PULSES_MAX: u32 = 512;
+
+/// The user of this process.
+pub(crate) fn own_user() -> Uid {
+    Uid(rustix::process::geteuid().as_raw())
+}
+
+/// I51: the superuser and the server's own user may; negative codes are the system's.
+pub(crate) fn may_pulse(sender: &Credentials, own: Uid, pulse: Pulse) -> Result {
+    if pulse.is_system() {
+        return Err(Errno::EINVAL);
+    }
+    if sender.is_root() || sender.uid == own {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::{Gid, Nd, Pid, SenderId};
+
+    use super::*;
+
+    // qnx: I51
+    #[test]
+    fn pulses_are_taken_from_the_superuser_and_the_servers_own_user() {
+        let own = Uid(1000);
+        let allowed = |user, node, code| {
+            let pulse = Pulse {
+                code,
+                subtype: 0,
+                value: 7,
+                sender: SenderId::default(),
+                priority: 10,
+            };
+            let sender = Credentials::new(node, Pid(1), Uid(user), Gid(user));
+            may_pulse(&sender, own, pulse)
+        };
+        for node in [Nd::LOCAL, Nd(2)] {
+            assert_eq!(allowed(0, node, 1), Ok(()));
+            assert_eq!(allowed(1000, node, 1), Ok(()));
+            assert_eq!(allowed(1001, node, 1), Err(Errno::EPERM));
+            assert_eq!(allowed(0, node, Pulse::UNBLOCK), Err(Errno::EINVAL));
+        }
+    }
+}

@@ -6,6 +6,7 @@ use transport::{Event, IncomingKey, SessionKey};
 use crate::channels::{Served, Stage, What};
 use crate::meta::{Kind, Meta};
 use crate::poller::Work as _;
+use crate::pulses::{may_pulse, own_user};
 use crate::queue::Item;
 use crate::session::{Held, HeldKind, NOT_SERVED, Sender, ServerSide};
 use crate::shared::State;
@@ -227,7 +228,7 @@ impl State {
                 if let Some(sender) = server.senders.get_mut(&attachment) {
                     sender.pulses_taken = sender.pulses_taken.wrapping_add(1);
                 }
-                if let Err(errno) = may_pulse(server, pulse) {
+                if let Err(errno) = may_pulse(&server.credentials, own_user(), pulse) {
                     self.drop_served(index);
                     self.refuse(now, key, errno);
                     return;
@@ -448,20 +449,6 @@ pub(crate) enum Place {
     First,
     /// Behind its equals, unless the queue is long.
     Bounded,
-}
-
-/// I51: the superuser and the server's own user may; negative codes are the system's.
-fn may_pulse(server: &ServerSide, pulse: Pulse) -> Result {
-    if pulse.is_system() {
-        return Err(Errno::EINVAL);
-    }
-    let sender = &server.credentials;
-    let own = rustix::process::geteuid().as_raw();
-    if sender.is_root() || sender.uid.0 == own {
-        Ok(())
-    } else {
-        Err(Errno::EPERM)
-    }
 }
 
 /// Mark of a refusal that comes from this library and not from the program behind it.

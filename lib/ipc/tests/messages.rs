@@ -14,7 +14,7 @@ use ipc::{Cause, Connection, Delivery, Message, Received, SendOptions};
 use pair::{Pair, eventually, message, pattern, pulse, soon};
 
 over_both! {
-    // qnx: I20, I21
+    // qnx: I20, I21, I60
 
     fn messages_of_all_sizes_come_and_go_whole(pair) {
         let (connection, _served) = pair.serve(4 << 20, |message, buffer| {

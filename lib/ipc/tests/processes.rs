@@ -316,6 +316,7 @@ fn served() -> (Channel, Connection, Endpoint) {
     (channel, connection, client)
 }
 
+// qnx: I14
 fn forked_child() {
     let (channel, connection, client) = served();
     std::thread::scope(|scope| {

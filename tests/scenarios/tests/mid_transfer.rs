@@ -143,7 +143,7 @@ fn what_is_sent_to_a_server_that_stands_still_is_done_once_when_it_goes_on() {
 /// Longer than a server may be silent before its clients leave without its word.
 const LONG: Duration = Duration::from_millis(1500);
 
-// qnx: I40 I43
+// qnx: I40, I43
 #[test]
 fn a_server_that_stands_still_does_not_keep_those_who_want_to_leave() {
     for client in ["lab1", "lab2"] {
@@ -195,7 +195,7 @@ fn a_server_that_stands_still_does_not_keep_those_who_want_to_leave() {
     }
 }
 
-// qnx: I40 I43
+// qnx: I40, I43
 #[test]
 fn a_server_that_lives_may_keep_those_who_want_to_leave() {
     for client in ["lab1", "lab2"] {

@@ -117,7 +117,7 @@ fn two_nodes_share_one_port() {
     assert_eq!(lab.serving.open_connections(), 2);
 }
 
-// qnx: I40 I43
+// qnx: I40, I43
 #[test]
 fn a_blocked_remote_read_ends_at_once_when_interrupted_or_out_of_time_and_loses_nothing() {
     let lab = lab();

@@ -212,6 +212,7 @@ fn both_nodes_die_while_a_link_is_cut_and_it_is_used_again_without_them() {
     );
 }
 
+// qnx: Q9
 #[test]
 fn links_cut_in_turn_under_load_cost_no_message() {
     in_own_network("links_cut_in_turn_under_load_cost_no_message", || {

@@ -34,6 +34,7 @@ fn open(namespace: &Namespace, path: &str) -> Result<(), Errno> {
     namespace.open(path, READ).map(drop)
 }
 
+// qnx: Q13
 #[test]
 fn unknown_nodes_and_unknown_paths_are_enoent_at_once() {
     let lab = Cluster::start(["lab1", "lab2"]);

@@ -227,6 +227,7 @@ fn a_link_of_one_end_that_comes_back_is_used_at_once() {
     }
 }
 
+// qnx: Q6
 #[test]
 fn what_prefers_a_lane_returns_to_it_two_seconds_after_it_works() {
     let ways = [Way::of(1000, 50), Way::of(1000, 50)];

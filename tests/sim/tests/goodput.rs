@@ -81,6 +81,7 @@ fn two_equal_lanes_carry_their_sum() {
     check(&[Way::of(1000, 50), Way::of(1000, 50)], 200 << 20);
 }
 
+// qnx: Q4
 #[test]
 fn a_slow_lane_beside_a_fast_one_adds_its_rate() {
     check(&[Way::of(1000, 50), Way::of(100, 50)], 200 << 20);

@@ -29,7 +29,7 @@ fn an_operation_cancelled_before_it_leaves_was_not_done() {
     assert_eq!(pair.packets(), (0, 0));
 }
 
-// qnx: I30
+// qnx: I40, I68
 #[test]
 fn the_server_hears_of_a_cancelled_operation_and_still_answers_it() {
     for lanes in [lossy(1), reliable()] {

@@ -185,7 +185,7 @@ fn a_reply_is_cut_to_the_room_the_client_has() {
 }
 
 /// A request longer than what comes unasked is pulled, and a long reply comes whole.
-// qnx: I13
+// qnx: I61
 #[test]
 fn long_messages_go_both_ways() {
     for lanes in [lossy(1), reliable()] {
@@ -228,7 +228,7 @@ fn long_messages_go_both_ways() {
     }
 }
 
-// qnx: I15
+// qnx: I63
 #[test]
 fn a_push_is_there_before_the_reply() {
     for lanes in [lossy(1), reliable()] {
