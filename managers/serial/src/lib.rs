@@ -8,10 +8,12 @@
 //!
 //! [`terminal`] gives ports to programs that know nothing of Slashnet, [`rfc2217`] to programs that reach them by TCP.
 
+mod accepting;
 mod arrival;
 mod com_port;
 mod controls;
 mod device;
+mod keepalive;
 mod line_settings;
 mod options;
 mod port;

@@ -4,24 +4,26 @@
 //! port has the serial port, with the rights of the process that serves. Therefore it belongs on loopback, or on a network
 //! whose every user may have it.
 
+mod connection;
 mod session;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use abi::Errno;
 use client::Namespace;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use self::session::Session;
+use self::connection::Connection;
+use crate::accepting::{ACCEPT_REST, is_lasting};
 use crate::device::errno;
 
 /// Connections at once to one port. Who opens more is refused: a port has few users, a broken program many connections.
-const SESSIONS_MAX: usize = 32;
+const CONNECTIONS_MAX: usize = 32;
 
 /// A port to serve.
 #[derive(Clone, Debug)]
@@ -61,7 +63,6 @@ struct Listening {
     listener: TcpListener,
     wake: OwnedFd,
     stopping: AtomicBool,
-    sessions: Mutex<Vec<Arc<Session>>>,
 }
 
 /// Serves these ports until the returned value is dropped.
@@ -93,7 +94,6 @@ pub fn serve(namespace: &Namespace, places: &[Place]) -> Result<Serving, PlaceEr
             listener,
             wake: eventfd(0, flags).map_err(|error| at_address(errno(error)))?,
             stopping: AtomicBool::new(false),
-            sessions: Mutex::default(),
         });
         serving.listening.push(Arc::clone(&listening));
         let (namespace, port) = (namespace.clone(), place.port.clone());
@@ -132,28 +132,41 @@ impl Drop for Serving {
 
 impl Listening {
     fn run(&self, namespace: &Namespace, port: &[u8]) {
+        let mut connections: Vec<Arc<Connection>> = Vec::new();
         while !self.stopping.load(Ordering::SeqCst) {
             let mut fds = [
                 PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
                 PollFd::new(&self.wake, PollFlags::IN),
             ];
             let _ = poll(&mut fds, None);
-            if let Ok((connection, from)) = self.listener.accept() {
-                let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-                sessions.retain(|session| !session.has_ended());
-                if sessions.len() >= SESSIONS_MAX {
-                    tracing::warn!(%from, "refused: too many connections");
+            let (stream, from) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if is_lasting(&error) {
+                        tracing::warn!("no connection can be accepted: {error}");
+                        self.rest();
+                    }
                     continue;
                 }
-                match Session::start(connection, namespace, port) {
-                    Ok(session) => sessions.push(session),
-                    Err(errno) => tracing::warn!(%from, "refused: {}", errno.text()),
-                }
+            };
+            connections.retain(|connection| !connection.has_ended());
+            if connections.len() >= CONNECTIONS_MAX {
+                tracing::warn!(%from, "refused: too many connections");
+                continue;
+            }
+            match Connection::start(stream, namespace, port) {
+                Ok(connection) => connections.push(connection),
+                Err(errno) => tracing::warn!(%from, "refused: {}", errno.text()),
             }
         }
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        for session in sessions.drain(..) {
-            session.end_and_wait();
+        for connection in connections {
+            connection.end_and_wait();
         }
+    }
+
+    /// Lets some time pass, unless the end comes.
+    fn rest(&self) {
+        let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
+        let _ = poll(&mut fds, Timespec::try_from(ACCEPT_REST).ok().as_ref());
     }
 }

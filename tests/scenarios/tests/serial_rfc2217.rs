@@ -9,10 +9,12 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
 
 use abi::devctl::{
     CHR_DRAIN, CHR_FLUSH, CHR_MODEM_SET, CHR_OUTPUT_COUNT, CHR_SEND_BREAK, CHR_TCGETATTR,
-    CHR_TCSETATTR, ControlModes, FlushQueue, InputModes, ModemLines, ModemSet, SetTermios, When,
+    CHR_TCSETATTR, CHR_USERS, ControlModes, FlushQueue, InputModes, ModemLines, ModemSet,
+    PortAccess, PortUser, SetTermios, When,
 };
 use abi::{Errno, OpenFlags};
 use client::Namespace;
@@ -20,7 +22,7 @@ use rustix::termios::tcgetattr;
 use serial_manager::rfc2217::{self, Place};
 use serial_manager::{PortOptions, Serving};
 use slashnet_scenarios::line::{plug_in, read_exactly, take};
-use slashnet_scenarios::until;
+use slashnet_scenarios::{PATIENCE, until};
 use tempfile::TempDir;
 use testkit::Cluster;
 
@@ -31,17 +33,23 @@ struct Lab {
     place: TempDir,
     device: Option<File>,
     shared: Option<rfc2217::Serving>,
-    _near: Serving,
+    near: Option<Serving>,
     _far: Serving,
     cluster: Cluster,
 }
 
 impl Lab {
     fn new() -> Self {
+        Self::sharing("many")
+    }
+
+    /// With this policy of the device's port.
+    fn sharing(policy: &str) -> Self {
         let cluster = Cluster::start(["lab1", "lab2"]);
         let place = tempfile::tempdir().unwrap();
         let device = plug_in(&place.path().join("tty"));
-        let port = format!("{}=/dev/ser1", place.path().join("tty").display());
+        let tty = place.path().join("tty");
+        let port = format!("{}=/dev/ser1,share={policy}", tty.display());
         let far = serve(&cluster, "lab2", &port);
         let shared = share(&cluster, "127.0.0.1:0");
         let address = shared.addresses()[0];
@@ -54,7 +62,7 @@ impl Lab {
             place,
             device: Some(device),
             shared: Some(shared),
-            _near: near,
+            near: Some(near),
             _far: far,
             cluster,
         }
@@ -62,6 +70,20 @@ impl Lab {
 
     fn namespace(&self) -> Namespace {
         Namespace::of(&self.cluster["lab1"].endpoint())
+    }
+
+    /// A Telnet client that waits for its turn, because lab1 has the port.
+    fn waiting_client(&self) -> TcpStream {
+        let address = self.shared.as_ref().unwrap().addresses()[0];
+        let client = TcpStream::connect(address).unwrap();
+        let look = Namespace::of(&self.cluster["lab2"].endpoint());
+        let look = look.open("/dev/ser1", OpenFlags::PATH).unwrap();
+        until("it waits", || {
+            let users = look.devctl(CHR_USERS, ()).unwrap().0;
+            let waits = |user: &PortUser| user.access.contains(PortAccess::WAITING);
+            users.iter().any(waits)
+        });
+        client
     }
 
     fn device(&self) -> &File {
@@ -189,6 +211,29 @@ fn a_device_that_is_lost_ends_the_connection() {
     fs::remove_file(lab.path("tty")).unwrap();
     lab.device = None;
     assert_eq!(port.read(&mut [0; 10]), Err(Errno::EIO));
+}
+
+#[test]
+fn a_client_that_waits_for_its_turn_gets_the_port_when_the_one_before_has_gone() {
+    let mut lab = Lab::sharing("queue");
+    let mut client = lab.waiting_client();
+    lab.near = None;
+    client.write_all(b"my turn").unwrap();
+    assert_eq!(lab.take(7), b"my turn");
+}
+
+#[test]
+fn a_server_ends_though_a_client_waits_for_its_turn() {
+    let mut lab = Lab::sharing("queue");
+    let mut client = lab.waiting_client();
+    let shared = lab.shared.take();
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        drop(shared);
+        tell.send(()).unwrap();
+    });
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(()));
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "the client sees the end");
 }
 
 #[test]

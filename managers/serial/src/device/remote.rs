@@ -5,7 +5,9 @@
 
 mod line;
 
+use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::io::{Read as _, Write as _};
+use std::mem;
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -21,6 +23,7 @@ use self::line::Line;
 use super::local::output_count;
 use super::{Device, ErrorCounts};
 use crate::com_port;
+use crate::keepalive;
 use crate::options::LineOptions;
 
 /// How long the other side may take to accept a connection.
@@ -43,8 +46,6 @@ pub(crate) struct RemoteDevice {
 #[derive(Debug)]
 struct Shared {
     connection: TcpStream,
-    /// Held while something is sent, so that commands and bytes do not mix.
-    sending: Mutex<()>,
     state: Mutex<State>,
     /// The state has changed.
     changed: Condvar,
@@ -56,6 +57,8 @@ struct State {
     line: Line,
     /// Bytes that were sent.
     sent: u64,
+    /// Somebody is sending: commands and bytes do not mix.
+    sending: bool,
     lost: bool,
 }
 
@@ -68,17 +71,19 @@ impl RemoteDevice {
     pub(crate) fn open(place: &str, options: &LineOptions) -> Result<Self> {
         let connection = connect(place)?;
         connection.set_nodelay(true)?;
+        connection.set_write_timeout(Some(ANSWER_LIMIT))?;
+        keepalive::set(&connection)?;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let state = State {
             options: Options::client(),
             line: Line::default(),
             sent: 0,
+            sending: false,
             lost: false,
         };
         let shared = Arc::new(Shared {
             connection,
-            sending: Mutex::new(()),
             state: Mutex::new(state),
             changed: Condvar::new(),
         });
@@ -154,9 +159,37 @@ impl Shared {
         let _ = self.connection.shutdown(Shutdown::Both);
     }
 
+    /// Waits for the turn to send, which ends when it is dropped.
+    fn turn(&self) -> Result<Turn<'_>> {
+        let take = |state: &mut State| (!mem::replace(&mut state.sending, true)).then_some(Ok(()));
+        self.wait(take).map(|()| Turn(self))
+    }
+
+    /// Sends a command. One that is not taken in time has left a part of itself behind, which ends the connection.
     fn send(&self, bytes: &[u8]) -> Result {
-        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((&self.connection).write_all(bytes)?)
+        let _turn = self.turn()?;
+        (&self.connection).write_all(bytes).map_err(|error| {
+            self.lose();
+            error.into()
+        })
+    }
+
+    /// Sends bytes of the line. The other side may hold them as long as its line's flow control does.
+    fn send_data(&self, mut bytes: &[u8]) -> Result {
+        let _turn = loop {
+            match self.turn() {
+                Err(Errno::ETIMEDOUT) => {}
+                turn => break turn?,
+            }
+        };
+        while !bytes.is_empty() {
+            match (&self.connection).write(bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn say(&self, said: ComPort<'_>) -> Result {
@@ -170,11 +203,11 @@ impl Shared {
     }
 
     /// Waits until `done` has an answer.
-    fn wait<T>(&self, done: impl Fn(&State) -> Option<Result<T>>) -> Result<T> {
+    fn wait<T>(&self, mut done: impl FnMut(&mut State) -> Option<Result<T>>) -> Result<T> {
         let end = Instant::now() + ANSWER_LIMIT;
         let mut state = self.state();
         loop {
-            if let Some(answer) = done(&state) {
+            if let Some(answer) = done(&mut state) {
                 return answer;
             }
             if state.lost {
@@ -196,7 +229,7 @@ impl Shared {
         let (mut parser, mut space) = (Parser::default(), vec![0; CHUNK]);
         loop {
             let count = match (&self.connection).read(&mut space) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == Interrupted => continue,
                 Ok(0) | Err(_) => break,
                 Ok(count) => count,
             };
@@ -232,13 +265,15 @@ impl Shared {
         let mut out = Vec::new();
         loop {
             let count = match (&*manager).read(&mut space) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == Interrupted => continue,
                 Ok(0) | Err(_) => break,
                 Ok(count) => count,
             };
             out.clear();
             telnet::push_data(&space[..count], &mut out);
-            let sent = self.wait_until_resumed().and_then(|()| self.send(&out));
+            let sent = self
+                .wait_until_resumed()
+                .and_then(|()| self.send_data(&out));
             self.state().sent += count as u64;
             self.changed.notify_all();
             if sent.is_err() {
@@ -257,6 +292,16 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         if state.lost { Err(Errno::EIO) } else { Ok(()) }
+    }
+}
+
+/// The right to send.
+struct Turn<'a>(&'a Shared);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state().sending = false;
+        self.0.changed.notify_all();
     }
 }
 

@@ -1,20 +1,18 @@
-//! One connection to a port.
+//! What is said on one connection, and done at its port.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abi::devctl::{
     CHR_FLUSH, CHR_LINE_STATUS, CHR_MODEM_GET, CHR_MODEM_SET, CHR_SET_BREAK, CHR_TCGETATTR,
     CHR_TCSETATTR, FlushQueue, LineErrors, ModemLines, ModemSet, SetTermios, When,
 };
-use abi::{Errno, OpenFlags, Result};
-use client::{File, Interrupt, Namespace, SendOptions};
+use abi::{Errno, Result};
+use client::File;
 use telnet::{ComPort, Control, Item, Message, ModemState, Options, Parser, Purge, Side, option};
 
+use super::connection::Connection;
 use crate::com_port;
 
 const CHUNK: usize = 4096;
@@ -22,109 +20,37 @@ const CHUNK: usize = 4096;
 const WIRES_LOOK: Duration = Duration::from_millis(100);
 /// How long a change of settings waits for earlier bytes to leave.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
-/// How long the other side may take none of our bytes before it is given up.
-const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// Telnet's break, for clients without COM port control.
 const BREAK: u8 = 243;
 /// Milliseconds of that; 0 is the port's own length.
 const BREAK_MS: u32 = 0;
 const SIGNATURE: &[u8] = concat!("Slashnet ", env!("CARGO_PKG_VERSION")).as_bytes();
 
-/// A connection at work.
+/// A connection that has its port. The port is closed when the last of its threads has ended.
 #[derive(Debug)]
 pub(super) struct Session {
-    connection: TcpStream,
+    connection: Arc<Connection>,
     port: File,
-    stop: Interrupt,
-    ended: AtomicBool,
-    /// Held while something is sent.
-    sending: Mutex<()>,
-    suspended: Mutex<bool>,
-    resumed: Condvar,
     /// Which states the other side wants to be told of; none before it speaks of COM ports.
     line_mask: AtomicU8,
     modem_mask: AtomicU8,
     speaks_com_port: AtomicBool,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Session {
-    /// Opens the port and serves the connection.
-    pub(super) fn start(
-        connection: TcpStream,
-        namespace: &Namespace,
-        port: &[u8],
-    ) -> Result<Arc<Self>> {
-        connection.set_nonblocking(false)?;
-        connection.set_nodelay(true)?;
-        connection.set_write_timeout(Some(SEND_LIMIT))?;
+    /// Serves the connection until its end.
+    pub(super) fn run(connection: &Arc<Connection>, port: File) -> Result {
         let session = Arc::new(Self {
-            connection,
-            port: namespace.open(port, OpenFlags::READ_WRITE)?,
-            stop: Interrupt::new(),
-            ended: AtomicBool::new(false),
-            sending: Mutex::new(()),
-            suspended: Mutex::new(false),
-            resumed: Condvar::new(),
+            connection: Arc::clone(connection),
+            port,
             line_mask: AtomicU8::new(0),
             modem_mask: AtomicU8::new(0xff),
             speaks_com_port: AtomicBool::new(false),
-            threads: Mutex::default(),
         });
-        session.spawn("rfc2217 out", Self::hear_all)?;
-        session.spawn("rfc2217 in", Self::move_in)?;
-        session.spawn("rfc2217 wires", Self::watch_wires)?;
-        Ok(session)
-    }
-
-    fn spawn(self: &Arc<Self>, name: &str, work: fn(&Self) -> Result) -> Result {
-        let session = Arc::clone(self);
-        let body = move || {
-            if let Err(errno) = work(&session)
-                && !session.has_ended()
-            {
-                tracing::info!("connection ends: {}", errno.text());
-            }
-            session.end();
-        };
-        let thread = std::thread::Builder::new().name(name.into()).spawn(body);
-        let thread = thread
-            .map_err(|_| Errno::EAGAIN)
-            .inspect_err(|_| self.end())?;
-        self.threads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(thread);
-        Ok(())
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::SeqCst)
-    }
-
-    fn end(&self) {
-        self.ended.store(true, Ordering::SeqCst);
-        self.stop.trigger();
-        let _ = self.connection.shutdown(Shutdown::Both);
-        // Under the lock, so that who is about to wait sees the end.
-        let _suspended = self.suspended.lock();
-        self.resumed.notify_all();
-    }
-
-    pub(super) fn end_and_wait(&self) {
-        self.end();
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for thread in threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-
-    fn send(&self, bytes: &[u8]) -> Result {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((&self.connection).write_all(bytes)?)
+        let (inward, wires) = (Arc::clone(&session), Arc::clone(&session));
+        connection.spawn("rfc2217 in", move |_| inward.move_in())?;
+        connection.spawn("rfc2217 wires", move |_| wires.watch_wires())?;
+        session.hear_all()
     }
 
     /// From the connection to the port.
@@ -132,13 +58,10 @@ impl Session {
         let (mut parser, mut options) = (Parser::default(), Options::server());
         let mut out = Vec::new();
         options.open(&mut out);
-        self.send(&out)?;
+        self.connection.send(&out)?;
         let mut space = vec![0; CHUNK];
         loop {
-            let count = match (&self.connection).read(&mut space) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                result => result?,
-            };
+            let count = self.connection.receive(&mut space)?;
             if count == 0 {
                 return Ok(());
             }
@@ -148,7 +71,7 @@ impl Session {
                     out.clear();
                     result = self
                         .hear(item, &mut options, &mut out)
-                        .and_then(|()| self.send(&out));
+                        .and_then(|()| self.connection.send(&out));
                 }
             });
             result?;
@@ -177,17 +100,11 @@ impl Session {
         Ok(())
     }
 
-    fn options(&self, limit: Option<Duration>) -> SendOptions<'_> {
-        SendOptions {
-            deadline: limit.map(|limit| Instant::now() + limit),
-            interrupt: Some(&self.stop),
-            priority: None,
-        }
-    }
-
     fn write(&self, mut bytes: &[u8]) -> Result {
         while !bytes.is_empty() {
-            let count = self.port.write_with(bytes, &self.options(None))?;
+            let count = self
+                .port
+                .write_with(bytes, &self.connection.options(None))?;
             bytes = bytes.get(count..).unwrap_or_default();
         }
         Ok(())
@@ -217,11 +134,7 @@ impl Session {
                 *said
             }
             ComPort::Suspend | ComPort::Resume => {
-                *self
-                    .suspended
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = *said == ComPort::Suspend;
-                self.resumed.notify_all();
+                self.connection.suspend(*said == ComPort::Suspend);
                 return Ok(());
             }
             ComPort::LineState(_) | ComPort::ModemState(_) => return Ok(()),
@@ -240,7 +153,7 @@ impl Session {
                 let limit = (when != When::Now).then_some(DRAIN_LIMIT);
                 let set = SetTermios { when, termios };
                 self.port
-                    .devctl_with(CHR_TCSETATTR, set, &self.options(limit))
+                    .devctl_with(CHR_TCSETATTR, set, &self.connection.options(limit))
             };
             match set(When::Drain) {
                 Err(Errno::ETIMEDOUT) => set(When::Now),
@@ -330,37 +243,27 @@ impl Session {
     fn move_in(&self) -> Result {
         let mut space = vec![0; CHUNK];
         let mut out = Vec::new();
-        while !self.has_ended() {
-            let count = match self.port.read_with(&mut space, &self.options(None)) {
+        while !self.connection.has_ended() {
+            let count = match self
+                .port
+                .read_with(&mut space, &self.connection.options(None))
+            {
                 Ok(0) => return Err(Errno::EIO),
                 Err(Errno::EINTR) => continue,
                 count => count?,
             };
             out.clear();
             telnet::push_data(&space[..count], &mut out);
-            self.wait_until_resumed();
-            self.send(&out)?;
+            self.connection.wait_until_resumed();
+            self.connection.send(&out)?;
         }
         Ok(())
-    }
-
-    fn wait_until_resumed(&self) {
-        let mut suspended = self
-            .suspended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while *suspended && !self.has_ended() {
-            suspended = self
-                .resumed
-                .wait(suspended)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
     }
 
     /// Tells the other side of the wires, first as they are and then when they change, and of errors.
     fn watch_wires(&self) -> Result {
         let mut told = None;
-        while !self.has_ended() {
+        while !self.connection.has_ended() {
             if self.speaks_com_port.load(Ordering::SeqCst) {
                 let status = self.port.devctl(CHR_LINE_STATUS, ())?;
                 self.tell_wires(wires(status.lines), &mut told)?;
@@ -369,14 +272,7 @@ impl Session {
                     self.tell(ComPort::LineState(errors))?;
                 }
             }
-            let suspended = self
-                .suspended
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if !self.has_ended() {
-                // Woken early by the end, or for nothing.
-                let _ = self.resumed.wait_timeout(suspended, WIRES_LOOK);
-            }
+            self.connection.pass(WIRES_LOOK);
         }
         Ok(())
     }
@@ -395,7 +291,7 @@ impl Session {
         let mut out = Vec::new();
         let side = Side::Server;
         Message { side, said }.push(&mut out);
-        self.send(&out)
+        self.connection.send(&out)
     }
 }
 

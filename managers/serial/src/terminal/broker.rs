@@ -23,7 +23,9 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFla
 
 use super::asked;
 use super::connection::{Connection, Control, Passed};
+use super::departure::unless_gone;
 use super::pty::{self, Pty};
+use crate::accepting::{ACCEPT_REST, is_lasting};
 use crate::device::errno;
 use crate::line_settings;
 
@@ -94,10 +96,19 @@ impl Broker {
         &self.socket
     }
 
-    /// Hears one question and answers it on a thread of its own.
+    /// Hears one question and answers it on a thread of its own. Blocks until there is one, and for a tenth of a second if
+    /// none can be accepted.
     pub fn serve_one(&self) {
-        let Ok(asker) = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC) else {
-            return;
+        let asker = match rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC) {
+            Ok(asker) => asker,
+            Err(error) => {
+                let error = std::io::Error::from(error);
+                if is_lasting(&error) {
+                    tracing::warn!("no program can ask: {error}");
+                    std::thread::sleep(ACCEPT_REST);
+                }
+                return;
+            }
         };
         // The name is public; strangers must not use up what is kept for the programs.
         let own = rustix::process::geteuid();
@@ -177,7 +188,7 @@ impl Shared {
         };
         let mut space = [0; ANSWER_MAX];
         let said;
-        let answer = match self.answer(&question) {
+        let answer = match self.answer(&question, asker) {
             Ok(done) => {
                 said = done;
                 Answer {
@@ -197,7 +208,11 @@ impl Shared {
         let _ = rustix::net::send(asker, answer, SendFlags::NOSIGNAL);
     }
 
-    fn answer(self: &Arc<Self>, question: &Question<'_>) -> std::result::Result<Said, Refusal> {
+    fn answer(
+        self: &Arc<Self>,
+        question: &Question<'_>,
+        asker: &OwnedFd,
+    ) -> std::result::Result<Said, Refusal> {
         match question {
             Question::Look { path } => {
                 self.look(self.path(path))?;
@@ -206,7 +221,7 @@ impl Shared {
             Question::Open { path, exclusive } => {
                 let path = self.path(path);
                 self.look(path)?;
-                let text = self.open(path, *exclusive)?;
+                let text = self.open(path, *exclusive, asker)?;
                 Ok(Said { number: 0, text })
             }
             Question::Control { number, control } => {
@@ -235,10 +250,14 @@ impl Shared {
         self: &Arc<Self>,
         path: &[u8],
         exclusive: bool,
+        asker: &OwnedFd,
     ) -> std::result::Result<Vec<u8>, Refusal> {
         let mut flags = OpenFlags::READ_WRITE;
         flags.set(OpenFlags::EXCLUSIVE, exclusive);
-        let port = self.namespace.open(path, flags)?;
+        // A program that is killed while it waits for its turn gives its place in the queue back.
+        let port = unless_gone(asker, |interrupt| {
+            self.namespace.interrupted_by(interrupt).open(path, flags)
+        })?;
         let line = match port.devctl(CHR_TCGETATTR, ()) {
             // A device of another kind, which has no use for a terminal.
             Err(Errno::ENOTTY) => return Err(Refusal::NotOurs),

@@ -10,6 +10,7 @@
 mod asked;
 mod broker;
 mod connection;
+mod departure;
 mod link;
 mod pty;
 
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use abi::devctl::{CHR_REFUSE, CHR_TCGETATTR, CHR_WANTED, PortUser};
 use abi::{Errno, OpenFlags, Result};
-use client::{Namespace, SendOptions};
+use client::{Interrupt, Namespace, SendOptions};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::termios::ControlModes;
 
@@ -138,6 +139,8 @@ struct Shared {
     options: TerminalOptions,
     wake: OwnedFd,
     stopping: AtomicBool,
+    /// Ends waiting for the port.
+    stop: Interrupt,
     /// Ends the present use.
     using: Mutex<Option<Control>>,
 }
@@ -171,6 +174,7 @@ impl Terminal {
             options,
             wake: eventfd(0, flags).map_err(|error| at_port(errno(error)))?,
             stopping: AtomicBool::new(false),
+            stop: Interrupt::new(),
             using: Mutex::new(None),
         });
         let mut keeper = Keeper {
@@ -194,6 +198,7 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         let _ = rustix::io::write(&self.shared.wake, &[1; 8]);
+        self.shared.stop.trigger();
         if let Some(control) = &*self.shared.using() {
             control.stop();
         }
@@ -329,9 +334,9 @@ impl Keeper {
 
     fn connect(&self, passed: &Arc<Passed>) -> Result<Connection> {
         let options = &self.shared.options;
-        let port = options
-            .namespace
-            .open(&options.port, OpenFlags::READ_WRITE)?;
+        // The port may let it wait for its turn.
+        let namespace = options.namespace.interrupted_by(&self.shared.stop);
+        let port = namespace.open(&options.port, OpenFlags::READ_WRITE)?;
         let frame = options.frame.map(|Frame(modes)| modes);
         let connection = Connection::start(Arc::clone(&self.pty), port, frame, Arc::clone(passed))?;
         let control = connection.control();
