@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use abi::devctl::{PortUsers, Termios};
+use abi::devctl::{PortUser, PortUsers, Termios};
 use abi::io::{Events, NotifyAction};
 use abi::{Errno, Result};
 use client::Namespace;
@@ -355,15 +355,20 @@ impl Port {
     /// Who uses the port, with the names of their nodes.
     pub(crate) fn named_users(&self) -> PortUsers {
         let mut users = self.users.list();
+        self.name_nodes(&mut users.0);
+        users
+    }
+
+    /// Adds the names of the nodes, as far as they are known.
+    pub(crate) fn name_nodes(&self, users: &mut [PortUser]) {
         let nodes = self
             .names
             .as_ref()
             .and_then(|names| resmgr::blocking(|| names.nodes()).ok());
-        for user in &mut users.0 {
+        for user in users {
             let named = nodes.iter().flatten().find(|row| row.nd == user.node);
             user.node_name = named.map_or_else(Vec::new, |row| row.name.as_str().into());
         }
-        users
     }
 
     /// Waits until the device is ready or the bell rings; what the device is ready for.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use abi::devctl::{
     CHR_DRAIN, CHR_EXCLUSIVE, CHR_FLUSH, CHR_INPUT_COUNT, CHR_LINE_STATUS, CHR_MODEM_GET,
     CHR_MODEM_SET, CHR_OUTPUT_COUNT, CHR_REFUSE, CHR_SEND_BREAK, CHR_SET_BREAK, CHR_TAKE_OVER,
-    CHR_TCGETATTR, CHR_TCSETATTR, CHR_USERS, CHR_WANTED, CHR_WINDOW_GET, CHR_WINDOW_SET, TakeOver,
+    CHR_TCGETATTR, CHR_TCSETATTR, CHR_USERS, CHR_WANTED, CHR_WINDOW_GET, CHR_WINDOW_SET,
+    PortAccess, TakeOver,
 };
 use abi::{Errno, OpenFlags, Result};
 use resmgr::{
@@ -16,7 +17,7 @@ use resmgr::{
 };
 
 use crate::port::Port;
-use crate::users::{Entry, User, Whose, Wishes};
+use crate::users::{Entry, User, Whose, Wishes, told};
 
 /// A serial port as clients see it.
 #[derive(Debug)]
@@ -94,6 +95,8 @@ impl SerialPort {
             let patience = patience.clamp(PATIENCE_MIN, PATIENCE_MAX);
             let have_left = || users.holders().is_empty();
             let gives_up = || call.is_unblock_requested();
+            let mut asker = told(asker, PortAccess::WRITE, 0);
+            self.port.name_nodes(std::slice::from_mut(&mut asker));
             users.wishes.ask(asker, patience, have_left, gives_up)?;
         }
         let holders = users.holders();

@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abi::devctl::{
-    CHR_DRAIN, CHR_INPUT_COUNT, CHR_SEND_BREAK, CHR_TCGETATTR, CHR_TCSETATTR, SetTermios, When,
+    CHR_DRAIN, CHR_INPUT_COUNT, CHR_REFUSE, CHR_SEND_BREAK, CHR_TAKE_OVER, CHR_TCGETATTR,
+    CHR_TCSETATTR, CHR_USERS, CHR_WANTED, SetTermios, TakeOver, When,
 };
 use abi::io::Events;
 use abi::{Errno, OpenFlags};
@@ -222,6 +223,30 @@ fn bytes_flow_on_without_loss_while_both_daemons_die_and_come_back() {
     until("the port can be opened again", || {
         lab.far.open(PORT, BOTH).is_ok()
     });
+}
+
+#[test]
+fn who_has_a_port_and_who_wants_it_is_told_with_the_names_of_their_nodes() {
+    let lab = lab();
+    let held = lab.far.open(PORT, BOTH | OpenFlags::EXCLUSIVE).unwrap();
+    let here = Namespace::of(&lab.cluster["lab2"].endpoint());
+    let there = Namespace::of(&lab.cluster["lab1"].endpoint());
+    for (asker, node) in [(&here, "lab2"), (&there, "lab1")] {
+        let look = &asker.open(PORT, OpenFlags::PATH).unwrap();
+        let users = look.devctl(CHR_USERS, ()).unwrap().0;
+        assert_eq!(users[0].node_name, b"lab1", "as {node} sees it");
+        thread::scope(|scope| {
+            let wish = TakeOver {
+                force: false,
+                patience_ms: 60_000,
+            };
+            let refused = scope.spawn(move || look.devctl(CHR_TAKE_OVER, wish));
+            let wanted = held.devctl(CHR_WANTED, ()).unwrap();
+            held.devctl(CHR_REFUSE, ()).unwrap();
+            assert_eq!(wanted.node_name, node.as_bytes());
+            assert_eq!(refused.join().unwrap(), Err(Errno::EBUSY));
+        });
+    }
 }
 
 // qnx: R14

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use abi::devctl::{PortAccess, PortUser};
+use abi::devctl::PortUser;
 use abi::{Errno, Result};
 use resmgr::{Answer, DevctlCall, WaitQueue};
 
-use super::{User, Whose, told};
+use super::{User, Whose};
 
 /// How often one who waits for an answer is looked after.
 const LOOK: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ pub(crate) struct Wishes {
 struct State {
     /// Counts wishes; the present one, if there is one.
     number: u64,
-    present: Option<Whose>,
+    present: Option<PortUser>,
     refused: bool,
 }
 
@@ -48,7 +48,7 @@ impl Wishes {
     /// EBUSY if one refuses, or another wish is being answered; EINTR when the asker gives up.
     pub(crate) fn ask(
         &self,
-        asker: Whose,
+        asker: PortUser,
         patience: Duration,
         have_left: impl Fn() -> bool,
         gives_up: impl Fn() -> bool,
@@ -89,10 +89,10 @@ impl Wishes {
     /// Answers when somebody wants the port that `user` has.
     pub(crate) fn listen(&self, user: &User, call: DevctlCall<PortUser>) -> Answer {
         let state = self.state();
-        if let Some(asker) = state.present
+        if let Some(asker) = &state.present
             && user.told.swap(state.number, Ordering::SeqCst) != state.number
         {
-            return call.reply(&told(asker, PortAccess::WRITE, 0));
+            return call.reply(asker);
         }
         // Parked under the lock: a wish that comes now finds it.
         self.listeners.park(call)
@@ -102,7 +102,7 @@ impl Wishes {
     fn tell(&self) {
         let (number, asker) = {
             let state = self.state();
-            (state.number, state.present)
+            (state.number, state.present.clone())
         };
         let Some(asker) = asker else { return };
         while let Some(call) = self.listeners.take() {
@@ -112,7 +112,7 @@ impl Wishes {
             {
                 user.user.told.store(number, Ordering::SeqCst);
             }
-            let _ = call.reply(&told(asker, PortAccess::WRITE, 0));
+            let _ = call.reply(&asker);
         }
     }
 
