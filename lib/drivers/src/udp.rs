@@ -31,6 +31,8 @@ pub struct UdpDriver {
     focus: Mutex<Option<SocketAddr>>,
     /// A socket that chose its port itself would lose it with its peer.
     keeps_port: bool,
+    /// The network device that it is bound to.
+    device: Option<String>,
 }
 
 impl UdpDriver {
@@ -50,6 +52,7 @@ impl UdpDriver {
             socket.set_only_v6(true)?;
         }
         if let Some(device) = device {
+            prefer(&socket, local.is_ipv4(), device)?;
             socket.bind_device(Some(device.as_bytes()))?;
         }
         let scope = scope(&local, &socket, device)?;
@@ -82,6 +85,7 @@ impl UdpDriver {
             scope,
             focus: Mutex::new(None),
             keeps_port,
+            device: device.map(str::to_owned),
         })
     }
 
@@ -201,12 +205,12 @@ impl PacketDriver for UdpDriver {
         }
         let result = match peer {
             Some(peer) => rustix::net::connect(&self.socket, &peer),
-            None => rustix::net::connect_unspec(&self.socket),
+            None => self.disconnect(),
         };
         // Unconnected it works as well, only slower; connected to another peer it would not.
         *focus = if result.is_ok() { peer } else { None };
         if result.is_err() {
-            let _ = rustix::net::connect_unspec(&self.socket);
+            let _ = self.disconnect();
         }
     }
 
@@ -220,6 +224,18 @@ impl PacketDriver for UdpDriver {
 }
 
 impl UdpDriver {
+    /// Linux takes the device away with the peer.
+    fn disconnect(&self) -> rustix::io::Result<()> {
+        rustix::net::connect_unspec(&self.socket)?;
+        let Some(device) = &self.device else {
+            return Ok(());
+        };
+        let bound = self.socket.bind_device(Some(device.as_bytes()));
+        bound.map_err(|error| {
+            rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+        })
+    }
+
     fn read(&self, into: &mut [u8]) -> Result<Option<Train>, DriverError> {
         for _ in 0..RECEIVE_ATTEMPTS {
             match receive::receive(self.socket.as_fd(), into).map_err(DriverError::from) {
@@ -273,6 +289,18 @@ pub fn socket_address(address: &LinkAddress) -> Option<SocketAddr> {
             SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(octets), port, 0, scope))
         }
     })
+}
+
+/// Names the device by which packets leave while the socket is bound to none: for a moment, when it loses its peer.
+fn prefer(socket: &Socket, is_ipv4: bool, device: &str) -> io::Result<()> {
+    let (level, name) = if is_ipv4 {
+        (libc::IPPROTO_IP, libc::IP_UNICAST_IF)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_IF)
+    };
+    let index = rustix::net::netdevice::name_to_index(socket, device)?;
+    // The kernel wants it in network byte order.
+    socket_option::set(socket.as_fd(), level, name, index.to_be().cast_signed())
 }
 
 /// No fragments, and trains where the kernel can.
