@@ -19,6 +19,7 @@ mod held_back;
 mod interface_watch;
 mod interfaces;
 mod invite_store;
+mod kernel_settings;
 mod key_file;
 #[cfg(test)]
 mod lane_rows;
@@ -26,6 +27,7 @@ mod link_place;
 mod link_spec;
 mod link_speed;
 mod links;
+mod neighbour_wait;
 mod netlink;
 mod node_page;
 mod private_file;

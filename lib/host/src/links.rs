@@ -13,9 +13,11 @@ use rustix::event::epoll::{self, EventData};
 
 use crate::StartError;
 use crate::interfaces::Interfaces;
+use crate::kernel_settings::ThisKernel;
 use crate::link_place::{self, At, Found, Own, SocketPlace};
 use crate::link_spec::LinkSpec;
-use crate::shared_network::{SharedNetworks, ThisKernel};
+use crate::neighbour_wait::NeighbourWait;
+use crate::shared_network::SharedNetworks;
 
 /// All links, by number. A link keeps its number while the node runs, whether it is there or not.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(crate) struct Links {
     /// Once is enough to say so.
     said_full: bool,
     shared: SharedNetworks<ThisKernel>,
+    wait: NeighbourWait<ThisKernel>,
 }
 
 struct Slot {
@@ -65,6 +68,7 @@ impl Links {
             own,
             said_full: false,
             shared: SharedNetworks::new(ThisKernel),
+            wait: NeighbourWait::new(ThisKernel),
         };
         let wanted = if links.all {
             eligible(interfaces).collect()
@@ -108,11 +112,11 @@ impl Links {
             }
             links.slots.push(slot);
         }
-        links.keep_apart(interfaces);
+        links.tell_kernel(interfaces);
         Ok(links)
     }
 
-    fn keep_apart(&mut self, interfaces: &Interfaces) {
+    fn tell_kernel(&mut self, interfaces: &Interfaces) {
         let places = self.slots.iter().filter_map(|slot| slot.open.as_ref());
         let places = places.filter_map(|open| match open.place.at {
             At::Udp(address) => Some((open.place.interface, address.ip())),
@@ -122,6 +126,7 @@ impl Links {
         for warning in self.shared.look(&places, interfaces) {
             tracing::warn!("{warning}");
         }
+        self.wait.look(&places, interfaces);
     }
 
     /// What the node is told of the links.
@@ -171,7 +176,7 @@ impl Links {
             update.changed |= slot.config != before;
         }
         if update.changed {
-            self.keep_apart(interfaces);
+            self.tell_kernel(interfaces);
         }
         update
     }

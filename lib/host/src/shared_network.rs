@@ -4,45 +4,21 @@
 //! node tells the kernel that an address belongs to its interface, for the interfaces of its own links only and for as
 //! long as it runs; where it may not, it says what its user should tell the kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
 use crate::interfaces::{Interface, Interfaces};
+use crate::kernel_settings::{Changes, Kernel, Setting};
 
-/// Where the kernel keeps what is said of interfaces.
-const SETTINGS: &str = "/proc/sys/net/ipv4/conf";
+const TABLE: &str = "ipv4/conf";
+const WHY: &str = "two of its links are in one network";
 
 /// Keeps links of one network apart.
 #[derive(Debug)]
 pub(crate) struct SharedNetworks<K: Kernel> {
-    kernel: K,
+    changes: Changes<K>,
     said: BTreeSet<(String, String)>,
-    /// What was there before, by interface and name.
-    before: BTreeMap<(String, &'static str), u32>,
-}
-
-/// The kernel's settings.
-pub(crate) trait Kernel {
-    /// That of an interface, or of `all`; `None` if there is none.
-    fn get(&self, interface: &str, name: &str) -> Option<u32>;
-    /// Changes one.
-    fn set(&self, interface: &str, name: &str, value: u32) -> io::Result<()>;
-}
-
-/// This machine's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ThisKernel;
-
-impl Kernel for ThisKernel {
-    fn get(&self, interface: &str, name: &str) -> Option<u32> {
-        let text = std::fs::read_to_string(format!("{SETTINGS}/{interface}/{name}")).ok()?;
-        text.trim().parse().ok()
-    }
-
-    fn set(&self, interface: &str, name: &str, value: u32) -> io::Result<()> {
-        std::fs::write(format!("{SETTINGS}/{interface}/{name}"), value.to_string())
-    }
 }
 
 /// A setting that lets links of one network be mixed up. The kernel takes the larger one of what is said for all
@@ -77,9 +53,8 @@ const WANTED: [Wanted; 3] = [
 impl<K: Kernel> SharedNetworks<K> {
     pub(crate) const fn new(kernel: K) -> Self {
         Self {
-            kernel,
+            changes: Changes::new(kernel),
             said: BTreeSet::new(),
-            before: BTreeMap::new(),
         }
     }
 
@@ -114,37 +89,16 @@ impl<K: Kernel> SharedNetworks<K> {
     }
 
     fn keep_apart(&mut self, interface: &str, wanted: &Wanted) -> io::Result<()> {
-        let own = self.kernel.get(interface, wanted.name);
-        let all = self.kernel.get("all", wanted.name);
+        let place = Setting::new(TABLE, interface, wanted.name);
+        let own = self.changes.get(&place);
+        let all = self.changes.get(&Setting::new(TABLE, "all", wanted.name));
         let (Some(own), Some(all)) = (own, all) else {
             return Ok(());
         };
         if !(wanted.is_bad)(own.max(all)) {
             return Ok(());
         }
-        self.kernel.set(interface, wanted.name, wanted.good)?;
-        tracing::info!(
-            "net.ipv4.conf.{interface}.{} is {} while this node runs: two of its links are in one network",
-            wanted.name,
-            wanted.good
-        );
-        let place = (interface.to_owned(), wanted.name);
-        self.before.entry(place).or_insert(own);
-        Ok(())
-    }
-}
-
-/// Leaves the kernel as it was, but for what somebody else has changed since.
-impl<K: Kernel> Drop for SharedNetworks<K> {
-    fn drop(&mut self) {
-        for ((interface, name), before) in &self.before {
-            let ours = WANTED.iter().find(|wanted| wanted.name == *name);
-            if self.kernel.get(interface, name) == ours.map(|wanted| wanted.good)
-                && let Err(error) = self.kernel.set(interface, name, *before)
-            {
-                tracing::warn!("net.ipv4.conf.{interface}.{name} is not {before} again: {error}");
-            }
-        }
+        self.changes.make(place, own, wanted.good, WHY)
     }
 }
 
@@ -172,44 +126,13 @@ fn advice(pair: [&str; 2], refused: &[&Wanted]) -> String {
 mod tests {
     use super::*;
     use crate::interfaces::{Address, Change};
-    use std::cell::RefCell;
-    use std::rc::Rc;
+    use crate::kernel_settings::Paper;
 
-    /// Settings that are 0 unless somebody has said otherwise.
-    #[derive(Clone, Default)]
-    struct Paper {
-        values: Rc<RefCell<BTreeMap<(String, String), u32>>>,
-        is_forbidden: bool,
-    }
-
-    impl Paper {
-        fn with(settings: &[(&str, &str, u32)]) -> Self {
-            let paper = Self::default();
-            for (interface, name, value) in settings {
-                paper.set(interface, name, *value).unwrap();
-            }
-            paper
-        }
-
-        fn all(&self, interface: &str) -> [u32; 3] {
-            WANTED.map(|wanted| self.get(interface, wanted.name).unwrap())
-        }
-    }
-
-    impl Kernel for Paper {
-        fn get(&self, interface: &str, name: &str) -> Option<u32> {
-            let place = (interface.to_owned(), name.to_owned());
-            Some(self.values.borrow().get(&place).copied().unwrap_or(0))
-        }
-
-        fn set(&self, interface: &str, name: &str, value: u32) -> io::Result<()> {
-            if self.is_forbidden {
-                return Err(io::ErrorKind::PermissionDenied.into());
-            }
-            let place = (interface.to_owned(), name.to_owned());
-            self.values.borrow_mut().insert(place, value);
-            Ok(())
-        }
+    fn all_of(paper: &Paper, interface: &str) -> [u32; 3] {
+        WANTED.map(|wanted| {
+            let place = Setting::new(TABLE, interface, wanted.name);
+            paper.get(&place).unwrap()
+        })
     }
 
     fn interfaces(addresses: [&str; 2]) -> (Interfaces, Vec<(u32, IpAddr)>) {
@@ -241,21 +164,26 @@ mod tests {
     #[test]
     fn two_links_in_one_network_are_kept_apart_until_the_node_ends() {
         let (all, links) = interfaces(["10.0.0.1", "10.0.0.2"]);
-        let paper = Paper::with(&[("eth1", "rp_filter", 1), ("eth2", "arp_announce", 1)]);
+        let paper = Paper::with(
+            TABLE,
+            &[("eth1", "rp_filter", 1), ("eth2", "arp_announce", 1)],
+        );
         let mut networks = SharedNetworks::new(paper.clone());
         assert_eq!(networks.look(&links, &all), [""; 0]);
-        assert_eq!(paper.all("eth1"), [1, 2, 2]);
-        assert_eq!(paper.all("eth2"), [1, 2, 0]);
-        assert_eq!(paper.all("all"), [0; 3]);
+        assert_eq!(all_of(&paper, "eth1"), [1, 2, 2]);
+        assert_eq!(all_of(&paper, "eth2"), [1, 2, 0]);
+        assert_eq!(all_of(&paper, "all"), [0; 3]);
         // An interface that was made anew.
-        paper.set("eth2", "arp_ignore", 0).unwrap();
+        let place = Setting::new(TABLE, "eth2", "arp_ignore");
+        paper.set(&place, 0).unwrap();
         networks.look(&links, &all);
-        assert_eq!(paper.all("eth2"), [1, 2, 0]);
+        assert_eq!(all_of(&paper, "eth2"), [1, 2, 0]);
         // Somebody else's word is left alone.
-        paper.set("eth2", "arp_ignore", 8).unwrap();
+        let place = Setting::new(TABLE, "eth2", "arp_ignore");
+        paper.set(&place, 8).unwrap();
         drop(networks);
-        assert_eq!(paper.all("eth1"), [0, 0, 1]);
-        assert_eq!(paper.all("eth2"), [8, 1, 0]);
+        assert_eq!(all_of(&paper, "eth1"), [0, 0, 1]);
+        assert_eq!(all_of(&paper, "eth2"), [8, 1, 0]);
     }
 
     #[test]
@@ -277,9 +205,9 @@ mod tests {
 
     #[test]
     fn nothing_is_changed_where_nothing_is_wrong() {
-        let changed = |addresses, settings: &[(&str, &str, u32)]| {
+        let changed = |addresses, settings: &[(&str, &'static str, u32)]| {
             let (all, links) = interfaces(addresses);
-            let paper = Paper::with(settings);
+            let paper = Paper::with(TABLE, settings);
             let before = paper.values.borrow().clone();
             let mut networks = SharedNetworks::new(paper.clone());
             assert!(networks.look(&links, &all).is_empty());
