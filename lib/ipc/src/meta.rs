@@ -123,6 +123,23 @@ mod tests {
     }
 
     #[test]
+    fn the_head_of_the_page_is_one() {
+        let page = include_str!("../../../docs/protocol/channels.md");
+        let (_, block) = page.split_once("```hex head").unwrap();
+        let mut bytes = [0; Meta::LEN_MAX];
+        let shown = Meta {
+            connection: ConnectionId(2),
+            attachment: 1,
+            pulses_before: 0,
+            ..head(Kind::Message)
+        };
+        let len = shown.encode(&mut bytes);
+        let digits = bytes[..len].iter().map(|byte| format!("{byte:02x}"));
+        let block = block.split("```").next().unwrap();
+        assert_eq!(block.replace([' ', '\n'], ""), digits.collect::<String>());
+    }
+
+    #[test]
     fn every_kind_comes_back() {
         let pulse = Kind::Pulse {
             code: -3,

@@ -60,6 +60,9 @@ macro_rules! messages {
         pub enum $name { $($(#[$variant_meta])* $variant $(($type))?,)* }
 
         impl $name {
+            /// Numbers and names of all kinds, in the order of their declaration.
+            pub const KINDS: &'static [(u16, &'static str)] = &[$(($kind, stringify!($variant)),)*];
+
             /// The kind number on the wire.
             pub const fn kind(&self) -> u16 {
                 match self { $(Self::$variant { .. } => $kind,)* }

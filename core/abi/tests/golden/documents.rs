@@ -39,7 +39,7 @@ fn the_numbers_are_those_of_the_c_library() {
 }
 
 /// Heading and text of every second-level section.
-fn sections(document: &str) -> Vec<(&str, &str)> {
+pub(super) fn sections(document: &str) -> Vec<(&str, &str)> {
     document
         .split("\n## ")
         .skip(1)
@@ -48,7 +48,7 @@ fn sections(document: &str) -> Vec<(&str, &str)> {
 }
 
 /// What a block is, and its bytes.
-fn blocks(text: &str) -> Vec<(&str, Vec<u8>)> {
+pub(super) fn blocks(text: &str) -> Vec<(&str, Vec<u8>)> {
     let after_fence = text.split("```hex ").skip(1);
     after_fence
         .map(|block| {

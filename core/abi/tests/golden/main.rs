@@ -9,6 +9,7 @@ mod connect;
 mod devctl;
 mod documents;
 mod io;
+mod socket;
 mod strictness;
 mod version;
 mod watches;
