@@ -6,6 +6,7 @@ mod failures;
 mod golden;
 mod lanes;
 mod messages;
+mod page;
 mod pair;
 mod policies;
 mod properties;

@@ -345,6 +345,41 @@ mod tests {
         }
     }
 
+    /// Header and rest of each packet that the page of the protocol shows.
+    fn shown() -> Vec<([u8; HEADER_LEN], Vec<u8>)> {
+        let page = include_str!("../../../docs/protocol/transport.md");
+        let blocks = page.split("```hex packet").skip(1).map(|block| {
+            let digits = block.split("```").next().unwrap();
+            let digits: String = digits.chars().filter(char::is_ascii_hexdigit).collect();
+            let bytes: Vec<u8> = (0..digits.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+                .collect();
+            let (header, body) = bytes.split_first_chunk().unwrap();
+            (*header, body.to_vec())
+        });
+        blocks.collect()
+    }
+
+    #[test]
+    fn the_packets_of_the_page_are_sealed_and_opened_as_shown() {
+        let guard = Arc::new(ForkGuard::new().unwrap());
+        let secret = core::array::from_fn(|at| at as u8);
+        let make = |role| AeadCipher::with(&secret, role, Arc::clone(&guard), Suite::default(), 1);
+        let (mut client, mut server) = (make(Role::Client), make(Role::Server));
+        let ping = [11, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+        let shown = shown();
+        assert_eq!(shown.len(), 2);
+        for (number, (header, body)) in (5..).zip(shown) {
+            assert_eq!(client.phase(), header[1] & 1 == 1);
+            let mut sealed = [&ping[..], &[0; TAG_LEN]].concat();
+            client.seal(3, number, &header, &mut sealed);
+            assert_eq!(sealed, body);
+            let opened = server.open(3, number, &header, &mut sealed).unwrap();
+            assert_eq!(opened, ping);
+        }
+    }
+
     #[test]
     fn keys_do_not_show_in_debug_output() {
         let (client, _) = pair(Suite::Aes256Gcm, 4);
