@@ -20,13 +20,20 @@ const NEEDED: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("mkfs.ext4", "e2fsprogs"),
     ("runuser", "util-linux"),
+    ("python3", "python3"),
 ];
+
+/// A module of Python that a test uses, and the Debian package that has it.
+const NEEDED_BY_PYTHON: &[(&str, &str)] = &[("cryptography", "python3-cryptography")];
 
 /// Installs what is missing when this may be done (as root, with apt-get), else says what is.
 pub(crate) fn install() -> Outcome {
-    let missing: Vec<&str> = NEEDED
+    let programs = NEEDED.iter().filter(|(program, _)| !on_path(program));
+    let modules = NEEDED_BY_PYTHON
         .iter()
-        .filter(|(program, _)| !on_path(program))
+        .filter(|(module, _)| !python_has(module));
+    let missing: Vec<&str> = programs
+        .chain(modules)
         .map(|(_, package)| *package)
         .collect();
     if missing.is_empty() {
@@ -60,6 +67,15 @@ fn apt(arguments: &[&str]) -> Outcome {
         .input_from_nowhere()
         .output()
         .map(drop)
+}
+
+fn python_has(module: &str) -> bool {
+    on_path("python3")
+        && Program::new("python3")
+            .args(["-c", &format!("import {module}")])
+            .input_from_nowhere()
+            .output()
+            .is_ok()
 }
 
 pub(crate) fn on_path(program: &str) -> bool {
