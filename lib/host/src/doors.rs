@@ -4,6 +4,7 @@
 //! or mounted over it. The directory is named for the process whose door it is, so that the process finds the door
 //! where it was when the node was restarted. When the process started is part of the name: what an earlier one with its
 //! number has left running must not come in by this door.
+//! A program that came in by a door itself finds its own in that door's directory: it may see no other.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,8 @@ const DIRECTORY: &str = "views";
 #[derive(Debug, Default)]
 pub(crate) struct Doors {
     open: BTreeMap<ProgramKey, Door>,
+    /// By whose door programs came in that did not come by the node's own socket.
+    came_by: BTreeMap<ProgramKey, ProgramKey>,
 }
 
 #[derive(Debug)]
@@ -39,7 +42,9 @@ impl Doors {
         (process, since): (Pid, u64),
         node: &Path,
     ) -> Result<PathBuf, String> {
-        let all = node.join(DIRECTORY);
+        let outer = self.came_by.get(&program);
+        let outer = outer.and_then(|owner| self.open.get(owner));
+        let all = outer.map_or(node, |door| &door.directory).join(DIRECTORY);
         sweep(&all);
         let directory = all.join(format!("{process}-{since}"));
         fs::create_dir_all(&directory)
@@ -54,6 +59,13 @@ impl Doors {
         Ok(directory)
     }
 
+    /// A program came in, by the door of `owner` if that was not the node's own socket.
+    pub(crate) fn came(&mut self, program: ProgramKey, owner: Option<ProgramKey>) {
+        if let Some(owner) = owner {
+            self.came_by.insert(program, owner);
+        }
+    }
+
     pub(crate) fn listener(&self, program: ProgramKey) -> Option<&OwnedFd> {
         self.open.get(&program).map(|door| &door.listener)
     }
@@ -62,6 +74,12 @@ impl Doors {
         self.open
             .iter()
             .map(|(&program, door)| (program, door.listener.as_fd()))
+    }
+
+    /// A program is gone, and its door with it if it has one.
+    pub(crate) fn gone(&mut self, program: ProgramKey) {
+        self.came_by.remove(&program);
+        self.close(program);
     }
 
     /// Closes the door of a program, if it has one.
@@ -82,6 +100,10 @@ impl Drop for Doors {
 }
 
 fn remove(directory: &Path) {
+    // Doors within it go with their own programs, and are swept with those that are gone.
+    let within = directory.join(DIRECTORY);
+    sweep(&within);
+    let _ = fs::remove_dir(within);
     let _ = fs::remove_file(directory.join(SOCKET_NAME));
     let _ = fs::remove_dir(directory);
 }
@@ -127,7 +149,7 @@ mod tests {
         assert!(dead.iter().all(|dead| !dead.exists()));
         let again = doors.open(ProgramKey(2), own, node.path()).unwrap();
         assert_eq!(again, directory);
-        doors.close(ProgramKey(2));
+        doors.gone(ProgramKey(2));
         assert!(!directory.exists());
     }
 
@@ -139,5 +161,24 @@ mod tests {
         let earlier = doors.open(ProgramKey(1), (pid, since - 1), node.path());
         let later = doors.open(ProgramKey(2), (pid, since), node.path());
         assert_ne!(earlier.unwrap(), later.unwrap());
+    }
+
+    #[test]
+    fn a_door_of_a_program_that_came_by_a_door_is_behind_that_door() {
+        let node = tempfile::tempdir().unwrap();
+        let mut doors = Doors::default();
+        let [outer, inner] = [ProgramKey(1), ProgramKey(2)];
+        let own = this_process();
+        let first = doors.open(outer, own, node.path()).unwrap();
+        doors.came(inner, Some(outer));
+        let second = doors.open(inner, own, node.path()).unwrap();
+        assert_eq!(
+            second,
+            first.join(DIRECTORY).join(format!("{}-{}", own.0, own.1))
+        );
+        doors.gone(inner);
+        assert!(!second.exists());
+        doors.gone(outer);
+        assert!(!first.exists());
     }
 }

@@ -334,7 +334,7 @@ impl EventLoop {
 
     fn forget(&mut self, program: ProgramKey) -> bool {
         self.relays.forget(program, self.epoll.as_fd());
-        self.doors.close(program);
+        self.doors.gone(program);
         self.held_back.forget(program);
         let Some(socket) = self.programs.remove(&program) else {
             return false;

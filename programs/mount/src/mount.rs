@@ -1,6 +1,7 @@
 //! A mount from start to end.
 
 use client::Namespace;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,9 @@ pub struct Options {
     pub root: Vec<u8>,
     /// The path space to mount.
     pub namespace: Namespace,
+    /// What the kernel's table of mounts names as the source. Default `slashnet`; the command gives the node's directory,
+    /// by which the mounts of one node can be told from those of others.
+    pub source: OsString,
     /// How long names, attributes and data may be believed without asking their server: 0 to an hour. Default 1 s.
     /// A write that another node has completed is seen after this time at the latest. With 0 every write also waits
     /// for its server; otherwise a program that streams does not, and learns of errors with the next write, fsync or close.
@@ -38,6 +42,7 @@ impl Options {
             point: point.into(),
             root: b"/net".to_vec(),
             namespace,
+            source: "slashnet".into(),
             fresh: Duration::from_secs(1),
             shared: rustix::process::geteuid().is_root(),
         }
@@ -63,7 +68,7 @@ impl Mount {
             true => Views::per_caller(options.namespace),
             false => Views::Own(options.namespace),
         };
-        let (mounted, fuse) = device::mount(&options.point, options.shared)?;
+        let (mounted, fuse) = device::mount(&options.point, &options.source, options.shared)?;
         let fresh = options.fresh.min(FRESH_MAX);
         let channel = Arc::new(Channel::new(fuse)?);
         let space = PathSpace::new(views, &options.root, fresh, Arc::clone(&channel));

@@ -33,6 +33,12 @@ impl Failure {
         self
     }
 
+    /// The same with another exit status.
+    pub(crate) const fn with_status(mut self, status: u8) -> Self {
+        self.status = status;
+        self
+    }
+
     /// The command itself makes no sense. Exit status 2.
     pub(crate) fn usage(what: impl Display, why: impl Explain) -> Self {
         Self {

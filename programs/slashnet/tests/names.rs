@@ -3,11 +3,13 @@
 mod machine;
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
 
 use machine::{PATIENCE, Up, run, text};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -136,8 +138,8 @@ fn a_command_with_a_root_sees_nothing_above_it_and_its_end_is_ours() {
         assert!(std::time::Instant::now() < deadline, "doors stay");
         std::thread::yield_now();
     }
-    lab.lab1.stop(rustix::process::Signal::TERM);
-    lab.lab2.stop(rustix::process::Signal::TERM);
+    lab.lab1.stop(Signal::TERM);
+    lab.lab2.stop(Signal::TERM);
 }
 
 // qnx: P42
@@ -161,6 +163,118 @@ fn a_namespace_hides_the_nodes_own_entrance_where_there_can_be_one() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains("--without-namespace"), "{error}");
     }
+}
+
+// qnx: P42
+#[test]
+fn a_view_within_a_view_begins_at_the_outer_root() {
+    let lab = Lab::start();
+    let mut ways: Vec<&[&str]> = vec![&["--without-namespace"]];
+    if may_have_namespaces() {
+        ways.push(&[]);
+    }
+    for more in ways {
+        let view = |root| [&["run", "--no-preload"], more, &["--root", root]].concat();
+        let words = [
+            view("/net/lab2/srv"),
+            vec![own()],
+            view("/project"),
+            vec![own(), "ls", "/"],
+        ];
+        let words = words.concat();
+        assert_eq!(text(&lab.lab1(&words)), "plan\n", "{words:?}");
+    }
+}
+
+#[test]
+fn a_command_that_is_not_there_or_cannot_run_ends_as_in_a_shell() {
+    let lab = Lab::start();
+    let directory = lab.path("srv").display().to_string();
+    let file = lab.path("srv/secret").display().to_string();
+    let roots: [&[&str]; 2] = [&[], &["--root", "/net/lab2", "--without-namespace"]];
+    for root in roots {
+        for preload in [&["--no-preload"][..], &[]] {
+            for (command, status) in [
+                ("no-such-command", 127),
+                ("/no/such/command", 127),
+                (&directory, 126),
+                (&file, 126),
+            ] {
+                let words = [&["run"], preload, root, &[command]].concat();
+                let ended = lab.lab1(&words);
+                let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+                assert_eq!(ended.status.code(), Some(status), "{words:?}: {said}");
+                assert!(
+                    said.starts_with(&format!("slashnet: {command}: ")),
+                    "{said}"
+                );
+            }
+        }
+    }
+}
+
+/// A running `slashnet mount`.
+struct Mounted(Child);
+
+impl Mounted {
+    fn at(node: &Path, point: &Path) -> Self {
+        let mut mount = machine::command(node);
+        let mut mount = mount
+            .arg("mount")
+            .arg(point)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut ready = [0; 5];
+        let said = mount
+            .stdout
+            .as_mut()
+            .expect("a pipe")
+            .read_exact(&mut ready);
+        said.expect("it mounts");
+        Self(mount)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+// qnx: P42
+#[test]
+fn mounts_of_the_node_show_the_root_and_those_of_other_nodes_are_left_alone() {
+    let lab = Lab::start();
+    let may_mount = fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+        .is_ok();
+    if !(may_mount && may_have_namespaces()) {
+        let refused = lab.lab1(&["mount", "/proc"]);
+        assert_eq!(refused.status.code(), Some(1));
+        return;
+    }
+    let (own, other) = (lab.path("own"), lab.path("other"));
+    let _mounts = [
+        Mounted::at(&lab.path("lab1"), &own),
+        Mounted::at(&lab.path("lab2"), &other),
+    ];
+    let script = format!(
+        "ls {0}; cd {0} && cat plan; ls {1}",
+        own.display(),
+        other.display()
+    );
+    let words = ["run", "--no-preload", "--root"];
+    let seen = |rest: &[&str]| text(&lab.lab1(&[&words[..], rest].concat()));
+    let project = "/net/lab2/srv/project";
+    let expected = "plan\nthe plan\nlab1\nlab2\n";
+    assert_eq!(seen(&[project, "sh", "-c", &script]), expected);
+    let inner = ["/net/lab2/srv", self::own()];
+    let inner = [&inner[..], &words, &["/project", "sh", "-c", &script]].concat();
+    assert_eq!(seen(&inner), expected, "within a view");
 }
 
 /// Whether this system lets this user make the namespaces that `run --root` makes.

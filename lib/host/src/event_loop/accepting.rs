@@ -35,6 +35,7 @@ impl EventLoop {
                         self.next_beat = self
                             .next_beat
                             .or_else(|| clock::now().checked_add(HEARTBEAT));
+                        self.doors.came(program, owner);
                         self.input(match owner {
                             None => Input::Connected { program, caller },
                             Some(owner) => Input::ConnectedByDoor {

@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
@@ -158,12 +158,17 @@ impl Channel {
     }
 }
 
-/// Mounts at `point`, directly where this process may, else through `fusermount3`. `shared` lets other users in.
-pub(crate) fn mount(point: &Path, shared: bool) -> Result<(Mounted, OwnedFd), Error> {
+/// Mounts at `point`, directly where this process may, else through `fusermount3`. `shared` lets other users in;
+/// `source` is what the kernel's table says is mounted.
+pub(crate) fn mount(
+    point: &Path,
+    source: &OsStr,
+    shared: bool,
+) -> Result<(Mounted, OwnedFd), Error> {
     let point = usable_mount_point(point)?;
-    let (fuse, by_helper) = match mount_directly(&point, shared) {
+    let (fuse, by_helper) = match mount_directly(&point, source, shared) {
         Ok(fuse) => (fuse, false),
-        Err(Errno::PERM | Errno::ACCESS) => (mount_by_helper(&point, shared)?, true),
+        Err(Errno::PERM | Errno::ACCESS) => (mount_by_helper(&point, source, shared)?, true),
         Err(Errno::NOENT | Errno::NXIO | Errno::NODEV) => return Err(Error::NoFuse),
         Err(errno) => {
             return Err(Error::Mount {
@@ -350,7 +355,7 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     plain
 }
 
-fn mount_directly(point: &Path, shared: bool) -> rustix::io::Result<OwnedFd> {
+fn mount_directly(point: &Path, source: &OsStr, shared: bool) -> rustix::io::Result<OwnedFd> {
     let fuse = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let mut options = format!(
         "fd={},rootmode=40000,user_id={},group_id={}",
@@ -363,19 +368,24 @@ fn mount_directly(point: &Path, shared: bool) -> rustix::io::Result<OwnedFd> {
     }
     let options = CString::new(options).map_err(|_| Errno::INVAL)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    rustix::mount::mount("slashnet", point, TYPE, flags, Some(options.as_c_str()))?;
+    rustix::mount::mount(source, point, TYPE, flags, Some(options.as_c_str()))?;
     Ok(fuse)
 }
 
 /// Debian's set-uid helper mounts for ordinary users and passes the device back over a socket.
-pub(super) fn mount_by_helper(point: &Path, shared: bool) -> Result<OwnedFd, Error> {
+pub(super) fn mount_by_helper(
+    point: &Path,
+    source: &OsStr,
+    shared: bool,
+) -> Result<OwnedFd, Error> {
     let (ours, theirs) = UnixStream::pair().map_err(Error::Helper)?;
-    let mut options = String::from("fsname=slashnet,subtype=slashnet,nosuid,nodev");
+    let mut options = OsString::from("subtype=slashnet,nosuid,nodev,fsname=");
+    options.push(OsStr::from_bytes(&in_options(source.as_bytes())));
     if shared {
-        options.push_str(",allow_other");
+        options.push(",allow_other");
     }
     let mut helper = Command::new(HELPER);
-    helper.args(["-o", &options, "--"]).arg(point);
+    helper.arg("-o").arg(&options).arg("--").arg(point);
     // The helper writes to the descriptor this variable names: its standard input is ours to choose.
     helper.env("_FUSE_COMMFD", "0").stdin(OwnedFd::from(theirs));
     helper.stdout(Stdio::null()).stderr(Stdio::piped());
@@ -393,6 +403,18 @@ pub(super) fn mount_by_helper(point: &Path, shared: bool) -> Result<OwnedFd, Err
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         )),
     }
+}
+
+/// As the helper reads it: a comma would end the option.
+fn in_options(text: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(text.len());
+    for &byte in text {
+        if matches!(byte, b',' | b'\\') {
+            escaped.push(b'\\');
+        }
+        escaped.push(byte);
+    }
+    escaped
 }
 
 fn receive_descriptor(socket: BorrowedFd<'_>) -> rustix::io::Result<Option<OwnedFd>> {
@@ -425,6 +447,11 @@ mod tests {
     fn escapes_of_the_mount_table_are_undone() {
         assert_eq!(unescaped(br"/a\040b\134c"), b"/a b\\c");
         assert_eq!(unescaped(br"/tail\0"), br"/tail\0");
+    }
+
+    #[test]
+    fn commas_of_a_source_do_not_end_the_option() {
+        assert_eq!(in_options(br"/run/a,b\c"), br"/run/a\,b\\c");
     }
 
     #[test]

@@ -112,7 +112,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (mounted, fuse) = mount(directory.path(), false).unwrap();
+        let (mounted, fuse) = mount(directory.path(), "slashnet".as_ref(), false).unwrap();
         Self::serving(directory, mounted, fuse)
     }
 
@@ -277,8 +277,14 @@ fn an_unmount_from_outside_ends_the_session() {
 fn ordinary_users_mount_and_unmount_through_the_helper() {
     let directory = tempfile::tempdir().unwrap();
     let point = directory.path().canonicalize().unwrap();
-    let fuse = mount_by_helper(&point, false).unwrap();
+    let fuse = mount_by_helper(&point, "a,b".as_ref(), false).unwrap();
     let mounted = Mounted::by_helper(point.clone());
+    let table = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let line = format!("a,b {} fuse.slashnet ", point.display());
+    assert!(
+        table.lines().any(|known| known.starts_with(&line)),
+        "{table}"
+    );
     let mut fixture = Fixture::serving(directory, mounted, fuse);
     let output = fixture.cat("hello").wait_with_output().unwrap();
     assert_eq!(output.stdout, HELLO);
@@ -287,7 +293,7 @@ fn ordinary_users_mount_and_unmount_through_the_helper() {
     fixture.end();
     assert!(!ends(&mut child).success());
     assert_eq!(std::fs::read_dir(&point).unwrap().count(), 0);
-    let refused = mount_by_helper(Path::new("/proc/self"), false)
+    let refused = mount_by_helper(Path::new("/proc/self"), "slashnet".as_ref(), false)
         .unwrap_err()
         .to_string();
     assert!(!refused.is_empty());
@@ -296,7 +302,7 @@ fn ordinary_users_mount_and_unmount_through_the_helper() {
 #[test]
 fn a_mount_that_a_killed_run_has_left_is_cleared_away() {
     let directory = tempfile::tempdir().unwrap();
-    let (mounted, fuse) = mount(directory.path(), false).unwrap();
+    let (mounted, fuse) = mount(directory.path(), "slashnet".as_ref(), false).unwrap();
     // As after SIGKILL: the device is closed and nobody unmounts.
     drop(fuse);
     std::mem::forget(mounted);
@@ -305,7 +311,7 @@ fn a_mount_that_a_killed_run_has_left_is_cleared_away() {
         dead.raw_os_error(),
         Some(rustix::io::Errno::NOTCONN.raw_os_error())
     );
-    let (mounted, fuse) = mount(directory.path(), false).unwrap();
+    let (mounted, fuse) = mount(directory.path(), "slashnet".as_ref(), false).unwrap();
     let fixture = Fixture::serving(directory, mounted, fuse);
     let output = fixture.cat("hello").wait_with_output().unwrap();
     assert_eq!(output.stdout, HELLO);

@@ -115,12 +115,15 @@ pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
   slashnet run picocom -b 9600 /net/lab2/dev/ser1
   slashnet run --map /dev/ttyUSB0=/net/lab2/dev/ser1 ./flash firmware.bin
-  slashnet run --root /net/lab2/srv/project make
   slashnet run --root /net/lab2 slashnet ls /dev
+  slashnet run --root /net/lab2/srv/project sh -c 'cd /net && make'
 
-What the command names lies below PATH, whatever dots, links and /net it uses. The node enforces it
-for every program that the command starts; a mount of the path space shows PATH only. Within a manager
-that owns PATH from further up, the manager's own rights decide. Exit status: the command's.";
+With --root what the command names in the path space lies below PATH, whatever dots, links and /net it
+uses: the node enforces it for every program that the command starts, and the mounts of the node show
+PATH only. The files of this machine stay as they are. Within a manager that owns PATH from further up,
+the manager's own rights decide.
+
+Exit status: the command's; 126 if it cannot be run, 127 if there is none.";
 
 pub(super) const SERVE_SERIAL_EXAMPLES: &str = "\
 Examples:

@@ -163,7 +163,7 @@ pub(crate) struct LnOptions {
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// The directory that is '/' for the command: nothing above it can be named
+    /// Let the command see this part of the path space only: PATH is its '/', and is seen where /net is mounted
     #[arg(long, value_name = "PATH")]
     pub(crate) root: Option<OsString>,
     /// Hide nothing from programs that look for another way in; needs no namespaces
@@ -195,6 +195,9 @@ pub(crate) struct ConfinedOptions {
     /// In place of this mount
     #[arg(long, value_name = "DIR")]
     pub(crate) at: Vec<PathBuf>,
+    /// Show nothing of this mount
+    #[arg(long, value_name = "DIR")]
+    pub(crate) hide: Vec<PathBuf>,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,

@@ -7,7 +7,7 @@ use mount::{Mount, Options};
 use crate::command::{GlobalOptions, MountOptions};
 use crate::failure::{During, Failure, Outcome};
 use crate::signals::{Signals, readable};
-use crate::{daemon, logging, supervised};
+use crate::{daemon, directory, logging, supervised};
 
 /// How soon this ends after somebody else has unmounted.
 const UNMOUNTED_LOOK: Duration = Duration::from_millis(500);
@@ -18,6 +18,8 @@ pub(crate) fn run(global: &GlobalOptions, options: &MountOptions) -> Outcome {
     logging::begin(global.log.as_deref(), "info")?;
     let signals = Signals::catch().during("signals")?;
     let mut wanted = Options::new(daemon::namespace(global)?, &options.point);
+    let node = directory::of(global.dir.as_deref());
+    wanted.source = node.canonicalize().unwrap_or(node).into();
     wanted.fresh = Duration::from_millis(options.cache_ms);
     wanted.shared |= options.allow_other;
     let mount = Mount::start(wanted).map_err(Failure::whole)?;

@@ -8,7 +8,8 @@ mod confined;
 mod preload;
 mod program;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ use crate::failure::{During, Failure, Outcome};
 use crate::notation::printable;
 use crate::{daemon, directory};
 
+use confined::Confinement;
+
 pub(crate) use confined::enter;
 pub(crate) use preload::broker;
 
@@ -34,6 +37,9 @@ pub(crate) use preload::broker;
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// What the shell adds to the number of a signal that ended a program.
 const SIGNALLED: i32 = 128;
+/// Exit statuses of shells for a command that is not there, and for one that cannot be run.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
 
 /// Runs the command and ends as it does.
 pub(crate) fn run(global: &GlobalOptions, options: &RunOptions) -> Outcome {
@@ -53,7 +59,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &RunOptions) -> Outcome {
     }
     if options.root.is_none() {
         // The command in place of this process: signals, job control and its end are its own.
-        return Err(Failure::new(name, command.exec()));
+        return Err(not_started(&options.command[0], command.exec()));
     }
     // The terminal sends Ctrl-C to the command too, and that is whose end counts.
     let ignored = std::sync::Arc::default();
@@ -61,8 +67,17 @@ pub(crate) fn run(global: &GlobalOptions, options: &RunOptions) -> Outcome {
         signal_hook::flag::register(signal.as_raw(), std::sync::Arc::clone(&ignored))
             .during(&name)?;
     }
-    let status = command.status().during(&name)?;
-    ended_like(status)
+    let status = command.status();
+    ended_like(status.map_err(|error| not_started(&options.command[0], error))?)
+}
+
+/// A command that did not run: 127 if there is none, 126 if it cannot be run, as shells say it.
+fn not_started(command: impl AsRef<OsStr>, error: io::Error) -> Failure {
+    let status = match error.kind() {
+        io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    };
+    Failure::new(printable(command.as_ref().as_bytes()), error).with_status(status)
 }
 
 fn command(words: &[OsString]) -> Command {
@@ -96,27 +111,49 @@ fn rooted(
     if !is_directory(stat.mode) {
         return Err(Failure::new(shown, abi::Errno::ENOTDIR));
     }
-    let door = open_door(&endpoint, &shown, root.as_bytes())?;
+    let (door, is_nested) = open_door(&endpoint, &node, &shown, root.as_bytes())?;
     let command = if options.without_namespace {
         let mut command = command(&options.command);
         command.env("SLASHNET_DIR", &door);
         command
     } else {
-        let shown_at = below_node(&namespace, &root)?;
-        confined::command(&node, &door, &shown_at, &options.command)?
+        let shown_at = match is_nested {
+            true => Path::new(OsStr::from_bytes(relative(root.as_bytes()))).to_owned(),
+            false => below_node(&namespace, &root)?,
+        };
+        let confinement = Confinement {
+            node: &node,
+            door: &door,
+            root: &shown_at,
+            is_nested,
+        };
+        confinement.command(&options.command)?
     };
     keep_open(endpoint, root.into_bytes());
     Ok((command, door))
 }
 
-fn open_door(endpoint: &Endpoint, shown: &str, root: &[u8]) -> Outcome<PathBuf> {
+/// The door's directory as this process sees it, and whether the node's directory is a door's itself.
+fn open_door(
+    endpoint: &Endpoint,
+    node: &Path,
+    shown: &str,
+    root: &[u8],
+) -> Outcome<(PathBuf, bool)> {
     let narrow = Request::Narrow(Narrow {
         root: root.to_vec(),
     });
-    match daemon::ask(endpoint, shown, &narrow)? {
-        Reply::Door(door) => Ok(PathBuf::from(OsString::from_vec(door.directory))),
-        _ => Err(daemon::unexpected(shown)),
-    }
+    let Reply::Door(door) = daemon::ask(endpoint, shown, &narrow)? else {
+        return Err(daemon::unexpected(shown));
+    };
+    let directory = PathBuf::from(OsString::from_vec(door.directory));
+    // The node does not know what lies over its directory here. Doors are two names below where their owner came in.
+    let mut names = directory.iter().rev();
+    let (Some(process), Some(doors)) = (names.next(), names.next()) else {
+        return Err(daemon::unexpected(shown));
+    };
+    let is_nested = names.nth(1) == Some(doors);
+    Ok((node.join(doors).join(process), is_nested))
 }
 
 /// A node that is restarted has no doors: it is asked again until this process ends.
@@ -141,6 +178,9 @@ fn below_node(namespace: &Namespace, path: &Pathname) -> Outcome<PathBuf> {
             [b"/", own.unwrap_or_default().as_bytes(), path.as_bytes()].concat()
         }
     };
-    let relative = bytes.strip_prefix(b"/").unwrap_or(&bytes);
-    Ok(Path::new(std::ffi::OsStr::from_bytes(relative)).to_owned())
+    Ok(Path::new(OsStr::from_bytes(relative(&bytes))).to_owned())
+}
+
+fn relative(path: &[u8]) -> &[u8] {
+    path.strip_prefix(b"/").unwrap_or(path)
 }

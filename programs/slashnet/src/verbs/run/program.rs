@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, ReadCache};
 
+use super::NOT_FOUND;
 use crate::failure::{During, Failure, Outcome};
+use crate::notation::printable;
 
 /// Interpreters of interpreters that the kernel follows.
 const SCRIPTS_MAX: usize = 5;
@@ -20,6 +22,11 @@ const FIRST_LINE_MAX: u64 = 256;
 /// Checks that the library can be loaded into `program`, or into what runs it.
 pub(super) fn check(program: &OsStr) -> Outcome {
     let mut path = find(program)?;
+    let file = fs::metadata(&path).map_err(|error| super::not_started(&path, error))?;
+    if !file.is_file() || file.permissions().mode() & 0o111 == 0 {
+        let denied = std::io::ErrorKind::PermissionDenied;
+        return Err(super::not_started(&path, denied.into()));
+    }
     for _ in 0..=SCRIPTS_MAX {
         check_rights(&path)?;
         match interpreter_of_script(&path)? {
@@ -45,7 +52,10 @@ fn find(program: &OsStr) -> Outcome<PathBuf> {
             fs::metadata(path)
                 .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
         })
-        .ok_or_else(|| Failure::new(program.to_string_lossy(), "command not found"))
+        .ok_or_else(|| {
+            let none = Failure::new(printable(program.as_bytes()), "command not found");
+            none.with_status(NOT_FOUND)
+        })
 }
 
 /// The kernel loads no library that the user names into a program with more rights than the user.
@@ -202,6 +212,8 @@ mod tests {
         );
         let text = place.path().join("text");
         fs::write(&text, "hello").unwrap();
+        assert!(refusal(&text).contains("permission denied"));
+        fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(refusal(&text).contains("no program of this system"));
         let itself = place.path().join("itself");
         symlink("script", &itself).unwrap();
