@@ -74,7 +74,7 @@ pub(crate) fn ask(endpoint: &Endpoint, what: &str, request: &Request) -> Outcome
 fn answered(what: &str, reply: abi::Result<Reply>) -> Outcome<Reply> {
     match reply {
         Ok(Reply::Error(refusal)) if !refusal.text.is_empty() => {
-            let text = crate::notation::printable(&refusal.text);
+            let text = crate::notation::sentence(&refusal.text);
             Err(Failure::new(what, text))
         }
         Ok(Reply::Error(refusal)) => Err(Failure::new(what, refusal.errno)),

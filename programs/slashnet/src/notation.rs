@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 /// A duration with three significant digits: `850 ns`, `12.3 us`, `1.50 ms`, `2.00 s`.
 pub(crate) fn duration(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
@@ -100,12 +102,22 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// A path or name as text; bytes that would confuse a terminal are written as `\xNN`.
+/// A path or name as people read it: bytes that would confuse a terminal are written as `\xNN` and the like, and a
+/// backslash as two, so that no two names look the same.
 pub(crate) fn printable(bytes: &[u8]) -> String {
+    escaped(bytes, |letter| letter.is_control() || letter == '\\')
+}
+
+/// A sentence that came from elsewhere; what would confuse a terminal is written as in [`printable`].
+pub(crate) fn sentence(bytes: &[u8]) -> String {
+    escaped(bytes, char::is_control)
+}
+
+fn escaped(bytes: &[u8], is_hidden: impl Fn(char) -> bool) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {
-            if letter.is_control() {
+            if is_hidden(letter) {
                 text.extend(letter.escape_default());
             } else {
                 text.push(letter);
@@ -116,6 +128,15 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// A path or name as programs read it in JSON, exactly: text in UTF-8 as a string, everything else as
+/// `{"bytes": [...]}` with the number of each byte.
+pub(crate) fn exact(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "bytes": bytes }),
+    }
 }
 
 #[cfg(test)]
@@ -154,5 +175,21 @@ mod tests {
     fn a_name_cannot_send_escape_sequences_to_the_terminal() {
         assert_eq!(printable(b"a\x1b[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(printable(b"caf\xe9 \xc3\xa9"), "caf\\xe9 \u{e9}");
+        assert_eq!(sentence(b"found 'a\\b'\n"), "found 'a\\b'\\n");
+    }
+
+    #[test]
+    fn no_two_names_look_the_same_to_people_or_to_programs() {
+        let names: [&[u8]; 6] = [
+            b"a\nb", b"a\\nb", b"a\\\nb", b"a\xff", b"a\\xff", b"a\\u{a}",
+        ];
+        for (at, name) in names.iter().enumerate() {
+            for other in &names[..at] {
+                assert_ne!(printable(name), printable(other));
+                assert_ne!(exact(name), exact(other));
+            }
+        }
+        assert_eq!(exact(b"a\n\\b"), "a\n\\b");
+        assert_eq!(exact(b"a\xff"), json!({ "bytes": [97, 255] }));
     }
 }

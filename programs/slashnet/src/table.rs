@@ -1,8 +1,11 @@
 //! Tables for people (aligned columns) and for programs (`--json`).
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Outcome};
+use crate::notation::{duration, exact, printable};
 use crate::output;
 
 /// How a table is to be printed.
@@ -36,6 +39,17 @@ impl<V: Into<Value>> From<V> for Cell {
         let text = text_of(&value);
         Self { value, text }
     }
+}
+
+/// A path or name: exact for programs, in letters that do no harm for people.
+pub(crate) fn name(bytes: &[u8]) -> Cell {
+    Cell::shown_as(exact(bytes), printable(bytes))
+}
+
+/// A time that passed: nanoseconds for programs.
+pub(crate) fn passed(time: Duration) -> Cell {
+    let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    Cell::shown_as(nanoseconds, duration(time))
 }
 
 /// Rows under named columns. A column's name in JSON is its title in lower case with `_` for

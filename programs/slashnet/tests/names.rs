@@ -2,15 +2,17 @@
 
 mod machine;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 
 use machine::{PATIENCE, Up, run, text};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Two nodes that trust each other; lab2 exports a directory as `/srv`.
@@ -101,6 +103,55 @@ fn every_listing_can_show_who_serves_what() {
     );
     let missing = lab.lab1(&["who", "/nowhere"]);
     assert_eq!(missing.status.code(), Some(1));
+}
+
+#[test]
+fn json_has_every_name_as_it_is_and_one_letter_for_each_type() {
+    let lab = Lab::start();
+    let odd = lab.path("srv/odd");
+    fs::create_dir(&odd).expect("made");
+    let names: [&[u8]; 4] = [b"back\\nslash", b"new\nline", b"not\xfftext", b"sub"];
+    for name in &names[..3] {
+        fs::write(odd.join(OsStr::from_bytes(name)), "").expect("written");
+    }
+    fs::create_dir(odd.join("sub")).expect("made");
+    std::os::unix::fs::symlink("sub", odd.join("to")).expect("linked");
+    let expected = |prefix: &str| {
+        let whole = |name: &[u8]| [prefix.as_bytes(), name].concat();
+        [names.as_slice(), &[b"to"]]
+            .concat()
+            .iter()
+            .map(|name| {
+                let name = whole(name);
+                String::from_utf8(name.clone())
+                    .map_or_else(|_| json!({ "bytes": name }), Value::from)
+            })
+            .collect::<Vec<_>>()
+    };
+    let column =
+        |rows: &[Value], key: &str| rows.iter().map(|row| row[key].clone()).collect::<Vec<_>>();
+    let listed = lab.json(&["ls", "/net/lab2/srv/odd"]);
+    assert_eq!(column(&listed, "name"), expected(""));
+    for verb in ["tree", "find"] {
+        let rows = lab.json(&[verb, "/net/lab2/srv/odd"]);
+        assert_eq!(
+            column(&rows, "path"),
+            expected("/net/lab2/srv/odd/"),
+            "{verb}"
+        );
+        assert_eq!(column(&rows, "type"), ["f", "f", "f", "d", "l"], "{verb}");
+    }
+    assert_eq!(
+        text(&lab.lab1(&["ls", "/net/lab2/srv/odd"])),
+        "back\\\\nslash\nnew\\nline\nnot\\xfftext\nsub\nto\n"
+    );
+    let path = OsStr::from_bytes(b"/net/lab2/srv/odd/not\xfftext");
+    let stat = machine::command(&lab.path("lab1"))
+        .args(["stat", "--json"])
+        .arg(path)
+        .output();
+    let stat: Vec<Value> = serde_json::from_str(&text(&stat.expect("it runs"))).expect("rows");
+    assert_eq!(stat[0]["path"], json!({ "bytes": path.as_bytes() }));
 }
 
 // qnx: P42

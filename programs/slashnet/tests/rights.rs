@@ -4,7 +4,7 @@ mod machine;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use machine::{Up, own_address, run, text};
@@ -137,22 +137,33 @@ fn rules_of_a_config_file_are_checked_and_taken_again_while_the_node_runs() {
     );
 }
 
-#[test]
-fn why_names_the_rule_and_then_what_file_permissions_say() {
-    let temporary = tempfile::tempdir().expect("a directory");
-    let (dir, srv) = (temporary.path().join("node"), temporary.path().join("srv"));
+/// A node with a directory `/srv`, in which only the owner may read `mine`: where the node is, the directory, the node.
+fn exporting(place: &Path) -> (PathBuf, PathBuf, Up) {
+    let (dir, srv) = (place.join("node"), place.join("srv"));
     fs::create_dir(&srv).expect("made");
     fs::write(srv.join("mine"), "x").expect("written");
-    let mode = |path: &Path, mode| {
-        let permissions = fs::Permissions::from_mode(mode);
-        fs::set_permissions(path, permissions).expect("changed");
-    };
     mode(&srv, 0o755);
     mode(&srv.join("mine"), 0o600);
     let export = format!("{}=/srv", srv.display());
     let up = Up::start(&dir, &["--name", "lab1", "--export", &export]);
     up.wait_for("node lab1 is up");
-    let stranger = (rustix::process::geteuid().as_raw() + 4321).to_string();
+    (dir, srv, up)
+}
+
+fn mode(path: &Path, mode: u32) {
+    let permissions = fs::Permissions::from_mode(mode);
+    fs::set_permissions(path, permissions).expect("changed");
+}
+
+fn stranger() -> String {
+    (rustix::process::geteuid().as_raw() + 4321).to_string()
+}
+
+#[test]
+fn why_names_the_rule_and_then_what_file_permissions_say() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (dir, srv, _up) = exporting(temporary.path());
+    let stranger = stranger();
     let why =
         |operation: &str, path: &str| run(&dir, &["why", &stranger, operation, path, "--json"]);
     let denied = why("read", "/srv/mine");
@@ -183,6 +194,33 @@ fn why_names_the_rule_and_then_what_file_permissions_say() {
         words.contains(&format!("denied by rule 1: {rule}")),
         "{words}"
     );
+    assert_eq!(
+        json(&why("read", "/srv/mine"))["groups"],
+        serde_json::json!([65_534])
+    );
+}
+
+#[test]
+fn why_calls_nothing_allowed_that_is_not_there_and_answers_no_senseless_question() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (dir, srv, _up) = exporting(temporary.path());
+    mode(&srv.join("mine"), 0o644);
+    let why = |path: &str| run(&dir, &["why", &stranger(), "read", path, "--json"]);
+    for (missing, expected) in [
+        ("/srv/nothing", "no such file"),
+        ("/srv/mine/below", "not a directory"),
+        ("/nothing", "no such file"),
+    ] {
+        let output = why(missing);
+        assert_eq!(output.status.code(), Some(1), "{missing}");
+        let said = json(&output);
+        assert_eq!(
+            (&said["allowed"], &said["rule_allows"]),
+            (&false.into(), &true.into())
+        );
+        let reason = said["permissions"]["why"].as_str().expect("a reason");
+        assert!(reason.contains(expected), "{reason}");
+    }
     for (arguments, expected) in [
         (
             &["why", "7@lab9", "read", "/srv"][..],
@@ -195,7 +233,9 @@ fn why_names_the_rule_and_then_what_file_permissions_say() {
         ),
         (&["why", "7", "read", "srv"], "expected an absolute path"),
     ] {
-        let said = refusal(&run(&dir, arguments));
+        let output = run(&dir, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = refusal(&output);
         assert!(said.contains(expected), "{arguments:?}: {said}");
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use abi::flags::mode::{S_IFDIR, S_IFLNK, S_IFMT};
 use clap::{Args, ValueEnum};
 
 use crate::name_map::NameMap;
@@ -18,6 +19,30 @@ pub(crate) struct PrefixesOptions {
     pub(crate) table: TableOptions,
 }
 
+/// How names are shown by all that list them.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ShownOptions {
+    /// Show who serves each name: node, process, channel and handle
+    #[arg(short, long)]
+    pub(crate) who: bool,
+    #[command(flatten)]
+    pub(crate) table: TableOptions,
+}
+
+/// How far those go that list what is below a path.
+#[derive(Debug, Args)]
+pub(crate) struct DescentOptions {
+    /// Go down so many levels and no further
+    #[arg(short = 'L', long, value_name = "LEVELS",
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) levels: Option<usize>,
+    #[command(flatten)]
+    pub(crate) shown: ShownOptions,
+    /// Where to begin
+    #[arg(value_name = "PATH", default_value = "/")]
+    pub(crate) paths: Vec<OsString>,
+}
+
 /// Options of `ls`.
 #[derive(Debug, Args)]
 pub(crate) struct LsOptions {
@@ -30,14 +55,11 @@ pub(crate) struct LsOptions {
     /// List what is in directories too, all the way down
     #[arg(short = 'R', long, conflicts_with = "directory")]
     pub(crate) recursive: bool,
-    /// Show who serves each name: node, process, channel and handle
-    #[arg(short, long)]
-    pub(crate) who: bool,
     /// Show a directory itself, not what is in it
     #[arg(short, long)]
     pub(crate) directory: bool,
     #[command(flatten)]
-    pub(crate) table: TableOptions,
+    pub(crate) shown: ShownOptions,
     /// What to list
     #[arg(value_name = "PATH", default_value = "/")]
     pub(crate) paths: Vec<OsString>,
@@ -49,18 +71,8 @@ pub(crate) struct TreeOptions {
     /// Show names that begin with a dot as well
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Go down so many levels and no further
-    #[arg(short = 'L', long, value_name = "LEVELS",
-          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
-    pub(crate) levels: Option<usize>,
-    /// Show who serves each name: node, process, channel and handle
-    #[arg(short, long)]
-    pub(crate) who: bool,
     #[command(flatten)]
-    pub(crate) table: TableOptions,
-    /// Where to begin
-    #[arg(value_name = "PATH", default_value = "/")]
-    pub(crate) paths: Vec<OsString>,
+    pub(crate) descent: DescentOptions,
 }
 
 /// Options of `find`.
@@ -72,21 +84,11 @@ pub(crate) struct FindOptions {
     /// Only directories (d), links (l), or everything else (f)
     #[arg(short = 't', long = "type", value_name = "TYPE")]
     pub(crate) kind: Option<FindType>,
-    /// Go down so many levels and no further
-    #[arg(short = 'L', long, value_name = "LEVELS",
-          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
-    pub(crate) levels: Option<usize>,
-    /// Show who serves each path: node, process, channel and handle
-    #[arg(short, long)]
-    pub(crate) who: bool,
     #[command(flatten)]
-    pub(crate) table: TableOptions,
-    /// Where to begin
-    #[arg(value_name = "PATH", default_value = "/")]
-    pub(crate) paths: Vec<OsString>,
+    pub(crate) descent: DescentOptions,
 }
 
-/// What `find` finds.
+/// What `find` finds and `tree` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FindType {
     /// Directories
@@ -98,6 +100,15 @@ pub(crate) enum FindType {
 }
 
 impl FindType {
+    /// Of a kind as in `st_mode`.
+    pub(crate) const fn of(mode: u32) -> Self {
+        match mode & S_IFMT {
+            S_IFDIR => Self::D,
+            S_IFLNK => Self::L,
+            _ => Self::F,
+        }
+    }
+
     /// As on the command line.
     pub(crate) const fn letter(self) -> &'static str {
         match self {
@@ -124,11 +135,8 @@ pub(crate) struct StatOptions {
     /// Follow symbolic links
     #[arg(short = 'L', long)]
     pub(crate) follow: bool,
-    /// Show who serves each path: node, process, channel and handle
-    #[arg(short, long)]
-    pub(crate) who: bool,
     #[command(flatten)]
-    pub(crate) table: TableOptions,
+    pub(crate) shown: ShownOptions,
     /// What to look at
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<OsString>,

@@ -95,7 +95,8 @@ Examples:
 
 /// What stands below the help of `why`.
 pub(super) const WHY_EXAMPLES: &str = "\
-Exit status: 0 it may be done, 1 it may not, 2 the question makes no sense.
+Exit status: 0 it may be done, 1 it may not, 2 that cannot be told: the question makes no sense, or nobody
+here can answer it.
 
 Examples:
   slashnet why pi@lab1 write /dev/ser1

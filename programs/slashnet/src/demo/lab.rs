@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::mounting::is_mounted;
 use super::report::Report;
 use crate::failure::{During, Failure, Outcome};
-use crate::notation::printable;
+use crate::notation::sentence;
 use crate::signals::{Signals, readable};
 use crate::supervisor::{Part, Running};
 
@@ -325,7 +325,7 @@ impl Lab {
             let Ok(log) = fs::read(self.log(node)) else {
                 continue;
             };
-            let log = printable(&log).replace("\\n", "\n");
+            let log = sentence(&log).replace("\\n", "\n");
             let lines: Vec<&str> = log.lines().collect();
             report.chapter(format!("log of {}", node.name()));
             report.show(lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"));

@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use abi::flags::mode::{self as bits, S_IFDIR, S_IFLNK};
+use abi::flags::mode::S_IFMT;
 use client::Namespace;
 
 use super::who::{self, People};
@@ -10,23 +10,27 @@ use crate::command::{FindOptions, FindType, GlobalOptions};
 use crate::descent::{Descent, Found};
 use crate::failure::Outcome;
 use crate::notation::printable;
-use crate::table::{Cell, Table};
+use crate::table::{self, Table};
 use crate::{daemon, output};
 
 /// Prints the paths that were asked for, as they are found.
 pub(crate) fn run(global: &GlobalOptions, options: &FindOptions) -> Outcome {
     let namespace = daemon::namespace(global)?;
-    let people = options.who.then(|| People::new(&namespace));
+    let people = options.descent.shown.who.then(|| People::new(&namespace));
     let descent = Descent {
         namespace: &namespace,
-        levels: options.levels,
+        levels: options.descent.levels,
         hidden: true,
     };
-    let titles = if options.who { who::TITLES } else { &[] };
+    let titles = if options.descent.shown.who {
+        who::TITLES
+    } else {
+        &[]
+    };
     let mut table = Table::new(&[&["TYPE"], titles, &["PATH"]].concat());
-    let in_table = options.table.json || options.who;
+    let in_table = options.descent.shown.table.json || options.descent.shown.who;
     let mut outcome = Ok(());
-    for path in &options.paths {
+    for path in &options.descent.paths {
         let mut see = |found: &Found<'_>| {
             let Some(kind) = matching(&namespace, options, found) else {
                 return Ok(());
@@ -37,7 +41,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &FindOptions) -> Outcome {
             let who = people
                 .as_ref()
                 .map(|people| people.cells(&namespace, found.path));
-            let path = Cell::from(printable(found.path));
+            let path = table::name(found.path);
             table.row(
                 [
                     vec![kind.letter().into()],
@@ -52,9 +56,18 @@ pub(crate) fn run(global: &GlobalOptions, options: &FindOptions) -> Outcome {
         outcome = outcome.and(found);
     }
     if in_table {
-        table.print(options.table)?;
+        table.print(options.descent.shown.table)?;
     }
     outcome
+}
+
+/// The type of what is found.
+pub(super) fn kind(namespace: &Namespace, found: &Found<'_>) -> FindType {
+    FindType::of(match found.kind & S_IFMT {
+        // Only its server knows.
+        0 => namespace.lstat(found.path).map_or(0, |stat| stat.mode),
+        kind => kind,
+    })
 }
 
 /// What is found, if it is what was asked for.
@@ -64,16 +77,7 @@ fn matching(namespace: &Namespace, options: &FindOptions, found: &Found<'_>) -> 
     {
         return None;
     }
-    let kind = match found.kind & bits::S_IFMT {
-        // Only its server knows.
-        0 => namespace.lstat(found.path).map_or(0, |stat| stat.mode) & bits::S_IFMT,
-        kind => kind,
-    };
-    let kind = match kind {
-        S_IFDIR => FindType::D,
-        S_IFLNK => FindType::L,
-        _ => FindType::F,
-    };
+    let kind = kind(namespace, found);
     options
         .kind
         .is_none_or(|wanted| wanted == kind)

@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::command::{GlobalOptions, LinksOptions};
 use crate::daemon::Daemon;
 use crate::failure::Outcome;
-use crate::notation::{bits_per_second, bytes, duration, printable};
+use crate::notation::{bits_per_second, bytes, sentence};
 use crate::output;
-use crate::table::{Cell, Table};
+use crate::table::{self, Cell, Table};
 
 /// Makes a terminal begin a picture anew.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -70,17 +70,14 @@ fn link(row: &LinkRow) -> Vec<Cell> {
         Some(_) => cell,
         None => Value::Null.into(),
     };
-    let rtt = row.rtt.map_or_else(
-        || Value::Null.into(),
-        |rtt| Cell::shown_as(nanoseconds(rtt), duration(rtt)),
-    );
+    let rtt = row.rtt.map_or(Value::Null.into(), table::passed);
     let rate = match row.rate {
         0 => Value::Null.into(),
         rate => Cell::shown_as(rate, bits_per_second(rate)),
     };
     vec![
         row.index.into(),
-        printable(&row.name).into(),
+        table::name(&row.name),
         kind(row.kind).into(),
         address(&row.address),
         row.peer
@@ -88,7 +85,7 @@ fn link(row: &LinkRow) -> Vec<Cell> {
             .into(),
         address(&row.peer_address),
         state(row.state).into(),
-        Cell::shown_as(nanoseconds(row.since), duration(row.since)),
+        table::passed(row.since),
         row.mtu.into(),
         rtt,
         of_peer(Cell::shown_as(row.loss, loss(row.loss))),
@@ -96,12 +93,8 @@ fn link(row: &LinkRow) -> Vec<Cell> {
         Cell::shown_as(row.sent, bytes(row.sent)),
         Cell::shown_as(row.received, bytes(row.received)),
         of_peer(row.switches.into()),
-        printable(&row.why).into(),
+        sentence(&row.why).into(),
     ]
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const fn kind(kind: LinkKind) -> &'static str {

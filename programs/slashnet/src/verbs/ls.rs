@@ -10,14 +10,14 @@ use super::who::{self, People};
 use crate::command::{GlobalOptions, LsOptions};
 use crate::descent::{Descent, Found, below};
 use crate::failure::{During, Outcome};
-use crate::notation::{mode, printable, time};
-use crate::table::{Cell, Table};
+use crate::notation::{exact, mode, printable, time};
+use crate::table::{self, Cell, Table};
 use crate::{daemon, output};
 
 /// Lists all paths given.
 pub(crate) fn run(global: &GlobalOptions, options: &LsOptions) -> Outcome {
     let namespace = daemon::namespace(global)?;
-    let people = options.who.then(|| People::new(&namespace));
+    let people = options.shown.who.then(|| People::new(&namespace));
     let listing = Listing {
         descent: Descent {
             namespace: &namespace,
@@ -27,7 +27,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &LsOptions) -> Outcome {
         options,
         people,
     };
-    if options.recursive && !options.table.json {
+    if options.recursive && !options.shown.table.json {
         return listing.all_the_way_down();
     }
     let mut rows = Vec::new();
@@ -126,7 +126,7 @@ impl Listing<'_> {
 
     fn row(&self, name: Vec<u8>, path: &[u8], stat: Option<Stat>, kind: u32) -> Row {
         let namespace = self.descent.namespace;
-        let wanted = self.options.long || self.options.table.json;
+        let wanted = self.options.long || self.options.shown.table.json;
         let stat = if wanted {
             stat.or_else(|| namespace.lstat(path).ok())
         } else {
@@ -152,17 +152,21 @@ impl Listing<'_> {
     }
 
     fn print(&self, rows: Vec<Row>) -> Outcome {
-        let is_table = self.options.long || self.options.table.json || self.options.who;
+        let is_table = self.options.long || self.options.shown.table.json || self.options.shown.who;
         if !is_table {
             let lines = rows.iter().map(|row| printable(&row.name) + "\n");
             return output::write(lines.collect::<String>().as_bytes());
         }
-        let about: &[&str] = if self.options.long || self.options.table.json {
+        let about: &[&str] = if self.options.long || self.options.shown.table.json {
             &["MODE", "LINKS", "UID", "GID", "SIZE", "MODIFIED"]
         } else {
             &[]
         };
-        let who = if self.options.who { who::TITLES } else { &[] };
+        let who = if self.options.shown.who {
+            who::TITLES
+        } else {
+            &[]
+        };
         let mut table = Table::new(&[about, who, &["NAME"]].concat());
         for mut row in rows {
             let name = row.name();
@@ -176,19 +180,18 @@ impl Listing<'_> {
             cells.push(name);
             table.row(cells);
         }
-        table.print(self.options.table)
+        table.print(self.options.shown.table)
     }
 }
 
 impl Row {
     fn name(&self) -> Cell {
-        let name = printable(&self.name);
         match &self.target {
             Some(target) => {
-                let shown = format!("{name} -> {}", printable(target));
-                Cell::shown_as(name, shown)
+                let shown = format!("{} -> {}", printable(&self.name), printable(target));
+                Cell::shown_as(exact(&self.name), shown)
             }
-            None => Cell::from(name),
+            None => table::name(&self.name),
         }
     }
 

@@ -11,9 +11,8 @@ use crate::command::{GlobalOptions, RightsOptions, RightsVerb};
 use crate::config;
 use crate::daemon::{Daemon, unexpected};
 use crate::failure::{During, Failure, Outcome};
-use crate::notation::{duration, printable};
 use crate::output;
-use crate::table::{Cell, Table, TableOptions};
+use crate::table::{self, Cell, Table, TableOptions};
 use crate::users::Users;
 
 /// How often a change is tried again when somebody else changes the rules at the same time.
@@ -106,7 +105,7 @@ fn row(number: u16, rule: &Rule, from: &str) -> Vec<Cell> {
         verdict.into(),
         Cell::shown_as(who, shown),
         rule.operations.to_string().into(),
-        printable(&rule.prefix).into(),
+        table::name(&rule.prefix),
         identity,
         from.into(),
     ]
@@ -228,14 +227,11 @@ fn denial(row: &DenialRow) -> Vec<Cell> {
         Cell::shown_as(row.user.0, Users.name(row.user)),
         row.node.as_str().into(),
         operation.into(),
-        printable(&row.path).into(),
+        table::name(&row.path),
         row.rule
             .map_or(Value::Null, |rule| (rule + 1).into())
             .into(),
         row.count.into(),
-        Cell::shown_as(
-            u64::try_from(row.ago.as_millis()).unwrap_or(u64::MAX),
-            duration(row.ago),
-        ),
+        table::passed(row.ago),
     ]
 }

@@ -7,17 +7,17 @@ use crate::command::{GlobalOptions, StatOptions};
 use crate::daemon;
 use crate::failure::{During, Outcome};
 use crate::notation::{mode, printable, time};
-use crate::table::{Cell, Table};
+use crate::table::{self, Cell, Table};
 
 /// Prints a row for each path.
 pub(crate) fn run(global: &GlobalOptions, options: &StatOptions) -> Outcome {
     let namespace = daemon::namespace(global)?;
-    let people = options.who.then(|| People::new(&namespace));
+    let people = options.shown.who.then(|| People::new(&namespace));
     let about: &[&str] = &[
         "PATH", "ND", "MODE", "LINKS", "UID", "GID", "SIZE", "BLOCKS", "INODE", "DEVICE",
         "ACCESSED", "MODIFIED", "CHANGED",
     ];
-    let who = if options.who { who::TITLES } else { &[] };
+    let who = if options.shown.who { who::TITLES } else { &[] };
     let mut table = Table::new(&[about, who].concat());
     for path in &options.paths {
         let shown = printable(path.as_bytes());
@@ -32,7 +32,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &StatOptions) -> Outcome {
             .as_ref()
             .map(|people| people.cells(&namespace, path.as_bytes()));
         let mut cells = vec![
-            shown.into(),
+            table::name(path.as_bytes()),
             stat.node.0.into(),
             Cell::shown_as(stat.mode, mode(stat.mode)),
             stat.nlink.into(),
@@ -49,5 +49,5 @@ pub(crate) fn run(global: &GlobalOptions, options: &StatOptions) -> Outcome {
         cells.extend(who.unwrap_or_default());
         table.row(cells);
     }
-    table.print(options.table)
+    table.print(options.shown.table)
 }

@@ -11,8 +11,8 @@ use crate::command::{GlobalOptions, PrefixesOptions};
 use crate::daemon::{self, Daemon};
 use crate::directory;
 use crate::failure::{During, Outcome};
-use crate::notation::{duration, printable};
-use crate::table::{Cell, Table, TableOptions};
+use crate::notation::{exact, printable};
+use crate::table::{self, Cell, Table, TableOptions};
 
 /// Prints the nodes this one knows.
 pub(crate) fn nodes(global: &GlobalOptions, options: TableOptions) -> Outcome {
@@ -42,12 +42,7 @@ fn node(row: &NodeRow) -> Vec<Cell> {
         NodeState::Idle => "not asked yet",
     };
     let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
-    let round_trip = row.round_trip.map_or(Value::Null.into(), |time| {
-        Cell::shown_as(
-            u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
-            duration(time),
-        )
-    });
+    let round_trip = row.round_trip.map_or(Value::Null.into(), table::passed);
     let key: String = row
         .fingerprint
         .iter()
@@ -101,7 +96,7 @@ fn session(row: &SessionRow) -> Vec<Cell> {
         row.peer_pid.0.into(),
         row.uid.0.into(),
         row.lanes.into(),
-        Cell::shown_as(row.age.as_secs(), duration(row.age)),
+        table::passed(row.age),
     ]
 }
 
@@ -119,11 +114,11 @@ pub(crate) fn processes(global: &GlobalOptions, options: TableOptions) -> Outcom
 fn process(row: &ProcessRow) -> Vec<Cell> {
     vec![
         row.pid.0.into(),
-        printable(&row.name).into(),
+        table::name(&row.name),
         row.uid.0.into(),
         row.prefixes.into(),
         row.sessions.into(),
-        Cell::shown_as(row.age.as_secs(), duration(row.age)),
+        table::passed(row.age),
     ]
 }
 
@@ -142,11 +137,10 @@ pub(crate) fn prefixes(global: &GlobalOptions, options: &PrefixesOptions) -> Out
 
 fn prefix(row: &PrefixRow) -> Vec<Cell> {
     let path = if row.target.is_empty() {
-        Cell::from(printable(&row.path))
+        table::name(&row.path)
     } else {
-        let path = printable(&row.path);
-        let shown = format!("{path} -> {}", printable(&row.target));
-        Cell::shown_as(path, shown)
+        let shown = format!("{} -> {}", printable(&row.path), printable(&row.target));
+        Cell::shown_as(exact(&row.path), shown)
     };
     vec![
         row.nd.0.into(),

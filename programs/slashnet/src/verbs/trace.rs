@@ -8,7 +8,7 @@ use client::{Answered, TraceStep};
 use crate::command::{GlobalOptions, TraceVerb};
 use crate::daemon;
 use crate::failure::{During, Failure, Outcome};
-use crate::notation::printable;
+use crate::notation::{exact, printable, sentence};
 use crate::table::{Cell, Table};
 
 /// Traces what was asked for. An open that fails is traced to where it failed, and then is a
@@ -38,7 +38,7 @@ pub(crate) fn table(steps: &[TraceStep]) -> Table {
             step.number.into(),
             step.asked.to_string().into(),
             seen(step),
-            printable(step.answer.to_string().as_bytes()).into(),
+            sentence(step.answer.to_string().as_bytes()).into(),
         ]);
     }
     table
@@ -49,7 +49,7 @@ fn seen(step: &TraceStep) -> Cell {
     if path.is_empty() {
         Cell::shown_as(path, "(nothing left)")
     } else {
-        path.into()
+        Cell::shown_as(exact(&step.path), path)
     }
 }
 

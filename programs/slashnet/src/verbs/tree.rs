@@ -4,37 +4,42 @@ use std::os::unix::ffi::OsStrExt;
 
 use abi::flags::mode::{is_directory, is_symlink};
 
+use super::find;
 use super::who::{self, People};
 use crate::command::{GlobalOptions, TreeOptions};
 use crate::descent::{Descent, Found};
 use crate::failure::Outcome;
-use crate::notation::{mode, printable};
-use crate::table::{Cell, Table};
+use crate::notation::printable;
+use crate::table::{self, Table};
 use crate::{daemon, output};
 
 /// Draws each path given, or lists it as JSON.
 pub(crate) fn run(global: &GlobalOptions, options: &TreeOptions) -> Outcome {
     let namespace = daemon::namespace(global)?;
-    let people = options.who.then(|| People::new(&namespace));
+    let people = options.descent.shown.who.then(|| People::new(&namespace));
     let descent = Descent {
         namespace: &namespace,
-        levels: options.levels,
+        levels: options.descent.levels,
         hidden: options.all,
     };
-    let titles = if options.who { who::TITLES } else { &[] };
+    let titles = if options.descent.shown.who {
+        who::TITLES
+    } else {
+        &[]
+    };
     let mut table = Table::new(&[&["TYPE"], titles, &["PATH"]].concat());
     let mut outcome = Ok(());
-    for path in &options.paths {
-        if !options.table.json {
+    for path in &options.descent.paths {
+        if !options.descent.shown.table.json {
             output::line(printable(path.as_bytes()))?;
         }
         let mut see = |found: &Found<'_>| {
-            if options.table.json {
+            if options.descent.shown.table.json {
                 let who = people
                     .as_ref()
                     .map(|people| people.cells(&namespace, found.path));
-                let kind = Cell::from(mode(found.kind).chars().take(1).collect::<String>());
-                let path = Cell::from(printable(found.path));
+                let kind = find::kind(&namespace, found).letter().into();
+                let path = table::name(found.path);
                 let cells = [vec![kind], who.unwrap_or_default(), vec![path]];
                 table.row(cells.concat());
                 return Ok(());
@@ -55,8 +60,8 @@ pub(crate) fn run(global: &GlobalOptions, options: &TreeOptions) -> Outcome {
         let drawn = descent.each(path.as_bytes(), &mut see);
         outcome = outcome.and(drawn);
     }
-    if options.table.json {
-        table.print(options.table)?;
+    if options.descent.shown.table.json {
+        table.print(options.descent.shown.table)?;
     }
     outcome
 }

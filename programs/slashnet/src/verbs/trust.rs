@@ -8,7 +8,7 @@ use abi::system::{Forget, Invite, Join, Reply, Request};
 use crate::command::{ForgetOptions, GlobalOptions, InviteOptions, JoinOptions};
 use crate::daemon::{Daemon, parsed_name, unexpected};
 use crate::failure::{During, Outcome};
-use crate::notation::printable;
+use crate::notation::sentence;
 use crate::output;
 
 /// Longer than any code, so that a wrong file on standard input is not read to its end.
@@ -18,7 +18,7 @@ const CODE_MAX: u64 = 4096;
 pub(crate) fn invite(global: &GlobalOptions, options: &InviteOptions) -> Outcome {
     let ttl = Duration::from_secs(options.ttl.into());
     match Daemon::of(global)?.ask("invite", &Request::Invite(Invite { ttl }))? {
-        Reply::Code(code) => output::line(printable(&code.code)),
+        Reply::Code(code) => output::line(sentence(&code.code)),
         _ => Err(unexpected("invite")),
     }
 }

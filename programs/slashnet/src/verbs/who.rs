@@ -12,7 +12,7 @@ use crate::command::{GlobalOptions, WhoOptions};
 use crate::daemon;
 use crate::failure::{During, Outcome};
 use crate::notation::printable;
-use crate::table::{Cell, Table};
+use crate::table::{self, Cell, Table};
 use crate::verbs::tables;
 
 /// Prints a row for each one who serves a path, in the order of the search.
@@ -26,7 +26,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &WhoOptions) -> Outcome {
         let shown = printable(path.as_bytes());
         for owner in namespace.owners(path.as_bytes()).during(&shown)? {
             table.row(vec![
-                shown.as_str().into(),
+                table::name(path.as_bytes()),
                 people.node(&owner).into(),
                 owner.nd.0.into(),
                 owner.pid.0.into(),
@@ -35,7 +35,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &WhoOptions) -> Outcome {
                 people.process(&owner),
                 tables::file_type(owner.file_type).into(),
                 tables::flags(owner.flags),
-                printable(&owner.prefix).into(),
+                table::name(&owner.prefix),
             ]);
         }
     }
@@ -45,7 +45,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &WhoOptions) -> Outcome {
 /// Names of nodes and of processes of the own node.
 pub(crate) struct People {
     nodes: BTreeMap<u16, String>,
-    processes: BTreeMap<Pid, String>,
+    processes: BTreeMap<Pid, Cell>,
 }
 
 impl People {
@@ -61,7 +61,8 @@ impl People {
                 Rows::Processes(rows) => rows,
                 _ => Vec::new(),
             };
-            rows.into_iter().map(|row| (row.pid, printable(&row.name)))
+            rows.into_iter()
+                .map(|row| (row.pid, table::name(&row.name)))
         });
         Self {
             nodes: nodes.collect(),
@@ -85,7 +86,7 @@ impl People {
             };
         }
         match self.processes.get(&owner.pid) {
-            Some(name) if owner.nd.is_local() => name.as_str().into(),
+            Some(name) if owner.nd.is_local() => name.clone(),
             _ => Value::Null.into(),
         }
     }

@@ -14,12 +14,25 @@ use serde_json::{Value, json};
 use crate::command::{GlobalOptions, WhyOptions};
 use crate::daemon::{Daemon, parsed_name, unexpected};
 use crate::failure::{Failure, Outcome};
-use crate::notation::{self, printable};
+use crate::notation::{self, printable, sentence};
 use crate::users::Users;
 use crate::{daemon, output};
 
+/// The exit status when there is no verdict: 1 says that it may not be done.
+const NO_VERDICT: u8 = 2;
+
 /// Prints what decides; the exit status says how.
 pub(crate) fn run(global: &GlobalOptions, options: &WhyOptions) -> Outcome {
+    let verdict = decide(global, options);
+    match verdict.map_err(|failure| failure.with_status(NO_VERDICT))? {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::said()),
+        None => Err(Failure::said_with(NO_VERDICT.into())),
+    }
+}
+
+/// Whether it is allowed, if that can be told.
+fn decide(global: &GlobalOptions, options: &WhyOptions) -> Outcome<Option<bool>> {
     let daemon = Daemon::of(global)?;
     let question = question(&daemon, options)?;
     let operation = Operation::from_number(question.operation).ok_or_else(|| unexpected("why"))?;
@@ -39,7 +52,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &WhyOptions) -> Outcome {
     } else {
         None
     };
-    let is_allowed = because.is_allowed && permission.as_ref().is_none_or(|p| p.is_allowed);
+    let verdict = verdict(&because, permission.as_ref());
     if options.json {
         let value = as_json(
             &question,
@@ -47,7 +60,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &WhyOptions) -> Outcome {
             &because,
             &identity,
             permission.as_ref(),
-            is_allowed,
+            verdict,
         );
         let text = serde_json::to_string_pretty(&value);
         output::line(text.map_err(|error| Failure::new("--json", error.to_string()))?)?;
@@ -58,12 +71,25 @@ pub(crate) fn run(global: &GlobalOptions, options: &WhyOptions) -> Outcome {
             &because,
             &identity,
             permission.as_ref(),
+            verdict,
         ))?;
     }
-    if is_allowed {
-        Ok(())
-    } else {
-        Err(Failure::said())
+    Ok(verdict)
+}
+
+/// What rules and file permissions come to together.
+fn verdict(because: &Because, permission: Option<&Permission>) -> Option<bool> {
+    match permission {
+        Some(permission) if because.is_allowed => permission.is_allowed,
+        _ => Some(because.is_allowed),
+    }
+}
+
+const fn in_word(verdict: Option<bool>) -> &'static str {
+    match verdict {
+        Some(true) => "allowed",
+        Some(false) => "denied",
+        None => "cannot be told",
     }
 }
 
@@ -115,7 +141,8 @@ const fn is_about_files(operation: Operation) -> bool {
 
 /// What file permissions say.
 struct Permission {
-    is_allowed: bool,
+    /// None if what decides cannot be looked at from here.
+    is_allowed: Option<bool>,
     why: String,
 }
 
@@ -124,8 +151,11 @@ impl Permission {
         match Self::look(namespace, who, operation, path) {
             Ok(seen) => seen,
             Err((path, errno)) => Self {
-                // Whether it is there is another question.
-                is_allowed: true,
+                // Nothing can be done to what is not there; all else says only that this user cannot look.
+                is_allowed: match errno {
+                    Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Some(false),
+                    _ => None,
+                },
                 why: format!("{}: {}", printable(&path), errno.text()),
             },
         }
@@ -139,8 +169,12 @@ impl Permission {
     ) -> Result<Self, (Vec<u8>, Errno)> {
         let stat = |path: &[u8]| namespace.stat(path).map_err(|errno| (path.to_vec(), errno));
         for directory in ancestors(path) {
-            let seen = Self::decide(who, &stat(directory)?, EXECUTE, directory);
-            if !seen.is_allowed {
+            let there = stat(directory)?;
+            if !matches!(there.mode & mode::S_IFMT, 0 | mode::S_IFDIR) {
+                return Err((directory.to_vec(), Errno::ENOTDIR));
+            }
+            let seen = Self::decide(who, &there, EXECUTE, directory);
+            if seen.is_allowed != Some(true) {
                 return Ok(seen);
             }
         }
@@ -149,7 +183,7 @@ impl Permission {
             Operation::Look => {
                 stat(path)?;
                 Self {
-                    is_allowed: true,
+                    is_allowed: Some(true),
                     why: "every directory on the way may be searched".to_owned(),
                 }
             }
@@ -162,7 +196,7 @@ impl Permission {
                 Self::decide(who, &stat(parent)?, WRITE | EXECUTE, parent)
             }
             Operation::Attach | Operation::Link => Self {
-                is_allowed: true,
+                is_allowed: Some(true),
                 why: String::new(),
             },
         })
@@ -180,14 +214,14 @@ impl Permission {
         let is_allowed = who.uid == Uid::ROOT || bits & rights == rights;
         let class = if who.uid == Uid::ROOT { "root" } else { class };
         Self {
-            is_allowed,
+            is_allowed: Some(is_allowed),
             why: format!("{}, as {class}", described(stat, path)),
         }
     }
 
     fn owner(who: &Identity, stat: &Stat, path: &[u8]) -> Self {
         Self {
-            is_allowed: who.uid == Uid::ROOT || who.uid == stat.uid,
+            is_allowed: Some(who.uid == Uid::ROOT || who.uid == stat.uid),
             why: format!("{}, only the owner may", described(stat, path)),
         }
     }
@@ -223,20 +257,20 @@ fn in_words(
     because: &Because,
     identity: &Identity,
     permission: Option<&Permission>,
+    verdict: Option<bool>,
 ) -> String {
     let path = PathText(&question.path);
-    let verdict = |is_allowed| if is_allowed { "allowed" } else { "denied" };
     let mut text = format!(
         "{}@{} {operation} {path}: {}\n",
         Users.name(question.user),
         question.node,
-        verdict(because.is_allowed && permission.is_none_or(|p| p.is_allowed))
+        in_word(verdict)
     );
-    let said = printable(&because.text);
+    let said = sentence(&because.text);
     text.push_str(&match because.rule {
         Some(rule) => format!(
             "rules: {} by rule {}: {said}\n",
-            verdict(because.is_allowed),
+            in_word(Some(because.is_allowed)),
             rule + 1
         ),
         None if !said.is_empty() => format!("rules: denied: {said}\n"),
@@ -253,7 +287,7 @@ fn in_words(
         groups.join(" ")
     ));
     if let Some(permission) = permission {
-        let verdict = verdict(permission.is_allowed);
+        let verdict = in_word(permission.is_allowed);
         text.push_str(&format!(
             "\nfile permissions: {verdict}: {}",
             permission.why
@@ -268,21 +302,22 @@ fn as_json(
     because: &Because,
     identity: &Identity,
     permission: Option<&Permission>,
-    is_allowed: bool,
+    verdict: Option<bool>,
 ) -> Value {
     let permission = permission.map_or(
         Value::Null,
         |permission| json!({ "allowed": permission.is_allowed, "why": permission.why }),
     );
-    let groups: Vec<u32> = identity.groups.iter().map(|group| group.0).collect();
+    let groups = std::iter::once(&identity.gid).chain(&identity.groups);
+    let groups: Vec<u32> = groups.map(|group| group.0).collect();
     json!({
         "user": question.user.0,
         "node": question.node.as_str(),
         "operation": operation.word(),
-        "path": printable(&question.path),
-        "allowed": is_allowed,
+        "path": notation::exact(&question.path),
+        "allowed": verdict,
         "rule": because.rule.map(|rule| rule + 1),
-        "rule_text": printable(&because.text),
+        "rule_text": sentence(&because.text),
         "rule_allows": because.is_allowed,
         "uid": identity.uid.0,
         "gid": identity.gid.0,
