@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use abi::connect::Redirect;
-use abi::system::{List, Network, Reply, Request, Resolve, Resolved};
+use abi::connect;
+use abi::system::{List, NETWORK_PREFIX, Network, Redirect, Reply, Request, Resolve, Resolved};
 use abi::{AttachFlags, Candidate, Errno, FileType, Handle, Nd, PathFlags, Result};
 use paths::Answer;
 use std::time::{Duration, Instant};
@@ -42,6 +42,8 @@ struct Kept {
     answers: HashMap<Question, (Instant, Reply)>,
     /// Whose paths all have the same owners, whatever follows the prefix.
     prefixes: HashMap<Prefix, Standing>,
+    /// Where the network manager of a node sends for each component below its `/net`, whatever follows it.
+    ways: HashMap<(Nd, Vec<u8>), (Instant, Redirect)>,
 }
 
 /// A prefix on a node, for a type of file.
@@ -105,6 +107,10 @@ impl Resolver {
                 (Question::Resolve { nd, file_type, .. }, Reply::Resolved(resolved)) => {
                     kept.meet(*nd, *file_type, resolved)
                 }
+                (Question::Network { nd, path }, Reply::Redirect(redirect)) => {
+                    kept.learn_way(*nd, path, begun, redirect);
+                    None
+                }
                 _ => None,
             }
         };
@@ -120,6 +126,10 @@ impl Resolver {
 
     /// Whether no other prefix lies below this one.
     fn is_undivided(&self, prefix: &Prefix) -> Result<bool> {
+        if prefix.path == NETWORK_PREFIX.as_bytes() {
+            // What is listed there are nodes; nothing can be attached inside (P53).
+            return Ok(true);
+        }
         let path = if prefix.path.is_empty() {
             b"/".to_vec()
         } else {
@@ -184,14 +194,14 @@ impl Kept {
         if let Some(reply) = self.answers.get(question) {
             return Some(reply.clone());
         }
-        let Question::Resolve {
-            nd,
-            path,
-            file_type,
-            ..
-        } = question
-        else {
-            return None;
+        let (nd, path, file_type) = match question {
+            Question::Resolve {
+                nd,
+                path,
+                file_type,
+                ..
+            } => (nd, path, file_type),
+            Question::Network { nd, path } => return self.way(*nd, path),
         };
         let (path, path_flags) = plain(path)?;
         // The longest prefix decides; at every slash of the path one may end.
@@ -220,6 +230,30 @@ impl Kept {
             }
         }
         None
+    }
+
+    /// The redirect for a path below `/net`, from that for another path through the same node.
+    fn way(&self, nd: Nd, path: &[u8]) -> Option<(Instant, Reply)> {
+        let (component, rest) = first_component(path)?;
+        let (given, redirect) = self.ways.get(&(nd, component.to_vec()))?;
+        let redirect = Redirect {
+            path: rest.to_vec(),
+            ..redirect.clone()
+        };
+        Some((*given, Reply::Redirect(redirect)))
+    }
+
+    fn learn_way(&mut self, nd: Nd, path: &[u8], given: Instant, redirect: &Redirect) {
+        // Only where nothing but the component was taken off.
+        if let Some((component, rest)) = first_component(path)
+            && redirect.path == rest
+        {
+            if self.ways.len() >= PREFIXES_MAX {
+                self.ways.clear();
+            }
+            let way = (nd, component.to_vec());
+            self.ways.insert(way, (given, redirect.clone()));
+        }
     }
 
     /// Notes that a path below a prefix was resolved. Returns the prefix when it is worth finding out whether it
@@ -284,7 +318,7 @@ pub(crate) fn answer_of(reply: Reply) -> Answer {
                 prefix_len: 0,
             };
             let path_flags = PathFlags::empty();
-            Answer::Redirect(Redirect {
+            Answer::Redirect(connect::Redirect {
                 candidates: vec![candidate],
                 path: to.path,
                 path_flags,
@@ -293,6 +327,15 @@ pub(crate) fn answer_of(reply: Reply) -> Answer {
         Reply::Error(refusal) => Answer::Failed(refusal.errno),
         _ => Answer::Failed(Errno::EBADMSG),
     }
+}
+
+/// The first component of a path below `/net`, and what follows it.
+fn first_component(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let slash = path.iter().position(|&byte| byte == b'/');
+    let (component, rest) = path.split_at(slash.unwrap_or(path.len()));
+    let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+    let is_plain = !matches!(component, b"" | b"." | b"..") && !rest.starts_with(b"/");
+    is_plain.then_some((component, rest))
 }
 
 /// The path as a process manager would normalise it, if nothing but a slash at the end is to be done (P30).

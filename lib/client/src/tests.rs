@@ -101,6 +101,27 @@ fn a_prefix_that_is_not_divided_is_resolved_once_for_all_paths_below() {
 }
 
 #[test]
+fn no_manager_is_asked_for_other_paths_below_a_known_prefix_of_another_node() {
+    let (world, namespace) = lab2();
+    for path in ["/net/lab2/srv/a", "/net/lab2/srv/b"] {
+        namespace.stat(path).unwrap();
+    }
+    assert_ne!(world.questions(), 0);
+    namespace.stat("/net/lab2/srv/d/e").unwrap();
+    namespace.unlink("/net/lab2/srv/b").unwrap();
+    assert_eq!(
+        world.questions(),
+        0,
+        "the way to the node and the owner are known"
+    );
+    namespace.stat("/net/lab2~exclusive:en0/srv/a").unwrap();
+    assert_ne!(world.questions(), 0, "this is another way");
+    world.changed();
+    namespace.stat("/net/lab2/srv/a").unwrap();
+    assert_ne!(world.questions(), 0, "names may mean something else");
+}
+
+#[test]
 fn a_server_below_a_prefix_divides_it() {
     let (world, namespace) = lab2();
     world.serve(LAB2, 52, "/srv/d/inner", &[("", file(b"inner"))]);

@@ -43,6 +43,7 @@ pub struct World {
     servers: Mutex<HashMap<Address, Arc<FileServer>>>,
     generation: AtomicU64,
     log: Mutex<Vec<String>>,
+    questions: AtomicU64,
 }
 
 impl World {
@@ -54,6 +55,7 @@ impl World {
             servers: Mutex::default(),
             generation: AtomicU64::new(1),
             log: Mutex::default(),
+            questions: AtomicU64::new(0),
         };
         for nd in [Nd::LOCAL, LAB2] {
             let mut tree = PrefixTree::new();
@@ -141,6 +143,11 @@ impl World {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
 
+    /// How often a manager of either node was asked since the last call.
+    pub fn questions(&self) -> u64 {
+        self.questions.swap(0, Ordering::SeqCst)
+    }
+
     /// The path space as a program on the first node sees it.
     #[must_use]
     pub fn namespace(self: &Arc<Self>) -> Namespace {
@@ -154,6 +161,7 @@ impl World {
     }
 
     fn answer(&self, request: &NodeRequest) -> Result<NodeReply> {
+        self.questions.fetch_add(1, Ordering::SeqCst);
         let trees = self.trees.lock().unwrap();
         match request {
             NodeRequest::Resolve(ask) => {
