@@ -54,6 +54,8 @@ enum Waited {
     Stopped,
 }
 
+/// Wakes one thread, and no other until that one has read.
+const ONE_WAKES: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
 /// How long a thread waits for work before it asks whether it is still needed.
 const IDLE: Timespec = Timespec {
     tv_sec: 10,
@@ -68,7 +70,7 @@ impl Channel {
         let stopped = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let input = epoll::EventFlags::IN;
-        epoll::add(&ready, &fuse, epoll::EventData::new_u64(0), input)?;
+        epoll::add(&ready, &fuse, epoll::EventData::new_u64(0), ONE_WAKES)?;
         epoll::add(&ready, &stopped, epoll::EventData::new_u64(1), input)?;
         Ok(Self {
             fuse,
@@ -79,11 +81,20 @@ impl Channel {
 
     /// Waits for one request. `buffer` must hold the largest.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
+        let mut woken = false;
         loop {
-            match rustix::io::read(&self.fuse, &mut *buffer) {
+            let read = rustix::io::read(&self.fuse, &mut *buffer);
+            if std::mem::take(&mut woken) {
+                // Only now, or else every thread that waits would come for the one request.
+                let data = epoll::EventData::new_u64(0);
+                if epoll::modify(&self.ready, &self.fuse, data, ONE_WAKES).is_err() {
+                    return Received::Unmounted;
+                }
+            }
+            match read {
                 Ok(length) => return Received::Request(length),
                 Err(Errno::AGAIN) => match self.wait() {
-                    Waited::Ready => {}
+                    Waited::Ready => woken = true,
                     Waited::Idle => return Received::Idle,
                     Waited::Stopped => return Received::Stopped,
                 },
