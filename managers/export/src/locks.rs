@@ -69,6 +69,8 @@ impl OpenId {
 #[derive(Debug)]
 struct Holder {
     fd: Arc<OwnedFd>,
+    /// The program, as its client calls it.
+    pid: Pid,
     /// The open files that the owner has locked through.
     through: HashSet<OpenId>,
 }
@@ -99,7 +101,8 @@ impl Locks {
             Err(errno) => return request.fail(errno),
         };
         if lock.command == LockCommand::Get {
-            return request.finish(in_the_way(&fd, &lock));
+            let found = in_the_way(&fd, &lock).map(|found| self.named(node, whose, found));
+            return request.finish(found);
         }
         match set(&fd, &lock) {
             Ok(()) => {
@@ -113,6 +116,35 @@ impl Locks {
             }
             Err(errno) => request.fail(errno),
         }
+    }
+
+    /// With the process that has the lock, if it is one of the client who asks: numbers of others mean nothing there.
+    fn named(&self, node: &Node, asker: Whose, found: LockRange) -> LockRange {
+        let Ok(file) = node.identity() else {
+            return found;
+        };
+        let all = LockRange {
+            kind: LockKind::Write,
+            ..found
+        };
+        // Nobody's own locks are in its own way.
+        let has_it = |holder: &Holder| {
+            record(&holder.fd, libc::F_OFD_GETLK, &all)
+                .is_ok_and(|other| i32::from(other.l_type) == libc::F_UNLCK)
+        };
+        let table = self.shared.lock();
+        let mut own = table
+            .holders
+            .iter()
+            .filter(|(owner, holder)| owner.file == file && owner.whose == asker && has_it(holder));
+        let pid = match (own.next(), asker) {
+            _ if found.kind == LockKind::Unlock => return found,
+            (Some((_, holder)), _) => holder.pid,
+            // A program of this machine, of which the kernel has told.
+            (None, Whose::Process(Nd::LOCAL, _)) => found.pid,
+            (None, _) => Pid(0),
+        };
+        LockRange { pid, ..found }
     }
 
     /// The last descriptor of an open file is gone, and with it the locks that nothing else holds.
@@ -157,6 +189,7 @@ impl Locks {
         let mut table = self.shared.lock();
         if let Some(holder) = table.holders.get_mut(&owner) {
             holder.through.insert(OpenId::of(file));
+            holder.pid = lock.range.pid;
             return Ok(Arc::clone(&holder.fd));
         }
         let fd = Arc::new(reopened(node)?);
@@ -171,6 +204,7 @@ impl Locks {
             owner,
             Holder {
                 fd: Arc::clone(&fd),
+                pid: lock.range.pid,
                 through,
             },
         );

@@ -131,8 +131,8 @@ fn part(range: &LockRange) -> LockPart {
         start: range.start,
         last,
         kind,
-        // A process of another node has no number that would mean anything here.
-        pid: 0,
+        // 0 for a process of another node or mount, whose number would mean nothing here.
+        pid: range.pid.0,
     }
 }
 

@@ -93,6 +93,7 @@ fn locks(bed: &Bed, extent: Extent) -> Outcome<String> {
         ( exec 9<counter; flock 9; echo held > /run/held; exec sleep 600 ) & holder=$!; \
         read word < /run/held; kill -KILL $holder; wait $holder || true; flock -w 20 counter true";
     bed.script("locks", LIMIT, held)?;
+    bed.script("locks", LIMIT, HOLDER)?;
     Ok(format!(
         "4 programs on 3 nodes, {rounds} rounds each, both kinds"
     ))
@@ -131,3 +132,32 @@ fn seen(bed: &Bed, extent: Extent) -> Outcome<String> {
         false => Err(format!("seen after {longest:?}, promised {FRESH:?}")),
     }
 }
+
+/// A child holds a record lock; its parent asks who does.
+const HOLDER: &str = r#"
+cat > /run/holder.c <<'END'
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+    struct flock lock = { .l_type = F_WRLCK, .l_start = 3, .l_len = 5 };
+    int ready[2], file = open("counter", O_RDWR);
+    char byte;
+    if (file < 0 || pipe(ready)) return 2;
+    pid_t child = fork();
+    if (!child) {
+        if (fcntl(file, F_SETLK, &lock) || write(ready[1], "x", 1) != 1) _exit(2);
+        pause();
+    }
+    if (read(ready[0], &byte, 1) != 1) return 2;
+    lock.l_start = lock.l_len = 0;
+    int failed = fcntl(file, F_GETLK, &lock);
+    kill(child, SIGKILL);
+    fprintf(stderr, "%d of %d, from %ld\n", (int)lock.l_pid, (int)child, (long)lock.l_start);
+    return failed || lock.l_pid != child || lock.l_start != 3 || lock.l_len != 5;
+}
+END
+cc -o /run/holder /run/holder.c
+timeout 20 /run/holder
+"#;
