@@ -18,6 +18,7 @@ const PARTS: &[(&str, &[&str])] = &[
         "bench",
         &["bench", "--rounds", "3", "--milliseconds", "150"],
     ),
+    ("mount", &["real", "speed"]),
 ];
 
 /// Takes every figure. A missed bound is written down like any other row and ends nothing.

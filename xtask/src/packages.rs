@@ -19,6 +19,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("tar", "tar"),
     ("unshare", "util-linux"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("mkfs.btrfs", "btrfs-progs"),
+    ("losetup", "mount"),
     ("runuser", "util-linux"),
     ("python3", "python3"),
 ];

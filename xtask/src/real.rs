@@ -4,6 +4,7 @@
 //! empty directory of its own. What may not be passed stands in `real/expected.toml` with the reason.
 
 mod bed;
+mod disks;
 mod faults;
 mod posix;
 mod probe;
@@ -79,6 +80,7 @@ fn programs() -> impl Iterator<Item = &'static Program> {
         suites::PROGRAMS,
         posix::PROGRAMS,
         tools::PROGRAMS,
+        disks::PROGRAMS,
         faults::PROGRAMS,
         speed::PROGRAMS,
     ]
