@@ -107,6 +107,15 @@ impl Namespace {
 }
 
 impl Directory {
+    /// The directory at its server, as long as it is being read and no other server has a part of it.
+    #[must_use]
+    pub fn server(&self) -> Option<&File> {
+        match (self.parts.len(), self.parts.front()) {
+            (1, Some(Part::Server { file, .. })) => Some(file),
+            _ => None,
+        }
+    }
+
     /// Appends the next piece of entries, of which there is at least one, to `entries`; false at the end.
     ///
     /// # Errors

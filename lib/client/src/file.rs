@@ -347,6 +347,18 @@ impl File {
             .send(&request, &mut [IoSliceMut::new(body)], options)?)
     }
 
+    /// As [`call`](Self::call), for a change of attributes: the attributes after it, if the server tells them along.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn change(&self, request: &Request<'_>, options: &SendOptions<'_>) -> Result<Option<Stat>> {
+        let mut body = [0; 256];
+        let len = self.call(request, &mut body, options)?.len;
+        let told = body.get(..len).filter(|told| !told.is_empty());
+        let stat = told.and_then(|told| Stat::from_bytes(told).ok());
+        Ok(stat.map(|stat| placed(stat, &self.candidate)))
+    }
+
     /// Closes the file and says whether the server did. Dropping does the same silently.
     ///
     /// # Errors

@@ -6,9 +6,12 @@ use resmgr::{
     LinkRequest, MakeNodeRequest, OpenRequest, Opening, ReadLinkRequest, RenameRequest,
     SymlinkRequest, UnlinkRequest,
 };
+use rustix::fs::inotify::ReadFlags;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx};
+use std::os::fd::AsFd;
 
 use crate::authority::{Authority, without_umask};
+use crate::leases::Change;
 use crate::node::{self, Node};
 use crate::permission::{self, Wanted};
 use crate::resource::Export;
@@ -50,12 +53,14 @@ impl Export {
             return Err(Errno::EEXIST);
         }
         if names_only {
-            return Ok(described(Node::new(fd, &stat, true), &stat));
+            return Ok(described(Node::new(fd, &stat, true, open.path()), &stat));
         }
         check_kind(&stat, wanted)?;
         if wanted.contains(OpenFlags::WRITE) {
             self.tree.check_writable()?;
         }
+        let truncates = wanted.contains(OpenFlags::TRUNCATE | OpenFlags::WRITE);
+        let _own = truncates.then(|| self.own_change_of_name(open, ReadFlags::MODIFY));
         // NONBLOCK: should the file have become a pipe meanwhile, opening it does not wait.
         let flags = access_flags(wanted) | naming.difference(OFlags::PATH) | OFlags::NONBLOCK;
         let fd = self.tree.find(
@@ -67,7 +72,7 @@ impl Export {
         )?;
         let stat = statx(&fd)?;
         check_kind(&stat, wanted)?;
-        Ok(described(Node::new(fd, &stat, false), &stat))
+        Ok(described(Node::new(fd, &stat, false, open.path()), &stat))
     }
 
     fn create(&self, authority: &Authority, open: &OpenRequest) -> Result<Opening> {
@@ -82,13 +87,15 @@ impl Export {
         let permissions = Mode::from_raw_mode(made_bits(authority, open.permissions()));
         let links = Links::on_the_way(open.has_inner_rules());
         let (caller, path) = (open.credentials(), open.path());
+        let own = self.own_change_of_name(open, ReadFlags::CREATE);
         let fd = without_umask(|| {
             self.tree
                 .find((authority, links), caller, path, flags, permissions)
         })?;
+        drop(own);
         let stat = statx(&fd)?;
         check_kind(&stat, wanted)?;
-        Ok(described(Node::new(fd, &stat, false), &stat))
+        Ok(described(Node::new(fd, &stat, false, open.path()), &stat))
     }
 
     pub(crate) fn remove(&self, unlink: &UnlinkRequest) -> Result {
@@ -110,6 +117,9 @@ impl Export {
                 Errno::ENOTDIR
             });
         }
+        let _own = self
+            .leases
+            .begin(caller, &[spot.touched(ReadFlags::DELETE)]);
         rustix::fs::unlinkat(&spot.directory, spot.name, flags).map_err(errno)
     }
 
@@ -130,6 +140,11 @@ impl Export {
         if authority.must_check() && statx_entry(&new.directory, new.name).is_ok() {
             permission::check_entry(&new.directory, caller, new.name, Wanted::Remove)?;
         }
+        let touched = [
+            old.touched(ReadFlags::MOVED_FROM),
+            new.touched(ReadFlags::MOVED_TO),
+        ];
+        let _own = self.leases.begin(caller, &touched);
         rustix::fs::renameat(&old.directory, old.name, &new.directory, new.name).map_err(errno)
     }
 
@@ -147,8 +162,14 @@ impl Export {
         if authority.must_check() {
             permission::check_owner(&statx_entry(&old.directory, old.name)?, caller)?;
         }
+        let touched = [new.touched(ReadFlags::CREATE)];
+        let _own = self.leases.begin(caller, &touched);
         let flags = AtFlags::empty();
-        rustix::fs::linkat(&old.directory, old.name, &new.directory, new.name, flags).map_err(errno)
+        rustix::fs::linkat(&old.directory, old.name, &new.directory, new.name, flags)
+            .map_err(errno)?;
+        // The kernel does not say there that the file has more names now, of which not all may be watched.
+        self.leases.end_all(old.directory.as_fd());
+        Ok(())
     }
 
     pub(crate) fn make_link(&self, symlink: &SymlinkRequest) -> Result {
@@ -159,6 +180,9 @@ impl Export {
         let spot = self
             .tree
             .spot((&authority, links), caller, symlink.path(), Wanted::Make)?;
+        let _own = self
+            .leases
+            .begin(caller, &[spot.touched(ReadFlags::CREATE)]);
         rustix::fs::symlinkat(symlink.text(), &spot.directory, spot.name).map_err(errno)
     }
 
@@ -181,11 +205,24 @@ impl Export {
         if kind != FileType::Directory && make.must_be_directory() {
             return Err(Errno::ENOENT);
         }
+        let _own = self
+            .leases
+            .begin(caller, &[spot.touched(ReadFlags::CREATE)]);
         without_umask(|| match kind {
             FileType::Directory => rustix::fs::mkdirat(&spot.directory, spot.name, bits),
             kind => rustix::fs::mknodat(&spot.directory, spot.name, kind, bits, make.device()),
         })
         .map_err(errno)
+    }
+
+    /// Announces what an opening does to its name.
+    fn own_change_of_name(&self, open: &OpenRequest, events: ReadFlags) -> Option<Change> {
+        if self.leases.is_empty() {
+            return None;
+        }
+        let spot = self.tree.place(open.path())?;
+        self.leases
+            .begin(open.credentials(), &[spot.touched(events)])
     }
 
     pub(crate) fn text_of_link(&self, read: &ReadLinkRequest) -> Result<Vec<u8>> {

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use abi::connect::Opened;
 use abi::credentials::Credentials;
@@ -17,6 +17,7 @@ use rustix::fs::{
 };
 
 use crate::authority::Authority;
+use crate::leases::Change;
 use crate::permission::{self, READ, SEARCH, WRITE};
 use crate::tree::{errno, own_link, statx, statx_entry};
 
@@ -27,19 +28,34 @@ pub(crate) struct Node {
     kind: FileType,
     /// Made only to name the file: no read, no write.
     names_only: bool,
+    /// Where it was opened; it may have another name by now, or none.
+    path: Vec<u8>,
     /// Held while a directory is listed: its descriptor has one position for all.
     listing: Mutex<()>,
+    /// Ends when the descriptor is closed: fields are dropped in their order.
+    closing: Mutex<Option<Change>>,
 }
 
 impl Node {
-    pub(crate) fn new(fd: OwnedFd, stat: &Statx, names_only: bool) -> Self {
+    pub(crate) fn new(fd: OwnedFd, stat: &Statx, names_only: bool, path: &[u8]) -> Self {
         let kind = FileType::from_raw_mode(u32::from(stat.stx_mode));
         Self {
             fd,
             kind,
             names_only,
+            path: path.to_vec(),
             listing: Mutex::new(()),
+            closing: Mutex::new(None),
         }
+    }
+
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The last thing that is done to it.
+    pub(crate) fn closes(&self, change: Option<Change>) {
+        *self.closing.lock().unwrap_or_else(PoisonError::into_inner) = change;
     }
 
     /// Refuses a caller that the manager must check itself.
@@ -275,10 +291,7 @@ impl Node {
         }
         let with_stat =
             read.wants_stat() && self.permit(authority, read.credentials(), SEARCH).is_ok();
-        let _listing = self
-            .listing
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         let cookie = SeekFrom::Start(read.cookie());
         rustix::fs::seek(&self.fd, cookie).map_err(errno)?;
         // Read in small pieces: what does not fit into the reply is read again the next time.

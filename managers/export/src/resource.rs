@@ -12,18 +12,20 @@ use resmgr::{
     WriteRequest, XattrRequest,
 };
 
+use rustix::fs::inotify::ReadFlags;
+
 use crate::authority::Authority;
-use crate::leases::Leases;
+use crate::leases::{Change, Leases};
 use crate::locks::Locks;
 use crate::node::Node;
-use crate::tree::{Tree, errno};
+use crate::tree::{Tree, errno, statx, statx_entry};
 
 /// The exported tree.
 #[derive(Debug)]
 pub struct Export {
     pub(crate) tree: Tree,
     locks: Locks,
-    leases: Leases,
+    pub(crate) leases: Leases,
 }
 
 impl Export {
@@ -46,8 +48,24 @@ impl Export {
     ) -> Result {
         self.tree.check_writable()?;
         let node = node_of(file)?;
+        // Ended before anybody is told the attributes.
+        let _own = self.own_change(node, caller, ReadFlags::ATTRIB | ReadFlags::MODIFY);
         let authority = Authority::assume(caller)?;
         change(node, &authority)
+    }
+
+    /// Announces a change of an open file, if it still has the name under which it was opened.
+    fn own_change(&self, node: &Node, who: &Credentials, events: ReadFlags) -> Option<Change> {
+        if self.leases.is_empty() {
+            return None;
+        }
+        let spot = self.tree.place(node.path())?;
+        let named = statx_entry(&spot.directory, spot.name).ok()?;
+        // Of another file that has the name now, everything is news.
+        if statx(node.fd()).ok()?.stx_ino != named.stx_ino {
+            return None;
+        }
+        self.leases.begin(who, &[spot.touched(events)])
     }
 
     /// Extended attributes; those of the system itself only for the superuser.
@@ -70,8 +88,9 @@ impl Export {
                 Errno::ENODATA
             });
         }
-        let authority = Authority::assume(caller)?;
         let node = node_of(file)?;
+        let _own = changes.then(|| self.own_change(node, caller, ReadFlags::ATTRIB));
+        let authority = Authority::assume(caller)?;
         if changes && name.starts_with(b"system.posix_acl_") {
             // Access lists are rights, as the mode is: the owner's to change, whoever may write the content.
             node.permit_owner(&authority, caller)?;
@@ -109,6 +128,8 @@ impl Export {
             Err(errno) => return write.fail(errno),
         };
         let appends = file.flags().contains(OpenFlags::APPEND);
+        let events = ReadFlags::MODIFY | ReadFlags::ATTRIB;
+        let _own = self.own_change(node, write.credentials(), events);
         let mut cursor = file.cursor(write.offset());
         write.pour(|_, bytes| {
             // As the one who opened it, so that set-id bits, quotas and reserved blocks are treated
@@ -220,7 +241,11 @@ impl Resource for Export {
         let changed = self.change(file, caller, |node, authority| {
             node.chmod(authority, caller, bits)
         });
-        chmod.finish(changed)
+        match changed.map(|()| node_of(file).and_then(Node::stat)) {
+            Ok(Ok(stat)) => chmod.done_telling(&stat),
+            Ok(Err(_)) => chmod.done(),
+            Err(errno) => chmod.fail(errno),
+        }
     }
 
     fn chown(&self, file: &OpenFile, chown: ChownRequest) -> Answer {
@@ -228,7 +253,11 @@ impl Resource for Export {
         let changed = self.change(file, caller, |node, authority| {
             node.chown(authority, caller, to.uid, to.gid)
         });
-        chown.finish(changed)
+        match changed.map(|()| node_of(file).and_then(Node::stat)) {
+            Ok(Ok(stat)) => chown.done_telling(&stat),
+            Ok(Err(_)) => chown.done(),
+            Err(errno) => chown.fail(errno),
+        }
     }
 
     fn set_times(&self, file: &OpenFile, times: SetTimesRequest) -> Answer {
@@ -236,7 +265,11 @@ impl Resource for Export {
         let changed = self.change(file, caller, |node, authority| {
             node.set_times(authority, caller, to)
         });
-        times.finish(changed)
+        match changed.map(|()| node_of(file).and_then(Node::stat)) {
+            Ok(Ok(stat)) => times.done_telling(&stat),
+            Ok(Err(_)) => times.done(),
+            Err(errno) => times.fail(errno),
+        }
     }
 
     fn truncate(&self, file: &OpenFile, truncate: TruncateRequest) -> Answer {
@@ -244,7 +277,11 @@ impl Resource for Export {
         let changed = self.change(file, caller, |node, authority| {
             node.truncate(authority, caller, size)
         });
-        truncate.finish(changed)
+        match changed.map(|()| node_of(file).and_then(Node::stat)) {
+            Ok(Ok(stat)) => truncate.done_telling(&stat),
+            Ok(Err(_)) => truncate.done(),
+            Err(errno) => truncate.fail(errno),
+        }
     }
 
     fn allocate(&self, file: &OpenFile, allocate: AllocateRequest) -> Answer {
@@ -270,6 +307,9 @@ impl Resource for Export {
     }
 
     fn close(&self, file: &OpenFile) {
+        if let (true, Ok(node)) = (file.is_writable(), node_of(file)) {
+            node.closes(self.own_change(node, file.opener(), ReadFlags::CLOSE_WRITE));
+        }
         self.leases.closed(file);
         self.locks.closed(file);
     }

@@ -9,9 +9,11 @@ use std::path::Path;
 
 use abi::credentials::Credentials;
 use abi::{Errno, Result};
+use rustix::fs::inotify::ReadFlags;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 
 use crate::authority::Authority;
+use crate::leases::Touched;
 use crate::permission::{self, Wanted};
 
 /// An exported directory.
@@ -26,6 +28,17 @@ pub struct Tree {
 pub(crate) struct Spot<'p> {
     pub(crate) directory: OwnedFd,
     pub(crate) name: &'p [u8],
+}
+
+impl Spot<'_> {
+    /// What the kernel will notice of a change of the name.
+    pub(crate) fn touched(&self, events: ReadFlags) -> Touched<'_> {
+        Touched {
+            directory: self.directory.as_fd(),
+            name: self.name,
+            events,
+        }
+    }
 }
 
 /// Whether symbolic links on the way are followed. They are not where rules of the node tell paths inside the tree
@@ -111,11 +124,7 @@ impl Tree {
         path: &'p [u8],
         wanted: Wanted,
     ) -> Result<Spot<'p>> {
-        let path = trim(path);
-        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&path[..0], path),
-        };
+        let (parent, name) = split(path);
         if name.is_empty() {
             // The root has no name here, so it can be neither made nor removed.
             return Err(Errno::EBUSY);
@@ -126,6 +135,16 @@ impl Tree {
             permission::check_entry(&directory, caller, name, wanted)?;
         }
         Ok(Spot { directory, name })
+    }
+
+    /// The directory and name of a path, as the manager itself sees them; `None` if there is no such directory.
+    pub(crate) fn place<'p>(&self, path: &'p [u8]) -> Option<Spot<'p>> {
+        let (parent, name) = split(path);
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let none = ResolveFlags::empty();
+        let directory = self.resolve(self.root.as_fd(), plain(parent), flags, Mode::empty(), none);
+        let directory = directory.ok()?;
+        Some(Spot { directory, name })
     }
 
     /// Opens one name, which is not followed if it is a link, in a directory of the tree.
@@ -195,6 +214,15 @@ fn trim(path: &[u8]) -> &[u8] {
         .rposition(|&byte| byte != b'/')
         .map_or(0, |last| last + 1);
     &path[..end]
+}
+
+/// The directory's path and the last name; slashes at the end do not count.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let path = trim(path);
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&path[..0], path),
+    }
 }
 
 fn plain(path: &[u8]) -> &[u8] {

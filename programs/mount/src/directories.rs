@@ -18,35 +18,64 @@ pub(crate) struct Listed {
     path: Vec<u8>,
     /// The caller that opened it.
     view: Namespace,
-    /// What was there before it was opened.
-    lease: Option<Stamp>,
     state: Mutex<State>,
 }
 
 struct State {
-    reader: Option<Directory>,
+    reader: Reader,
     entries: Vec<DirectoryEntry>,
-    /// When the last piece was asked for.
+    /// When the first piece was asked for, and the lease that was there.
     read: Instant,
+    lease: Option<Stamp>,
+}
+
+enum Reader {
+    /// The kernel has the listing and may never ask.
+    Unopened,
+    Open(Directory),
+    AtEnd,
 }
 
 impl PathSpace {
     pub(crate) fn open_directory(&self, call: &Call<'_>) -> Result<Answer> {
         let path = self.path(call)?;
-        let lease = self.lease(call, call.node, LISTING_WEIGHT);
-        let reader = call.view.read_directory(&path)?;
+        let leased = match self.fresh.is_zero() {
+            true => None,
+            false => self.leases.of(call.node),
+        };
+        let (reader, flags) = match leased.filter(|lease| self.leases.is_listed(*lease)) {
+            Some(_) => (
+                Reader::Unopened,
+                reply::OPEN_CACHE_DIRECTORY | reply::OPEN_KEEP_CACHE,
+            ),
+            None => self.open_at_server(call, &path)?,
+        };
         let state = State {
-            reader: Some(reader),
+            reader,
             entries: Vec::new(),
             read: call.begun,
+            lease: leased,
         };
         let listed = Listed {
             path,
             view: call.view.clone(),
-            lease,
             state: Mutex::new(state),
         };
-        Ok(reply::opened(self.directories.insert(listed), 0))
+        Ok(reply::opened(self.directories.insert(listed), flags))
+    }
+
+    /// Opens a directory at its server, and leases it if that is possible: then the kernel may keep the listing.
+    fn open_at_server(&self, call: &Call<'_>, path: &[u8]) -> Result<(Reader, u32)> {
+        let reader = call.view.read_directory(path)?;
+        let lease = match reader.server().filter(|_| !self.fresh.is_zero()) {
+            Some(file) => self.leases.opened(call.node, file, &call.view),
+            None => None,
+        };
+        let flags = match lease {
+            Some(_) => reply::OPEN_CACHE_DIRECTORY,
+            None => 0,
+        };
+        Ok((Reader::Open(reader), flags))
     }
 
     pub(crate) fn read_directory(
@@ -60,49 +89,43 @@ impl PathSpace {
         let (room, plus) = wanted;
         let listed = self.directories.get(handle).ok_or(Errno::EBADF)?;
         let mut state = listed.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset == 0 && !state.entries.is_empty() {
-            // Rewound: what is there now counts.
-            let reader = listed.view.read_directory(&listed.path)?;
-            *state = State {
-                reader: Some(reader),
-                entries: Vec::new(),
-                read: call.begun,
-            };
+        let rewound = offset == 0 && !state.entries.is_empty();
+        if rewound || matches!(state.reader, Reader::Unopened) {
+            // What is there now counts.
+            state.reader = Reader::Open(listed.view.read_directory(&listed.path)?);
+            state.entries.clear();
         }
-        let mut listing = Listing::new(room);
         let mut at = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        loop {
-            if at < DOTS.len() {
-                let name = DOTS[at];
-                if !listing.fits(name, plus) {
-                    break;
-                }
-                push(&mut listing, at, (2, 0o040_000, name), plus, None);
-            } else {
-                if at - DOTS.len() >= state.entries.len() && !state.read_on(call)? {
-                    break;
-                }
-                let Some(entry) = state.entries.get(at - DOTS.len()) else {
-                    break;
-                };
-                if !listing.fits(&entry.name, plus) {
-                    break;
-                }
-                let leased = listed.lease.is_some();
-                self.push_entry(call, &mut listing, at, entry, (plus, state.read, leased));
+        while at.saturating_add(room / reply::ENTRY_MIN) > state.entries.len() + DOTS.len() {
+            let lease = self.leases.of(call.node);
+            if !state.read_on(call, lease)? {
+                break;
             }
+        }
+        let _gate = self.leases.gate();
+        let mut listing = Listing::new(room);
+        while let Some(name) = DOTS.get(at).filter(|name| listing.fits(name, plus)) {
+            push(&mut listing, at, (2, 0o040_000, name), plus, None);
             at += 1;
         }
-        if listed.lease.is_none() {
-            return Ok(listing.finish());
+        while let Some(entry) = at
+            .checked_sub(DOTS.len())
+            .and_then(|at| state.entries.get(at))
+        {
+            if !listing.fits(&entry.name, plus) {
+                break;
+            }
+            self.push_entry(call, &mut listing, at, entry, (plus, &state));
+            at += 1;
         }
-        // The entries were given the validity of the lease; it must still be there when the kernel gets them.
-        let _gate = self.leases.gate();
-        if self.leases.holds(listed.lease) {
-            early(listing.finish());
-            return Ok(Answer::Empty);
+        if let (true, Reader::AtEnd, Some(lease)) = (listing.is_empty(), &state.reader, state.lease)
+        {
+            self.leases.listed(lease);
+            let names = state.entries.iter().map(|entry| entry.name.as_slice());
+            self.leases.knows_all(lease, names);
         }
-        Ok(listing.finish_outdated())
+        early(listing.finish());
+        Ok(Answer::Empty)
     }
 
     fn push_entry(
@@ -111,7 +134,7 @@ impl PathSpace {
         listing: &mut Listing,
         at: usize,
         entry: &DirectoryEntry,
-        (plus, read, leased): (bool, Instant, bool),
+        (plus, state): (bool, &State),
     ) {
         // The C library takes an entry of number 0 for a deleted one, and the own node's descriptor is 0.
         let ino = match entry.ino {
@@ -130,9 +153,10 @@ impl PathSpace {
         let Some(stat) = entry.stat.as_ref().filter(|_| plus && settled) else {
             return push(listing, at, shown, plus, None);
         };
-        let left = self.fresh.saturating_sub(read.elapsed());
+        let left = self.fresh.saturating_sub(state.read.elapsed());
         let node = self.nodes.enter(call.node, &entry.name, Identity::of(stat));
         self.versions.told(node, stat);
+        let leased = self.leases.holds(state.lease, &entry.name);
         let known = attributes::of(stat);
         let known = Known {
             node,
@@ -176,26 +200,26 @@ fn push(
 
 impl State {
     /// Reads the next piece; false at the end.
-    fn read_on(&mut self, call: &Call<'_>) -> Result<bool> {
-        let Some(reader) = &mut self.reader else {
+    fn read_on(&mut self, call: &Call<'_>, lease: Option<Stamp>) -> Result<bool> {
+        let Reader::Open(reader) = &mut self.reader else {
             return Ok(false);
         };
         if self.entries.len() >= ENTRIES_MAX {
             return Err(Errno::ENOMEM);
         }
-        let begun = Instant::now();
+        // Of all pieces the oldest knowledge counts.
+        if self.entries.is_empty() {
+            self.read = Instant::now();
+            self.lease = lease;
+        }
         let more = reader.read_into(&mut self.entries, &call.options())?;
-        self.read = begun;
         if !more {
             // The server's directory can be closed already.
-            self.reader = None;
+            self.reader = Reader::AtEnd;
         }
         Ok(more)
     }
 }
-
-/// A listing is as good as several lookups.
-const LISTING_WEIGHT: u32 = 4;
 
 const DOTS: [&[u8]; 2] = [b".", b".."];
 

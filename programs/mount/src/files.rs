@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::attributes;
 use crate::kernel::{Answer, MAX_TRANSFER, reply};
+use crate::leases::{LEASED, OwnChange};
 use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 use crate::versions::Found;
@@ -126,6 +127,8 @@ impl OpenFile {
 impl PathSpace {
     pub(crate) fn open(&self, call: &Call<'_>, flags: u32) -> Result<Answer> {
         let wanted = open_flags(flags);
+        let truncates = wanted.contains(OpenFlags::TRUNCATE);
+        let _own = truncates.then(|| self.leases.change_of(call.node));
         let opening = |path: &[u8]| call.view.open_and_stat(path, wanted, 0);
         let (file, stat) = self.by_name(call.node, opening)?;
         let open = OpenFile::new(file, call.caller);
@@ -145,30 +148,31 @@ impl PathSpace {
         name: &[u8],
         flags: u32,
         mode: u32,
+        early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
-        self.leases.changes(call.node);
         let path = self.child(call, name)?;
         let wanted = open_flags(flags) | OpenFlags::CREATE;
-        let (file, stat) = call
-            .view
-            .open_and_stat(&path, wanted, mode & mode::PERMISSIONS)?;
+        let change = self.leases.change(call.node, name);
+        let permissions = mode & mode::PERMISSIONS;
+        let (file, stat) = change.judge(call.view.open_and_stat(&path, wanted, permissions))?;
         let open = OpenFile::new(file, call.caller);
         let flags = open.open_flags();
         let node = self.nodes.enter(call.node, name, Identity::of(&stat));
         self.versions.told(node, &stat);
         let handle = self.files.insert(node, open);
+        let _gate = self.leases.gate();
         let mut validity = self.validity(call);
+        if change.finish() {
+            validity.entry = LEASED;
+            validity.attributes = self.attributes_validity(call, &stat, true, None);
+        }
         if self.nodes.was_known(node) {
             // The kernel takes the length from this answer even if the file has been written meanwhile.
             validity.attributes = Duration::ZERO;
         }
-        Ok(reply::created(
-            node,
-            &attributes::of(&stat),
-            validity,
-            handle,
-            flags,
-        ))
+        let known = attributes::of(&stat);
+        early(reply::created(node, &known, validity, handle, flags));
+        Ok(Answer::Empty)
     }
 
     pub(crate) fn read(
@@ -206,22 +210,27 @@ impl PathSpace {
         let open = self.files.get(handle).ok_or(Errno::EBADF)?;
         open.follow(flags)?;
         open.settled()?;
+        let own = match open.is_device() {
+            true => None,
+            false => self.leases.change_of(call.node),
+        };
         if !self.fresh.is_zero() && open.is_streaming(offset, data.len()) {
             let range = offset..offset + data.len() as u64;
             let _on_its_way = self.behind.begin(call.node, range, call.interrupt)?;
             early(reply::written(
                 u32::try_from(data.len()).unwrap_or(u32::MAX),
             ));
-            if let Err(errno) = open.write_all(offset, data) {
+            if let Err(errno) = judged(own.as_ref(), open.write_all(offset, data)) {
                 open.fail(errno);
             }
             return Ok(Answer::Empty);
         }
         self.behind.settle(call.node, call.interrupt)?;
-        let count = match open.offset(offset) {
-            Some(offset) => open.file.write_at_with(offset, data, &call.options())?,
-            None => open.file.write_with(data, &call.options())?,
+        let written = match open.offset(offset) {
+            Some(offset) => open.file.write_at_with(offset, data, &call.options()),
+            None => open.file.write_with(data, &call.options()),
         };
+        let count = judged(own.as_ref(), written)?;
         Ok(reply::written(u32::try_from(count).unwrap_or(u32::MAX)))
     }
 
@@ -241,12 +250,13 @@ impl PathSpace {
 
     pub(crate) fn allocate(
         &self,
+        call: &Call<'_>,
         handle: u64,
-        offset: u64,
-        length: u64,
+        (offset, length): (u64, u64),
         mode: u32,
     ) -> Result<Answer> {
         let open = self.files.get(handle).ok_or(Errno::EBADF)?;
+        let own = self.leases.change_of(call.node);
         let mut flags = SpaceFlags::empty();
         flags.set(SpaceFlags::KEEP_SIZE, mode & FALLOC_KEEP_SIZE != 0);
         flags.set(SpaceFlags::PUNCH_HOLE, mode & FALLOC_PUNCH_HOLE != 0);
@@ -254,7 +264,7 @@ impl PathSpace {
         if mode & !(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE) != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        open.file.allocate(flags, offset, length)?;
+        judged(own.as_ref(), open.file.allocate(flags, offset, length))?;
         Ok(Answer::Empty)
     }
 
@@ -268,6 +278,14 @@ impl PathSpace {
         };
         let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
         Ok(reply::position(open.file.seek(offset, whence)?))
+    }
+}
+
+/// What became of a change of a file, which has one name or not.
+pub(crate) fn judged<T>(own: Option<&OwnChange<'_>>, outcome: Result<T>) -> Result<T> {
+    match own {
+        Some(own) => own.judge(outcome),
+        None => outcome,
     }
 }
 

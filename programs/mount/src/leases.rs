@@ -1,30 +1,34 @@
 //! Leases of directories: while the mount has one, the kernel may believe names and attributes in the directory for long,
 //! because their server tells when something there changes.
 //!
-//! A directory that programs look names up in again and again is leased by a thread in the background; the first change,
-//! whoever makes it, ends the lease and what the kernel knows, and so does a server that is not heard of in time. An
-//! answer counts as leased if the lease was there before its server was asked and is there still when the kernel is
+//! A directory is leased when it is listed, or when a second name is looked up in it. The first change that somebody else
+//! makes ends the lease and what the kernel knows, and so does a server that is not heard of in time. The mount's own
+//! changes do not end it: the server takes what it notices of them for theirs, also if somebody else does the same to the
+//! same name at that moment. So nothing counts that was learnt of a name while a change of it was under way here.
+//!
+//! An answer counts as leased if the lease was there before its server was asked and is there still when the kernel is
 //! answered, under [`Leases::gate`], so no news can pass between the two.
 
-use abi::Errno;
-use abi::devctl::{DIRECTORY_LEASE, LEASE_BEAT_MS, LEASE_NEWS};
+mod news;
+mod own_changes;
+
 use abi::flags::mode;
 use abi::io::Stat;
-use abi::{Candidate, OpenFlags};
+use abi::{Errno, Result};
 use client::{File, Namespace};
 use ipc::SendOptions;
-use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::kernel::device::Channel;
 use crate::nodes::Nodes;
+use own_changes::OwnChanges;
 
 /// The leases of one mount.
 pub(crate) struct Leases {
     shared: Arc<Shared>,
-    jobs: SyncSender<Job>,
 }
 
 struct Shared {
@@ -33,6 +37,7 @@ struct Shared {
     gate: RwLock<()>,
     nodes: Arc<Nodes>,
     channel: Arc<Channel>,
+    hasher: RandomState,
 }
 
 #[derive(Default)]
@@ -42,33 +47,37 @@ struct State {
     numbers: HashMap<(Server, u64), u64>,
     feeds: HashMap<Server, Arc<File>>,
     stamps: u64,
+    /// Leases that are being asked for, and those that ended before their number was known here.
+    being_made: usize,
+    ended_early: HashSet<(Server, u64)>,
 }
 
 /// What tells one export from another.
 type Server = (u32, u32, u32, u32);
 
-#[derive(Clone, Copy)]
+#[derive(Default)]
 struct Directory {
     lookups: u32,
     /// No lease is tried before.
-    not_before: Instant,
+    not_before: Option<Instant>,
     held: Option<Held>,
+    /// Somebody is about to lease it.
     asked: bool,
+    own: OwnChanges,
 }
 
-#[derive(Clone, Copy)]
 struct Held {
     stamp: u64,
     server: Server,
     number: u64,
-}
-
-/// A directory to lease, as its user sees it.
-struct Job {
-    directory: u64,
-    path: Vec<u8>,
-    view: Namespace,
-    not_before: Instant,
+    /// Whether everybody may list it.
+    open_to_all: bool,
+    /// When the kernel was last given all of it, if it was.
+    listed: Option<Instant>,
+    /// Names of which the kernel knows that there is nothing.
+    missing: Vec<Vec<u8>>,
+    /// The hashes of all names that there may be, once all are known.
+    names: Option<HashSet<u64>>,
 }
 
 /// A lease that was there before a question was asked.
@@ -76,84 +85,107 @@ struct Job {
 pub(crate) struct Stamp {
     directory: u64,
     stamp: u64,
+    own_changes: u64,
+}
+
+/// A change that this mount makes; dropping it says that it is done.
+pub(crate) struct OwnChange<'a> {
+    shared: &'a Arc<Shared>,
+    /// What was there before; none where nothing is leased.
+    stamp: Option<Stamp>,
+    name: u64,
 }
 
 impl Leases {
     pub(crate) fn new(nodes: Arc<Nodes>, channel: Arc<Channel>) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Shared {
             state: Mutex::new(State::default()),
             gate: RwLock::new(()),
             nodes,
             channel,
-        });
-        let (jobs, queue) = sync_channel(JOBS_MAX);
-        let worker = Arc::downgrade(&shared);
-        let builder = std::thread::Builder::new()
-            .name("mount-leases".into())
-            .stack_size(STACK_BYTES);
-        if let Err(error) = builder.spawn(move || work(&worker, &queue)) {
-            tracing::warn!(%error, "no leases: names and attributes are asked for again and again");
+            hasher: RandomState::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
         }
-        Self { shared, jobs }
     }
 
-    /// A program looks something up in the directory, or lists it. The lease that is there, if one is.
-    pub(crate) fn used(&self, directory: u64, view: &Namespace, weight: u32) -> Option<Stamp> {
-        let mut state = self.shared.lock();
-        if let Some(held) = state
-            .directories
-            .get(&directory)
-            .and_then(|known| known.held)
-        {
-            return Some(Stamp {
-                directory,
-                stamp: held.stamp,
-            });
+    /// A program looks a name up in the directory. The lease of it, which is made if this is the second name; otherwise a
+    /// lease is not worth its exchanges.
+    pub(crate) fn used(&self, directory: u64, view: &Namespace) -> Option<Stamp> {
+        if let Some(stamp) = self.of(directory) {
+            return Some(stamp);
         }
-        if state.directories.len() >= DIRECTORIES_MAX {
-            state.directories.retain(|_, known| known.held.is_some());
-            if state.directories.len() >= DIRECTORIES_MAX {
-                return None;
-            }
-        }
-        let now = Instant::now();
-        let known = state.directories.entry(directory).or_insert(Directory {
-            lookups: 0,
-            not_before: now,
-            held: None,
-            asked: false,
-        });
-        known.lookups = known.lookups.saturating_add(weight);
-        if known.lookups < LOOKUPS_MIN || known.asked || now < known.not_before {
+        if !self.shared.lock().wants(directory, 1) {
             return None;
         }
-        let path = self.shared.nodes.path(directory)?;
-        let job = Job {
-            directory,
-            path,
-            view: view.clone(),
-            not_before: now + LEASE_PAUSE,
-        };
-        known.asked = self.jobs.try_send(job).is_ok();
-        None
+        let path = self.shared.nodes.path(directory);
+        let outcome = path
+            .ok_or(Errno::ENOENT)
+            .and_then(|path| self.open_and_lease(directory, &path, view));
+        self.shared.leased(directory, outcome)
     }
 
-    /// A program of this machine changes the directory, and is likely to go on.
-    pub(crate) fn changes(&self, directory: u64) {
-        if let Some(known) = self.shared.lock().directories.get_mut(&directory) {
-            known.lookups = 0;
-            known.not_before = Instant::now() + CHANGED_PAUSE;
+    /// Leases a directory that nobody has open, and learns its names if they are few.
+    fn open_and_lease(&self, directory: u64, path: &[u8], view: &Namespace) -> Result {
+        let mut reader = view.read_directory(path)?;
+        let file = reader.server().ok_or(Errno::EOPNOTSUPP)?;
+        self.shared.lease(directory, path, file, view)?;
+        let Some(stamp) = self.of(directory) else {
+            return Ok(());
+        };
+        let (mut entries, options) = (Vec::new(), SendOptions::default());
+        if !reader.read_into(&mut entries, &options)?
+            || !reader.read_into(&mut entries, &options)?
+        {
+            self.knows_all(stamp, entries.iter().map(|entry| entry.name.as_slice()));
+        }
+        Ok(())
+    }
+
+    /// A program has opened the directory, to list it.
+    pub(crate) fn opened(&self, directory: u64, file: &File, view: &Namespace) -> Option<Stamp> {
+        if let Some(stamp) = self.of(directory) {
+            return Some(stamp);
+        }
+        if !self.shared.lock().wants(directory, LOOKUPS_MIN) {
+            return None;
+        }
+        let path = self.shared.nodes.path(directory);
+        let outcome = path
+            .ok_or(Errno::ENOENT)
+            .and_then(|path| self.shared.lease(directory, &path, file, view));
+        self.shared.leased(directory, outcome)
+    }
+
+    /// The lease that is there, if one is.
+    pub(crate) fn of(&self, directory: u64) -> Option<Stamp> {
+        self.shared.lock().stamp(directory)
+    }
+
+    /// This mount is about to change a name in a directory, or the file that it stands for.
+    pub(crate) fn change(&self, directory: u64, name: &[u8]) -> OwnChange<'_> {
+        let name = self.hash(name);
+        let mut state = self.shared.lock();
+        let known = state.directories.get_mut(&directory);
+        if let Some(known) = known
+            && let Some(held) = &mut known.held
+        {
+            known.own.begin(name);
+            held.may_have(name);
+        }
+        let stamp = state.stamp(directory);
+        OwnChange {
+            shared: &self.shared,
+            stamp,
+            name,
         }
     }
 
-    /// The lease that is there, if one is, without counting a use.
-    pub(crate) fn of(&self, directory: u64) -> Option<Stamp> {
-        let state = self.shared.lock();
-        let held = state.directories.get(&directory)?.held?;
-        Some(Stamp {
-            directory,
-            stamp: held.stamp,
-        })
+    /// As [`Self::change`], of a file with one name.
+    pub(crate) fn change_of(&self, node: u64) -> Option<OwnChange<'_>> {
+        let (directory, name) = self.shared.nodes.place(node)?;
+        Some(self.change(directory, &name))
     }
 
     /// Directories that are leased.
@@ -169,37 +201,151 @@ impl Leases {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the lease is the one that it was. Only under the gate does the answer hold.
-    pub(crate) fn holds(&self, stamp: Option<Stamp>) -> bool {
-        stamp.is_some_and(|stamp| self.of(stamp.directory) == Some(stamp))
+    /// Whether the lease is the one that it was, and this mount has not changed the name since. Only under the gate does
+    /// the answer hold.
+    pub(crate) fn holds(&self, stamp: Option<Stamp>, name: &[u8]) -> bool {
+        let name = self.hash(name);
+        stamp.is_some_and(|stamp| {
+            let state = self.shared.lock();
+            state.own_changes(stamp).is_some_and(|own| {
+                !own.under_way.contains(&name) && own.is_same_since(name, stamp.own_changes)
+            })
+        })
+    }
+
+    /// The same for everything in the directory, and its own attributes.
+    pub(crate) fn holds_all(&self, stamp: Option<Stamp>) -> bool {
+        stamp.is_some_and(|stamp| {
+            let state = self.shared.lock();
+            state
+                .own_changes(stamp)
+                .is_some_and(|own| own.under_way.is_empty() && own.count == stamp.own_changes)
+        })
+    }
+
+    /// Whether the kernel may remember that there is nothing of that name: there is room to tell it otherwise.
+    pub(crate) fn remembers_missing(&self, stamp: Stamp, name: &[u8]) -> bool {
+        let mut state = self.shared.lock();
+        let Some(held) = state.held(stamp) else {
+            return false;
+        };
+        if held.missing.iter().any(|known| known == name) {
+            return true;
+        }
+        let room = held.missing.len() < MISSING_MAX;
+        if room {
+            held.missing.push(name.to_vec());
+        }
+        room
+    }
+
+    /// All names in the directory, as a listing found them that was begun under the lease.
+    pub(crate) fn knows_all<'n>(&self, stamp: Stamp, names: impl Iterator<Item = &'n [u8]>) {
+        let mut all: HashSet<u64> = names.map(|name| self.hash(name)).collect();
+        let mut state = self.shared.lock();
+        let Some(own) = state.own_changes(stamp) else {
+            return;
+        };
+        if own.since > stamp.own_changes {
+            return;
+        }
+        let changed = own
+            .last
+            .iter()
+            .filter(|(_, count)| **count > stamp.own_changes);
+        all.extend(changed.map(|(name, _)| *name));
+        all.extend(&own.under_way);
+        if let Some(held) = state.held(stamp) {
+            held.names = (all.len() <= NAMES_MAX).then_some(all);
+        }
+    }
+
+    /// Whether there is nothing of that name for certain. Only under the gate does the answer hold.
+    pub(crate) fn knows_missing(&self, directory: u64, name: &[u8]) -> Option<Stamp> {
+        let name = self.hash(name);
+        let state = self.shared.lock();
+        let held = state.directories.get(&directory)?.held.as_ref()?;
+        let missing = !held.names.as_ref()?.contains(&name);
+        missing.then(|| state.stamp(directory)).flatten()
+    }
+
+    /// Whether the kernel has the whole listing, and everybody may see it.
+    pub(crate) fn is_listed(&self, stamp: Stamp) -> bool {
+        let mut state = self.shared.lock();
+        state.held(stamp).is_some_and(|held| {
+            // Names and attributes that came along expire; they come anew with a new listing.
+            let listed = held.listed.is_some_and(|when| when.elapsed() < LEASED / 2);
+            listed && held.open_to_all
+        })
+    }
+
+    /// The kernel has been given the whole listing.
+    pub(crate) fn listed(&self, stamp: Stamp) {
+        if let Some(held) = self.shared.lock().held(stamp) {
+            held.listed = Some(Instant::now());
+        }
+    }
+
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.shared.hasher.hash_one(name)
     }
 }
 
-/// How long what is known under a lease may be believed if nobody says anything: should this process hang.
-pub(crate) const LEASED: Duration = Duration::from_secs(60);
+impl OwnChange<'_> {
+    /// The change is done; whether what the server said after it may be believed for long. Only under the gate does the
+    /// answer hold. The kernel is told afterwards, or else its next request would find the change still under way.
+    pub(crate) fn finish(self) -> bool {
+        self.stamp.is_some_and(|stamp| {
+            let state = self.shared.lock();
+            state.own_changes(stamp).is_some_and(|own| {
+                let others = own.under_way.iter().filter(|name| **name == self.name);
+                others.count() == 1 && own.is_same_since(self.name, stamp.own_changes)
+            })
+        })
+    }
 
-/// Whether all that changes this file is noticed in the one directory that it was found in.
-pub(crate) fn is_noticed(stat: &Stat) -> bool {
-    stat.nlink == 1 && !mode::is_directory(stat.mode)
+    /// What became of the change. If nobody knows whether it has been made, or is about to be, the lease ends.
+    pub(crate) fn judge<T>(&self, outcome: Result<T>) -> Result<T> {
+        let unsure = matches!(
+            outcome,
+            Err(Errno::EINTR
+                | Errno::ETIMEDOUT
+                | Errno::ESRCH
+                | Errno::EHOSTDOWN
+                | Errno::EHOSTUNREACH
+                | Errno::EIO)
+        );
+        if let (true, Some(stamp)) = (unsure, self.stamp) {
+            let shared = Arc::clone(self.shared);
+            // On a thread of its own, because the kernel may wait for this very request before it forgets.
+            let end = move || shared.end(&[stamp.directory]);
+            let builder = std::thread::Builder::new().name("mount-unsure".into());
+            if let Err(error) = builder.spawn(end) {
+                tracing::warn!(%error, "what is known of a directory is believed for up to a minute");
+            }
+        }
+        outcome
+    }
 }
 
-fn work(shared: &Weak<Shared>, queue: &Receiver<Job>) {
-    while let Ok(job) = queue.recv() {
-        // Who lists a directory may be about to empty it.
-        std::thread::sleep(job.not_before.saturating_duration_since(Instant::now()));
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        let directory = job.directory;
-        if shared.is_changing(directory) {
-            continue;
+impl Drop for OwnChange<'_> {
+    fn drop(&mut self) {
+        if let Some(stamp) = self.stamp {
+            let mut state = self.shared.lock();
+            if let Some(known) = state.directories.get_mut(&stamp.directory) {
+                known.own.end(self.name);
+            }
         }
-        if let Err(errno) = shared.lease(&job) {
-            tracing::debug!(%errno, path = %job.path.escape_ascii(), "no lease");
-            if let Some(known) = shared.lock().directories.get_mut(&directory) {
-                known.not_before = Instant::now() + REFUSED_PAUSE;
-                known.lookups = 0;
-                known.asked = false;
+    }
+}
+
+impl Held {
+    /// The mount is about to change a name, and perhaps to make it.
+    fn may_have(&mut self, name: u64) {
+        if let Some(names) = &mut self.names {
+            names.insert(name);
+            if names.len() > NAMES_MAX {
+                self.names = None;
             }
         }
     }
@@ -210,68 +356,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the directory was changed since a lease of it was asked for; then it may be asked for again.
-    fn is_changing(&self, directory: u64) -> bool {
-        let mut state = self.lock();
-        let Some(known) = state.directories.get_mut(&directory) else {
-            return true;
-        };
-        let changing = known.not_before > Instant::now();
-        if changing {
-            known.asked = false;
-        }
-        changing
-    }
-
-    fn lease(self: &Arc<Self>, job: &Job) -> abi::Result {
-        let flags = OpenFlags::READ | OpenFlags::DIRECTORY;
-        let (file, stat) = job.view.open_and_stat(&job.path, flags, 0)?;
-        // What one user is shown others see until it expires, so only where all may look things up.
-        if !mode::is_directory(stat.mode) || stat.mode & 0o001 == 0 {
-            return Err(Errno::EACCES);
-        }
-        let file = Arc::new(file);
-        let server = server_of(file.server());
-        self.hear(server, &file)?;
-        let number = lease_once_heard(&file)?;
-        let mut state = self.lock();
-        if !state.feeds.contains_key(&server) {
-            return Err(Errno::ESRCH);
-        }
-        state.stamps += 1;
-        let stamp = state.stamps;
-        state.numbers.insert((server, number), job.directory);
-        if let Some(known) = state.directories.get_mut(&job.directory) {
-            known.held = Some(Held {
-                stamp,
-                server,
-                number,
-            });
-            known.asked = false;
-        }
-        Ok(())
-    }
-
-    /// Has a thread listen to the news of a server, if none does.
-    fn hear(self: &Arc<Self>, server: Server, file: &Arc<File>) -> abi::Result {
-        let mut state = self.lock();
-        if state.feeds.contains_key(&server) {
-            return Ok(());
-        }
-        let (shared, feed) = (Arc::downgrade(self), Arc::clone(file));
-        let builder = std::thread::Builder::new()
-            .name("mount-news".into())
-            .stack_size(STACK_BYTES);
-        builder
-            .spawn(move || listen(&shared, server, &feed))
-            .map_err(|_| Errno::EAGAIN)?;
-        state.feeds.insert(server, Arc::clone(file));
-        Ok(())
-    }
-
     /// Ends these leases: first they are gone, so that no answer counts on them any more, then the kernel is told.
     fn end(&self, ended: &[u64]) {
-        let now = Instant::now();
+        let mut missing = Vec::new();
         {
             let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
             let mut state = self.lock();
@@ -279,12 +366,11 @@ impl Shared {
                 let Some(known) = state.directories.get_mut(directory) else {
                     continue;
                 };
-                let held = known.held.take();
                 known.lookups = 0;
-                known.asked = false;
-                known.not_before = now + CHANGED_PAUSE;
-                if let Some(held) = held {
+                known.not_before = Instant::now().checked_add(CHANGED_PAUSE);
+                if let Some(held) = known.held.take() {
                     state.numbers.remove(&(held.server, held.number));
+                    missing.extend(held.missing.into_iter().map(|name| (*directory, name)));
                 }
             }
         }
@@ -299,79 +385,70 @@ impl Shared {
                 self.channel.outdate_name(*directory, name);
             }
         }
-    }
-}
-
-/// The server knows a client that asks for news; the first question may still be on its way.
-fn lease_once_heard(file: &File) -> abi::Result<u64> {
-    let deadline = Instant::now() + HEARD_WITHIN;
-    loop {
-        match file.devctl(DIRECTORY_LEASE, ()) {
-            Err(Errno::EINVAL) if Instant::now() < deadline => std::thread::yield_now(),
-            outcome => return outcome,
+        for (directory, name) in missing {
+            self.channel.outdate_name(directory, &name);
         }
     }
 }
 
-/// Hears the news of one server until it is not heard of any more.
-fn listen(shared: &Weak<Shared>, server: Server, feed: &File) {
-    loop {
-        let options = SendOptions {
-            deadline: Some(Instant::now() + HEARD_WITHIN),
-            ..SendOptions::default()
-        };
-        let news = feed.devctl_with(LEASE_NEWS, (), &options);
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        let ended: Vec<u64> = match &news {
-            Ok(broken) => {
-                let state = shared.lock();
-                let numbers = broken.numbers.iter();
-                numbers
-                    .filter_map(|number| state.numbers.get(&(server, *number)).copied())
-                    .collect()
+impl State {
+    fn stamp(&self, directory: u64) -> Option<Stamp> {
+        let known = self.directories.get(&directory)?;
+        Some(Stamp {
+            directory,
+            stamp: known.held.as_ref()?.stamp,
+            own_changes: known.own.count,
+        })
+    }
+
+    fn held(&mut self, stamp: Stamp) -> Option<&mut Held> {
+        let held = self.directories.get_mut(&stamp.directory)?.held.as_mut()?;
+        (held.stamp == stamp.stamp).then_some(held)
+    }
+
+    /// The own changes in a directory whose lease is still the one that it was.
+    fn own_changes(&self, stamp: Stamp) -> Option<&OwnChanges> {
+        let known = self.directories.get(&stamp.directory)?;
+        let held = known.held.as_ref()?;
+        (held.stamp == stamp.stamp).then_some(&known.own)
+    }
+
+    /// Counts a use of a directory that is not leased; true if the caller is to lease it now.
+    fn wants(&mut self, directory: u64, weight: u32) -> bool {
+        if self.directories.len() >= DIRECTORIES_MAX {
+            let used = |known: &Directory| known.held.is_some() || !known.own.under_way.is_empty();
+            self.directories.retain(|_, known| used(known));
+            if self.directories.len() >= DIRECTORIES_MAX {
+                return false;
             }
-            Err(_) => {
-                let mut state = shared.lock();
-                state.feeds.remove(&server);
-                let all = state.numbers.iter();
-                all.filter(|((of, _), _)| *of == server)
-                    .map(|(_, directory)| *directory)
-                    .collect()
-            }
-        };
-        if !ended.is_empty() {
-            shared.end(&ended);
         }
-        if let Err(errno) = news {
-            tracing::debug!(%errno, "no news of leases any more");
-            return;
+        let known = self.directories.entry(directory).or_default();
+        known.lookups = known.lookups.saturating_add(weight);
+        let early = known.not_before.is_some_and(|when| Instant::now() < when);
+        if known.lookups < LOOKUPS_MIN || known.asked || early {
+            return false;
         }
+        known.asked = true;
+        self.being_made += 1;
+        true
     }
 }
 
-fn server_of(candidate: &Candidate) -> Server {
-    (
-        u32::from(candidate.nd.node()),
-        candidate.pid.0,
-        candidate.chid.0,
-        candidate.handle.0,
-    )
+/// How long what is known under a lease may be believed if nobody says anything: should this process hang.
+pub(crate) const LEASED: Duration = Duration::from_secs(60);
+
+/// Whether all that changes this file is noticed in the one directory that it was found in.
+pub(crate) fn is_noticed(stat: &Stat) -> bool {
+    stat.nlink == 1 && !mode::is_directory(stat.mode)
 }
 
-/// Lookups from which on a lease is worth its two exchanges.
-const LOOKUPS_MIN: u32 = 4;
-/// Between the wish for a lease and the lease.
-const LEASE_PAUSE: Duration = Duration::from_millis(50);
-/// After a change: who changes a directory once often goes on.
+/// Lookups from which on a lease is worth its exchanges.
+const LOOKUPS_MIN: u32 = 2;
+/// After a change by somebody else, who often goes on.
 const CHANGED_PAUSE: Duration = Duration::from_secs(1);
-/// After a refusal.
-const REFUSED_PAUSE: Duration = Duration::from_secs(30);
-/// A server that is silent for so long may be gone: what is leased is not believed any more. Four times its beat.
-const HEARD_WITHIN: Duration = Duration::from_millis(4 * LEASE_BEAT_MS);
 /// Directories that are counted or leased.
 const DIRECTORIES_MAX: usize = 16_384;
-/// Directories that wait to be leased; others come back.
-const JOBS_MAX: usize = 1024;
-const STACK_BYTES: usize = 256 << 10;
+/// Names of one directory, of which all are known; 8 bytes each.
+const NAMES_MAX: usize = 16_384;
+/// Missing names that are remembered of one directory: each must be told when the lease ends.
+const MISSING_MAX: usize = 64;

@@ -4,11 +4,13 @@ use abi::flags::mode;
 use abi::io::{Chmod, Chown, Request, Stat, Utime, Xattr, XattrFlags};
 use abi::limits::XATTR_VALUE_MAX;
 use abi::{Errno, Gid, Result, Uid};
+use std::time::Duration;
 
 use crate::attributes;
-use crate::files::OpenFile;
+use crate::files::{OpenFile, judged};
 use crate::kernel::request::SetAttr;
-use crate::kernel::{Answer, FileAttributes, reply};
+use crate::kernel::{Answer, FileAttributes, Validity, reply};
+use crate::leases::{LEASED, OwnChange, Stamp};
 use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 
@@ -20,29 +22,61 @@ impl PathSpace {
         early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
         let path = self.child(call, name)?;
-        let above = self.lease(call, call.node, 1);
+        if self.knows_missing(call, name, early) {
+            return Ok(Answer::Empty);
+        }
+        let above = self.lease(call);
         let known = self.nodes.find(call.node, name);
         let own = known.and_then(|known| self.leases.of(known));
         if let Some(known) = known {
             self.behind.settle(known, call.interrupt)?;
         }
         match call.view.lstat(&path) {
-            Ok(stat) if above.is_some() => {
-                let node = self.nodes.enter(call.node, name, Identity::of(&stat));
-                self.versions.told(node, &stat);
+            Ok(stat) => {
+                let holds = || self.leases.holds(above, name);
+                Ok(self.entry(call, (name, &stat), early, holds, own))
+            }
+            // Node 0: the kernel may remember that there is nothing.
+            Err(Errno::ENOENT) => {
                 let _gate = self.leases.gate();
-                let validity = self.leased_validity(call, &stat, above, own);
-                early(reply::entry(node, &attributes::of(&stat), validity));
+                let lease = above.filter(|_| self.leases.holds(above, name));
+                self.tell_missing(call, name, early, lease);
                 Ok(Answer::Empty)
             }
-            Ok(stat) => Ok(self.entry(call, name, &stat)),
-            // Node 0: the kernel may remember that there is nothing.
-            Err(Errno::ENOENT) => Ok(reply::entry(
-                0,
-                &FileAttributes::default(),
-                self.validity(call),
-            )),
             Err(errno) => Err(errno),
+        }
+    }
+
+    /// Answers without asking anybody where all names are known and this is none of them.
+    fn knows_missing(&self, call: &Call<'_>, name: &[u8], early: &mut dyn FnMut(Answer)) -> bool {
+        let _gate = self.leases.gate();
+        let lease = self.leases.knows_missing(call.node, name);
+        if lease.is_some() {
+            self.tell_missing(call, name, early, lease);
+        }
+        lease.is_some()
+    }
+
+    /// Under the gate.
+    fn tell_missing(
+        &self,
+        call: &Call<'_>,
+        name: &[u8],
+        early: &mut dyn FnMut(Answer),
+        lease: Option<Stamp>,
+    ) {
+        let mut validity = self.validity(call);
+        if lease.is_some_and(|lease| self.leases.remembers_missing(lease, name)) {
+            validity.entry = LEASED;
+        }
+        early(reply::entry(0, &FileAttributes::default(), validity));
+    }
+
+    /// The lease under which names are looked up in the directory of the call, if there is one.
+    fn lease(&self, call: &Call<'_>) -> Option<Stamp> {
+        match self.fresh.is_zero() {
+            true => None,
+            false => self.leases.used(call.node, &call.view),
         }
     }
 
@@ -53,51 +87,74 @@ impl PathSpace {
         early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
         let own = self.leases.of(call.node);
-        let directory = self.nodes.directory_of(call.node);
-        let above = directory.and_then(|directory| self.leases.of(directory));
+        let place = self.nodes.place(call.node);
+        let above = place
+            .as_ref()
+            .and_then(|(directory, _)| self.leases.of(*directory));
         let stat = self.stat(call, handle)?;
-        if own.is_some() || above.is_some() {
-            self.versions.told(call.node, &stat);
-            let _gate = self.leases.gate();
-            let validity = self.leased_validity(call, &stat, above, own);
-            early(reply::attributes(&attributes::of(&stat), validity));
-            return Ok(Answer::Empty);
-        }
         self.versions.told(call.node, &stat);
-        Ok(reply::attributes(
-            &attributes::of(&stat),
-            self.validity(call),
-        ))
+        let _gate = self.leases.gate();
+        let holds = place.is_some_and(|(_, name)| self.leases.holds(above, &name));
+        self.tell_attributes(call, &stat, early, (holds, own));
+        Ok(Answer::Empty)
     }
 
-    pub(crate) fn set_attributes(&self, call: &Call<'_>, change: &SetAttr) -> Result<Answer> {
+    /// Under the gate.
+    fn tell_attributes(
+        &self,
+        call: &Call<'_>,
+        stat: &Stat,
+        early: &mut dyn FnMut(Answer),
+        (holds, own): (bool, Option<Stamp>),
+    ) {
+        let validity = Validity {
+            entry: Duration::ZERO,
+            attributes: self.attributes_validity(call, stat, holds, own),
+        };
+        early(reply::attributes(&attributes::of(stat), validity));
+    }
+
+    pub(crate) fn set_attributes(
+        &self,
+        call: &Call<'_>,
+        change: &SetAttr,
+        early: &mut dyn FnMut(Answer),
+    ) -> Result<Answer> {
+        let own_change = self.leases.change_of(call.node);
+        let told = judged(own_change.as_ref(), self.apply(call, change))?;
+        let stat = told.map_or_else(|| self.stat(call, change.handle), Ok)?;
+        self.versions.told(call.node, &stat);
+        let _gate = self.leases.gate();
+        let holds = own_change.is_some_and(OwnChange::finish);
+        self.tell_attributes(call, &stat, early, (holds, None));
+        Ok(Answer::Empty)
+    }
+
+    /// Makes the changes one by one; the attributes after the last one, if the server told them.
+    fn apply(&self, call: &Call<'_>, change: &SetAttr) -> Result<Option<Stat>> {
+        let mut told = None;
         if let Some(size) = change.size {
             self.set_size(call, change.handle, size)?;
         }
         if let Some(new) = change.mode {
             let new = new & mode::PERMISSIONS;
             let request = Request::Chmod(Chmod { mode: new });
-            self.change(call, &request, |path| call.view.chmod(path, new))?;
+            told = self.change(call, &request, |path| call.view.chmod(path, new))?;
         }
         if change.uid.is_some() || change.gid.is_some() {
             let (uid, gid) = (change.uid.map(Uid), change.gid.map(Gid));
             let request = Request::Chown(Chown { uid, gid });
-            self.change(call, &request, |path| call.view.lchown(path, uid, gid))?;
+            told = self.change(call, &request, |path| call.view.lchown(path, uid, gid))?;
         }
         if change.accessed.is_some() || change.modified.is_some() {
             let atime = attributes::set_time(change.accessed);
             let mtime = attributes::set_time(change.modified);
             let request = Request::Utime(Utime { atime, mtime });
-            self.change(call, &request, |path| {
+            told = self.change(call, &request, |path| {
                 call.view.lutimens(path, atime, mtime)
             })?;
         }
-        let stat = self.stat(call, change.handle)?;
-        self.versions.told(call.node, &stat);
-        Ok(reply::attributes(
-            &attributes::of(&stat),
-            self.validity(call),
-        ))
+        Ok(told)
     }
 
     fn set_size(&self, call: &Call<'_>, handle: Option<u64>, size: u64) -> Result {
@@ -115,15 +172,15 @@ impl PathSpace {
         call: &Call<'_>,
         request: &Request<'_>,
         by_name: impl FnMut(&[u8]) -> Result,
-    ) -> Result {
+    ) -> Result<Option<Stat>> {
         let own = |open: &OpenFile| open.opener() == call.caller;
         if let Some(open) = self.files.of(call.node, own) {
-            match open.file().call(request, &mut [], &call.options()) {
+            match open.file().change(request, &call.options()) {
                 Err(errno) if is_gone(errno) => {}
-                done => return done.map(drop),
+                done => return done,
             }
         }
-        self.by_name(call.node, by_name)
+        self.by_name(call.node, by_name).map(|()| None)
     }
 
     fn stat(&self, call: &Call<'_>, handle: Option<u64>) -> Result<Stat> {
@@ -154,11 +211,9 @@ impl PathSpace {
         call: &Call<'_>,
         name: &[u8],
         target: &[u8],
+        early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
-        self.leases.changes(call.node);
-        let path = self.child(call, name)?;
-        call.view.symlink(target, &path)?;
-        Ok(self.entry(call, name, &call.view.lstat(&path)?))
+        self.make(call, name, early, |path| call.view.symlink(target, path))
     }
 
     pub(crate) fn make_node(
@@ -167,28 +222,45 @@ impl PathSpace {
         name: &[u8],
         kind: u32,
         rdev: u32,
+        early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
-        self.leases.changes(call.node);
-        let path = self.child(call, name)?;
-        call.view.mknod(&path, kind, u64::from(rdev))?;
-        Ok(self.entry(call, name, &call.view.lstat(&path)?))
+        self.make(call, name, early, |path| {
+            call.view.mknod(path, kind, u64::from(rdev))
+        })
     }
 
-    pub(crate) fn make_directory(&self, call: &Call<'_>, name: &[u8], mode: u32) -> Result<Answer> {
-        self.leases.changes(call.node);
+    pub(crate) fn make_directory(
+        &self,
+        call: &Call<'_>,
+        name: &[u8],
+        mode: u32,
+        early: &mut dyn FnMut(Answer),
+    ) -> Result<Answer> {
+        self.make(call, name, early, |path| call.view.mkdir(path, mode))
+    }
+
+    /// Makes a name and answers with what it stands for.
+    fn make(
+        &self,
+        call: &Call<'_>,
+        name: &[u8],
+        early: &mut dyn FnMut(Answer),
+        make: impl FnOnce(&[u8]) -> Result,
+    ) -> Result<Answer> {
         let path = self.child(call, name)?;
-        call.view.mkdir(&path, mode)?;
-        Ok(self.entry(call, name, &call.view.lstat(&path)?))
+        let change = self.leases.change(call.node, name);
+        change.judge(make(&path))?;
+        let stat = call.view.lstat(&path)?;
+        Ok(self.entry(call, (name, &stat), early, || change.finish(), None))
     }
 
     pub(crate) fn unlink(&self, call: &Call<'_>, name: &[u8], directory: bool) -> Result<Answer> {
-        self.leases.changes(call.node);
         let path = self.child(call, name)?;
-        if directory {
-            call.view.rmdir(&path)?;
-        } else {
-            call.view.unlink(&path)?;
-        }
+        let change = self.leases.change(call.node, name);
+        change.judge(match directory {
+            true => call.view.rmdir(&path),
+            false => call.view.unlink(&path),
+        })?;
         self.nodes.removed(call.node, name);
         Ok(Answer::Empty)
     }
@@ -205,23 +277,29 @@ impl PathSpace {
             return Err(Errno::EINVAL);
         }
         let (new_parent, new_name) = to;
-        self.leases.changes(call.node);
-        self.leases.changes(new_parent);
         let old = self.child(call, name)?;
         let new = self
             .nodes
             .child(new_parent, new_name)
             .ok_or(Errno::ENOENT)?;
-        call.view.rename(&old, &new)?;
+        let from = self.leases.change(call.node, name);
+        let into = self.leases.change(new_parent, new_name);
+        from.judge(into.judge(call.view.rename(&old, &new)))?;
         self.nodes.renamed((call.node, name), to);
         Ok(Answer::Empty)
     }
 
-    pub(crate) fn link(&self, call: &Call<'_>, node: u64, new_name: &[u8]) -> Result<Answer> {
-        self.leases.changes(call.node);
-        let path = self.child(call, new_name)?;
-        self.by_name(node, |old| call.view.link(old, &path))?;
-        Ok(self.entry(call, new_name, &call.view.lstat(&path)?))
+    pub(crate) fn link(
+        &self,
+        call: &Call<'_>,
+        node: u64,
+        new_name: &[u8],
+        early: &mut dyn FnMut(Answer),
+    ) -> Result<Answer> {
+        let _old = self.leases.change_of(node);
+        self.make(call, new_name, early, |path| {
+            self.by_name(node, |old| call.view.link(old, path))
+        })
     }
 
     pub(crate) fn space(&self, call: &Call<'_>) -> Result<Answer> {
@@ -266,6 +344,7 @@ impl PathSpace {
             return Err(Errno::EPERM);
         }
         let flags = XattrFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+        let _own = self.leases.change_of(call.node);
         let request = Request::Xattr(Xattr::Set { name, flags, value });
         self.change(call, &request, |path| {
             call.view.set_xattr(path, name, value, flags)
@@ -315,6 +394,7 @@ impl PathSpace {
 
     pub(crate) fn remove_xattr(&self, call: &Call<'_>, name: &[u8]) -> Result<Answer> {
         carried(name, Errno::ENODATA)?;
+        let _own = self.leases.change_of(call.node);
         let request = Request::Xattr(Xattr::Remove { name });
         self.change(call, &request, |path| call.view.remove_xattr(path, name))?;
         Ok(Answer::Empty)

@@ -167,11 +167,11 @@ impl Nodes {
             .collect()
     }
 
-    /// The directory that a file with one name is in.
-    pub(crate) fn directory_of(&self, number: u64) -> Option<u64> {
+    /// Where a file with one name is.
+    pub(crate) fn place(&self, number: u64) -> Option<(u64, Vec<u8>)> {
         let table = self.lock();
         match table.nodes.get(&number)?.places.as_slice() {
-            [(directory, _)] => Some(*directory),
+            [place] => Some(place.clone()),
             _ => None,
         }
     }

@@ -120,41 +120,44 @@ impl PathSpace {
         }
     }
 
-    /// The lease under which names in a directory are looked up, if there is one.
-    pub(crate) fn lease(&self, call: &Call<'_>, directory: u64, weight: u32) -> Option<Stamp> {
-        if self.fresh.is_zero() {
-            return None;
+    /// Answers with a name and what it stands for; the kernel holds one more reference to it. `holds` tells, under the gate,
+    /// whether both may be believed for long, and `holds_own` the same of the attributes of a directory.
+    pub(crate) fn entry(
+        &self,
+        call: &Call<'_>,
+        (name, stat): (&[u8], &Stat),
+        early: &mut dyn FnMut(Answer),
+        holds: impl FnOnce() -> bool,
+        own: Option<Stamp>,
+    ) -> Answer {
+        let node = self.nodes.enter(call.node, name, Identity::of(stat));
+        self.versions.told(node, stat);
+        let _gate = self.leases.gate();
+        let mut validity = self.validity(call);
+        if holds() {
+            validity.entry = LEASED;
         }
-        self.leases.used(directory, &call.view, weight)
+        validity.attributes = self.attributes_validity(call, stat, validity.entry == LEASED, own);
+        early(reply::entry(node, &attributes::of(stat), validity));
+        Answer::Empty
     }
 
-    /// As [`Self::validity`], and longer for what the leases cover that were there before the server was asked: that of
-    /// the directory of the name, and that of the file itself where it is a directory. To be called under the gate.
-    pub(crate) fn leased_validity(
+    /// How long attributes may be believed. To be called under the gate.
+    pub(crate) fn attributes_validity(
         &self,
         call: &Call<'_>,
         stat: &Stat,
-        above: Option<Stamp>,
+        above_holds: bool,
         own: Option<Stamp>,
-    ) -> Validity {
-        let mut validity = self.validity(call);
-        if self.leases.holds(above) {
-            validity.entry = LEASED;
-            if leases::is_noticed(stat) {
-                validity.attributes = LEASED;
-            }
+    ) -> Duration {
+        let noticed = match mode::is_directory(stat.mode) {
+            true => self.leases.holds_all(own),
+            false => above_holds && leases::is_noticed(stat),
+        };
+        match noticed {
+            true => LEASED,
+            false => self.validity(call).attributes,
         }
-        if mode::is_directory(stat.mode) && self.leases.holds(own) {
-            validity.attributes = LEASED;
-        }
-        validity
-    }
-
-    /// Answers with a name and what it stands for; the kernel holds one more reference to it.
-    pub(crate) fn entry(&self, call: &Call<'_>, name: &[u8], stat: &Stat) -> Answer {
-        let node = self.nodes.enter(call.node, name, Identity::of(stat));
-        self.versions.told(node, stat);
-        reply::entry(node, &attributes::of(stat), self.validity(call))
     }
 
     fn dispatch(
@@ -171,11 +174,11 @@ impl PathSpace {
         match *operation {
             Operation::Lookup { name } => self.look_up(call, name, early),
             Operation::GetAttr { handle } => self.get_attributes(call, handle, early),
-            Operation::SetAttr(ref change) => self.set_attributes(call, change),
+            Operation::SetAttr(ref change) => self.set_attributes(call, change, early),
             Operation::ReadLink => self.read_link(call),
-            Operation::SymLink { name, target } => self.make_symlink(call, name, target),
-            Operation::MkNod { name, mode, rdev } => self.make_node(call, name, mode, rdev),
-            Operation::MkDir { name, mode } => self.make_directory(call, name, mode),
+            Operation::SymLink { name, target } => self.make_symlink(call, name, target, early),
+            Operation::MkNod { name, mode, rdev } => self.make_node(call, name, mode, rdev, early),
+            Operation::MkDir { name, mode } => self.make_directory(call, name, mode, early),
             Operation::Unlink { name } => self.unlink(call, name, false),
             Operation::RmDir { name } => self.unlink(call, name, true),
             Operation::Rename {
@@ -184,7 +187,7 @@ impl PathSpace {
                 new_name,
                 flags,
             } => self.rename(call, name, (new_parent, new_name), flags),
-            Operation::Link { node, new_name } => self.link(call, node, new_name),
+            Operation::Link { node, new_name } => self.link(call, node, new_name, early),
             Operation::StatFs => self.space(call),
             Operation::Access { mask } => self.access(call, mask),
             Operation::SetXattr { name, value, flags } => self.set_xattr(call, name, value, flags),
@@ -216,7 +219,7 @@ impl PathSpace {
     ) -> Result<Answer> {
         match *operation {
             Operation::Open { flags } => self.open(call, flags),
-            Operation::Create { name, flags, mode } => self.create(call, name, flags, mode),
+            Operation::Create { name, flags, mode } => self.create(call, name, flags, mode, early),
             Operation::Read {
                 handle,
                 offset,
@@ -249,7 +252,7 @@ impl PathSpace {
                 offset,
                 length,
                 mode,
-            } => self.allocate(handle, offset, length, mode),
+            } => self.allocate(call, handle, (offset, length), mode),
             Operation::LSeek {
                 handle,
                 offset,

@@ -71,6 +71,9 @@ impl Lab {
     }
 }
 
+/// The directory through which a mount hears of its leases stays open.
+const NEWS: usize = 1;
+
 fn len(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
@@ -92,7 +95,7 @@ fn a_program_killed_while_it_writes_leaves_what_it_wrote_and_nothing_open() {
         until("something is written", || len(&lab.near(&name)) > 4 << 20);
         writer.kill().unwrap();
         until("it ends", || writer.try_wait().unwrap().is_some());
-        until("its file is closed", || export.open_connections() == 0);
+        until("its file is closed", || export.open_connections() <= NEWS);
         assert!(
             fs::read(lab.near(&name))
                 .unwrap()

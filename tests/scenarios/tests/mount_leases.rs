@@ -67,20 +67,31 @@ impl Lab {
 
     /// Looks around on lab1 until the directory is leased.
     fn lease(&self) {
-        until("the directory is leased", || {
-            self.look();
-            self.mounts[0].leased_directories() > 0
-        });
-        // Under the lease every name is learnt anew.
-        self.look();
+        self.lease_on(0);
     }
 
-    fn look(&self) {
+    fn lease_on(&self, mount: usize) {
+        until("the directory is leased", || {
+            self.look(mount);
+            self.mounts[mount].leased_directories() > 0
+        });
+        // Under the lease every name is learnt anew.
+        self.look(mount);
+    }
+
+    fn look(&self, mount: usize) {
+        let node = ["lab1", "lab3"][mount];
         for file in 0..FILES {
             // What another node removes may be looked for.
-            let _ = fs::metadata(self.of("lab1", &format!("file{file}")));
+            let _ = fs::metadata(self.of(node, &format!("file{file}")));
         }
-        let _ = fs::read_dir(self.of("lab1", "")).map(Iterator::count);
+        self.names(node);
+    }
+
+    fn names(&self, node: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.of(node, "")).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.collect()
     }
 }
 
@@ -120,5 +131,76 @@ fn a_lease_ends_with_its_server() {
     });
     until("its names are gone", || {
         fs::metadata(lab.of("lab1", "file1")).is_err()
+    });
+}
+
+#[test]
+fn what_a_mount_changes_itself_ends_the_leases_of_others_only() {
+    let lab = Lab::new();
+    let own = |name: &str| lab.of("lab1", name);
+    let changes: [(&str, &dyn Fn()); 7] = [
+        ("create", &|| drop(fs::File::create(own("new")).unwrap())),
+        ("write", &|| {
+            fs::write(own("file1"), "longer than it was").unwrap()
+        }),
+        ("rename", &|| fs::rename(own("new"), own("newer")).unwrap()),
+        ("mkdir", &|| fs::create_dir(own("directory")).unwrap()),
+        ("symlink", &|| {
+            std::os::unix::fs::symlink("file1", own("link")).unwrap()
+        }),
+        ("rmdir", &|| fs::remove_dir(own("directory")).unwrap()),
+        ("unlink", &|| fs::remove_file(own("newer")).unwrap()),
+    ];
+    lab.lease();
+    for (what, change) in changes {
+        lab.lease_on(1);
+        change();
+        // Both would hear of it at the same time.
+        until("the other mount has heard of it", || {
+            lab.mounts[1].leased_directories() == 0
+        });
+        assert!(lab.mounts[0].leased_directories() > 0, "{what}");
+    }
+    let names = lab.names("lab1");
+    assert!(names.contains(&"link".to_owned()) && !names.contains(&"newer".to_owned()));
+    let seen = fs::metadata(own("file1")).unwrap();
+    assert_eq!(seen.len(), 18);
+    fs::write(lab.tree("file1"), "of the server").unwrap();
+    until("what a program of the server wrote then is seen", || {
+        fs::metadata(own("file1")).unwrap().len() == 13
+    });
+}
+
+#[test]
+fn a_name_that_was_missing_and_a_new_one_in_a_kept_listing_appear() {
+    let lab = Lab::new();
+    lab.lease();
+    for round in 0..3 {
+        let name = format!("made later {round}");
+        assert!(fs::metadata(lab.of("lab1", &name)).is_err());
+        assert!(!lab.names("lab1").contains(&name));
+        fs::write(lab.tree(&name), "").unwrap();
+        until("it is found", || {
+            fs::metadata(lab.of("lab1", &name)).is_ok()
+        });
+        until("it is listed", || lab.names("lab1").contains(&name));
+        fs::remove_file(lab.tree(&name)).unwrap();
+        until("it is listed no more", || {
+            !lab.names("lab1").contains(&name)
+        });
+        lab.lease();
+    }
+}
+
+#[test]
+fn a_second_name_elsewhere_is_noticed_where_the_first_one_is_leased() {
+    let lab = Lab::new();
+    fs::create_dir(lab.tree("elsewhere")).unwrap();
+    fs::set_permissions(lab.tree("elsewhere"), fs::Permissions::from_mode(0o777)).unwrap();
+    lab.lease();
+    assert_eq!(fs::metadata(lab.of("lab1", "file1")).unwrap().nlink(), 1);
+    fs::hard_link(lab.of("lab3", "file1"), lab.of("lab3", "elsewhere/second")).unwrap();
+    until("it has two names", || {
+        fs::metadata(lab.of("lab1", "file1")).unwrap().nlink() == 2
     });
 }

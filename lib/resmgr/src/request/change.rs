@@ -1,5 +1,5 @@
 use abi::io;
-use abi::{Errno, Result};
+use abi::{Encode, Errno, Result};
 
 use super::{Answer, request_type};
 use crate::envelope::Envelope;
@@ -31,6 +31,17 @@ macro_rules! change {
             pub fn done(self) -> Answer {
                 self.envelope.reply(0, &[]);
                 Answer::given()
+            }
+
+            /// Answers that it is done, and with the attributes as they are now: who changes them often asks next.
+            pub fn done_telling(self, stat: &io::Stat) -> Answer {
+                match stat.to_bytes() {
+                    Ok(body) => {
+                        self.envelope.reply(0, &body);
+                        Answer::given()
+                    }
+                    Err(_) => self.done(),
+                }
             }
 
             /// Answers done, or refuses.

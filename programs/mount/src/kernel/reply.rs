@@ -65,6 +65,9 @@ pub(crate) const OPEN_PARALLEL_WRITES: u32 = 1 << 6;
 /// The file has not changed since its pages were cached.
 pub(crate) const OPEN_KEEP_CACHE: u32 = 1 << 1;
 
+/// The kernel may keep the listing of a directory.
+pub(crate) const OPEN_CACHE_DIRECTORY: u32 = 1 << 3;
+
 /// Codes of notices, which go where an error goes in a reply.
 pub(crate) const NOTIFY_POLL: i32 = 1;
 pub(crate) const NOTIFY_INVAL_INODE: i32 = 2;
@@ -216,8 +219,6 @@ pub(crate) fn init(init: &Init) -> Answer {
 /// The entries of one read of a directory, never longer than the kernel's buffer.
 pub(crate) struct Listing {
     body: Body,
-    /// Where entries with attributes begin.
-    known: Vec<usize>,
     room: usize,
 }
 
@@ -245,7 +246,6 @@ impl Listing {
     pub(crate) fn new(room: usize) -> Self {
         Self {
             body: Body(Vec::with_capacity(room)),
-            known: Vec::new(),
             room,
         }
     }
@@ -259,7 +259,6 @@ impl Listing {
     /// Adds an entry; the caller has asked [`Self::fits`].
     pub(crate) fn push(&mut self, entry: &Entry<'_>, known: Option<&Known<'_>>) {
         if let Some(known) = known {
-            self.known.push(self.body.0.len());
             self.body
                 .entry(known.node, known.attributes, known.validity);
         }
@@ -272,15 +271,8 @@ impl Listing {
         self.body.0.resize(self.body.0.len().next_multiple_of(8), 0);
     }
 
-    /// With attributes that are to be asked for again before anybody believes them.
-    pub(crate) fn finish_outdated(mut self) -> Answer {
-        for at in self.known {
-            // The four fields of how long entry and attributes may be believed.
-            if let Some(validity) = self.body.0.get_mut(at + 16..at + 40) {
-                validity.fill(0);
-            }
-        }
-        Answer::Bytes(self.body.0)
+    pub(crate) fn is_empty(&self) -> bool {
+        self.body.0.is_empty()
     }
 
     pub(crate) fn finish(self) -> Answer {
@@ -291,6 +283,8 @@ impl Listing {
 /// Sizes of `struct fuse_entry_out` and of the fixed part of `struct fuse_dirent`.
 const ENTRY_OUT: usize = 128;
 const DIRENT: usize = 24;
+/// The smallest entry of a listing.
+pub(crate) const ENTRY_MIN: usize = (DIRENT + 1).next_multiple_of(8);
 
 /// A 32-bit word and its padding, the shape of the small replies.
 fn words(word: u32) -> Answer {
