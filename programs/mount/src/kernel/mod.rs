@@ -8,6 +8,7 @@ pub(crate) mod device;
 mod fields;
 mod file_lock;
 pub(crate) mod interrupts;
+mod mount_table;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod session;
