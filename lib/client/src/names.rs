@@ -43,15 +43,7 @@ impl Namespace {
         };
         let mut file = None;
         self.create(path.as_ref(), &deed, &mut |doer| {
-            let Doer::Server {
-                line,
-                candidate,
-                body,
-                ..
-            } = doer
-            else {
-                return Err(Errno::EISDIR);
-            };
+            let (line, candidate, body) = doer.opened()?;
             let opened = Opened::from_bytes(&body)?;
             file = Some(File::new(line, candidate, opened, flags));
             Ok(())
@@ -79,15 +71,7 @@ impl Namespace {
         };
         let mut result = None;
         self.create(path.as_ref(), &deed, &mut |doer| {
-            let Doer::Server {
-                line,
-                candidate,
-                body,
-                ..
-            } = doer
-            else {
-                return Err(Errno::EISDIR);
-            };
+            let (line, candidate, body) = doer.opened()?;
             let reply = CombinedReply::from_bytes(&body)?;
             let opened = reply.opened.ok_or(Errno::EBADMSG)?;
             let file = File::new(line, candidate, opened, flags);

@@ -37,6 +37,21 @@ pub(crate) enum Doer {
     Manager { nd: Nd, path: Vec<u8> },
 }
 
+impl Doer {
+    /// The server that has opened something, and what it said; a directory of a manager's tree is no file.
+    pub(crate) fn opened(self) -> Result<(Arc<dyn Line>, Candidate, Vec<u8>)> {
+        match self {
+            Self::Server {
+                line,
+                candidate,
+                body,
+                ..
+            } => Ok((line, candidate, body)),
+            Self::Manager { .. } => Err(Errno::EISDIR),
+        }
+    }
+}
+
 /// Sees what is asked and answered, for `trace`.
 pub(crate) type Observer<'a> = &'a mut dyn FnMut(&Step, &Answer);
 

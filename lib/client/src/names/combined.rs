@@ -6,7 +6,7 @@ use abi::io::{Read, Request};
 use abi::{Decode, Encode, Errno, OpenFlags, Result};
 
 use crate::file::TRANSFER_MAX;
-use crate::request::{Deed, Doer};
+use crate::request::Deed;
 use crate::{File, Namespace};
 
 impl Namespace {
@@ -62,15 +62,7 @@ impl Namespace {
         };
         let mut count = None;
         self.perform(path, &deed, &mut |doer| {
-            let Doer::Server {
-                line,
-                candidate,
-                body,
-                ..
-            } = doer
-            else {
-                return Err(Errno::EISDIR);
-            };
+            let (line, candidate, body) = doer.opened()?;
             let reply = CombinedReply::from_bytes(&body)?;
             let space = into.get_mut(..reply.body.len()).ok_or(Errno::EBADMSG)?;
             space.copy_from_slice(reply.body);
