@@ -1,6 +1,6 @@
 //! The command line: the one definition that parsing, help, man pages and completions share.
 
-mod examples;
+pub(crate) mod examples;
 mod names;
 mod rights;
 mod serial;
@@ -17,7 +17,8 @@ use examples::{
     COMPLETION_EXAMPLES, CP_EXAMPLES, EXPORT_SYNTAX, FIND_EXAMPLES, FIRST_STEPS, INVITE_EXAMPLES,
     LINKS_EXAMPLES, LN_EXAMPLES, LS_EXAMPLES, MOUNT_EXAMPLES, NODE_EXAMPLES, PORT_EXAMPLES,
     PREFIXES_EXAMPLES, RUN_EXAMPLES, SERIAL_SYNTAX, SERVE_EXPORT_EXAMPLES, SERVE_RFC2217_EXAMPLES,
-    SERVE_SERIAL_EXAMPLES, TREE_EXAMPLES, TTY_EXAMPLES, UP_EXAMPLES, WHO_EXAMPLES, WRITE_EXAMPLES,
+    SERVE_SERIAL_EXAMPLES, STATUS_EXAMPLES, TREE_EXAMPLES, TTY_EXAMPLES, UP_EXAMPLES, WHO_EXAMPLES,
+    WRITE_EXAMPLES,
 };
 
 pub(crate) use names::{
@@ -78,6 +79,11 @@ pub(crate) enum Verb {
     /// Make this machine a node: daemon, resource managers and mount in one command
     #[command(after_help = UP_EXAMPLES)]
     Up(UpOptions),
+    /// Stop what `slashnet up` runs, and wait until it has ended
+    Down,
+    /// Show the node on one screen: since when, mounts, links, peers, managers
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(TableOptions),
     /// Run the node daemon alone
     #[command(after_help = NODE_EXAMPLES)]
     Node(NodeOptions),

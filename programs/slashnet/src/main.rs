@@ -17,10 +17,12 @@ mod failure;
 mod log_lines;
 mod logging;
 mod machine;
+mod mounted;
 mod name_map;
 mod notation;
 mod offer;
 mod output;
+mod running;
 mod signals;
 mod supervised;
 mod supervisor;
@@ -30,8 +32,9 @@ mod verbs;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::command::Cli;
 use crate::failure::Failure;
@@ -42,7 +45,10 @@ fn main() -> ExitCode {
         Err(help) if help.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(
             Failure::refused(&format!("no command is given\n\n{}", help.render())),
         ),
-        Err(error) if error.use_stderr() => Err(Failure::refused(&error.render().to_string())),
+        Err(error) if error.use_stderr() => {
+            let text = without_hidden(error).render().to_string();
+            Err(Failure::refused(&text))
+        }
         Err(help) => output::write(help.render().to_string().as_bytes()),
     };
     logging::finish();
@@ -50,4 +56,27 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// What is not for people is not proposed to them either.
+fn without_hidden(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::Strings(names)) = error.get(ContextKind::SuggestedSubcommand) else {
+        return error;
+    };
+    let command = Cli::command();
+    let is_shown = |name: &&String| {
+        command
+            .find_subcommand(name)
+            .is_none_or(|verb| !verb.is_hide_set())
+    };
+    let shown: Vec<String> = names.iter().filter(is_shown).cloned().collect();
+    if shown.is_empty() {
+        error.remove(ContextKind::SuggestedSubcommand);
+    } else {
+        error.insert(
+            ContextKind::SuggestedSubcommand,
+            ContextValue::Strings(shown),
+        );
+    }
+    error
 }

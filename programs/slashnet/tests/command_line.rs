@@ -21,8 +21,10 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-const VERBS: [&str; 25] = [
+const VERBS: [&str; 27] = [
     "up",
+    "down",
+    "status",
     "node",
     "serve",
     "mount",
@@ -117,6 +119,24 @@ fn wrong_use_has_status_2_and_is_said_on_standard_error() {
             error_text(&output)
         );
         assert!(text(&output).is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_not_for_people_is_not_proposed_to_them() {
+    for (typed, proposed) in [("confine", false), ("peerr", false), ("linkss", true)] {
+        let said = error_text(&slashnet(&[typed]));
+        assert_eq!(said.contains("similar subcommand"), proposed, "{said}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text(&slashnet(&["completion", shell]));
+        for hidden in ["preload-broker", "confined", "supervised", "detached"] {
+            assert!(!script.contains(hidden), "{shell} offers {hidden}");
+        }
+        assert!(
+            script.contains("prefixes") && script.contains("take-over"),
+            "{shell}"
+        );
     }
 }
 

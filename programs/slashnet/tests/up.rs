@@ -304,3 +304,48 @@ fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
     fcntl_setfl(&writer, mode).expect("a pipe");
     (reader, writer)
 }
+
+#[test]
+fn down_stops_what_up_runs_and_status_says_whether_a_node_runs() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (dir, srv) = (temporary.path().join("node"), temporary.path().join("srv"));
+    fs::create_dir(&srv).expect("made");
+    let status = || {
+        let output = run(&dir, &["status", "--json"]);
+        let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (output.status.code(), said)
+    };
+    let (code, said) = status();
+    assert_eq!((code, &said["node"]), (Some(3), &Value::Null));
+    assert_eq!(run(&dir, &["status"]).status.code(), Some(3));
+    let nothing = run(&dir, &["down"]);
+    let refused = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(refused.contains("no 'slashnet up' runs here"), "{refused}");
+
+    let export = format!("{}=/srv", srv.display());
+    let mut up = Up::start(&dir, &["--name", "alone", "--export", &export]);
+    up.wait_for("node alone is up");
+    let (code, said) = status();
+    assert_eq!((code, &said["node"]), (Some(0), &"alone".into()));
+    assert_eq!(said["process"], up.process.id());
+    assert!(said["started"].as_u64() > Some(1_700_000_000), "{said}");
+    assert_eq!(said["links"][0]["state"], "up");
+    assert_eq!(said["managers"][0]["paths"][0], "/srv");
+    let words = text(&run(&dir, &["status"]));
+    assert!(words.starts_with("node     alone, up since 20"), "{words}");
+    assert!(words.contains(": /srv\n"), "{words}");
+
+    let stopped = text(&run(&dir, &["down"]));
+    let expected = format!(
+        "stopped: process {} in {}\n",
+        up.process.id(),
+        dir.display()
+    );
+    assert_eq!(stopped, expected);
+    // It has ended before down says so.
+    let ended = up.process.try_wait().expect("a child");
+    assert_eq!(ended.and_then(|status| status.code()), Some(0));
+    assert!(!dir.join("node.sock").exists());
+    assert_eq!(status().0, Some(3));
+}

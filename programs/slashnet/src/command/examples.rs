@@ -8,8 +8,8 @@ First steps:
   slashnet demo                                   everything on this one machine
   lab1# slashnet up                               this machine is a node; /net is mounted
   lab2# slashnet up --serial /dev/ttyUSB0=/dev/ser1 --export /srv=/srv
-  lab1$ slashnet invite                           prints a code that is good once
-  lab2$ slashnet join CODE                        the two machines trust each other
+  lab1# slashnet invite                           prints a code that is good once
+  lab2# slashnet join CODE                        the two machines trust each other
   lab1$ ls /net/lab2/srv; echo ATZ > /net/lab2/dev/ser1
 
 Exit status: 0 done, 1 failed, 2 used wrongly. More in slashnet(7).";
@@ -26,9 +26,15 @@ or a directory that nodes of one machine share (memory:/run/lab).
 Link options: mtu=BYTES, speed=BITS such as 1G, trusted, cipher=on|off, crc=on|off, ack=on|off.
 A link that is not there yet is used when it comes.
 
-The parts run as child processes and are restarted if they end. SIGINT, SIGTERM and SIGHUP unmount
-and stop them. Serial options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow, mode=OCTAL, share=, replug=
+The parts run as child processes and are restarted if they end. 'slashnet down' unmounts and stops
+them, as SIGINT, SIGTERM and SIGHUP do. Serial options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow, mode=OCTAL, share=, replug=
 ('slashnet serve serial --help').";
+
+pub(super) const STATUS_EXAMPLES: &str = "\
+Exit status: 0 a node runs, 3 none does.
+
+Examples:
+  slashnet status || slashnet up --detach";
 
 pub(super) const NODE_EXAMPLES: &str = "\
 Examples:
@@ -49,8 +55,10 @@ Examples:
 
 pub(super) const INVITE_EXAMPLES: &str = "\
 Examples:
-  lab1$ slashnet invite
-  lab2$ slashnet join CODE";
+  lab1# slashnet invite
+  lab2# slashnet join CODE
+
+Only root and the user who started the node may do this.";
 
 pub(super) const PREFIXES_EXAMPLES: &str = "\
 Examples:
@@ -125,7 +133,7 @@ the manager's own rights decide.
 
 Exit status: the command's; 126 if it cannot be run, 127 if there is none.";
 
-pub(super) const SERVE_SERIAL_EXAMPLES: &str = "\
+pub(crate) const SERVE_SERIAL_EXAMPLES: &str = "\
 Examples:
   slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=660
   slashnet serve serial /dev/serial/by-id/usb-FTDI-if00-port0=/dev/ser1,share=one-writer,replug=wait

@@ -105,7 +105,7 @@ const fn kind(kind: LinkKind) -> &'static str {
     }
 }
 
-const fn state(state: LaneState) -> &'static str {
+pub(super) const fn state(state: LaneState) -> &'static str {
     match state {
         LaneState::Down => "down",
         LaneState::Init => "init",

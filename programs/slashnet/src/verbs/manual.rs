@@ -13,8 +13,25 @@ use crate::output;
 /// Prints the completion script for `shell`.
 pub(crate) fn completion(shell: Shell) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "slashnet", &mut script);
+    clap_complete::generate(shell, &mut shown(&Cli::command()), "slashnet", &mut script);
     output::write(&script)
+}
+
+/// The command without what is not for people: scripts would offer it.
+fn shown(command: &Command) -> Command {
+    let options = command
+        .get_arguments()
+        .filter(|option| !option.is_hide_set());
+    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
+    let about = command.get_about().cloned().unwrap_or_default();
+    // Names live as long as this process, which ends with the script.
+    let name: &'static str = command.get_name().to_owned().leak();
+    Command::new(name)
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(command.get_version().is_none())
+        .about(about)
+        .args(options.cloned())
+        .subcommands(verbs.map(shown))
 }
 
 /// Writes `slashnet.1` and one page for each verb into `dir`.

@@ -3,6 +3,7 @@
 
 mod cat;
 mod cp;
+mod down;
 mod find;
 mod links;
 mod ln;
@@ -16,6 +17,7 @@ mod rights;
 mod run;
 mod serve;
 mod stat;
+mod status;
 mod tables;
 pub(crate) mod trace;
 mod tree;
@@ -38,6 +40,8 @@ pub(crate) fn run(cli: Cli) -> Outcome {
     let global = cli.global;
     match cli.verb {
         Verb::Up(options) => up::run(&global, &options),
+        Verb::Down => down::run(&global),
+        Verb::Status(options) => status::run(&global, options),
         Verb::Demo(options) => demo::run(&global, &options),
         Verb::Peer(options) => demo::peer(&global, &options),
         Verb::Completion { shell } => manual::completion(shell),

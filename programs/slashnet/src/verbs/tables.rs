@@ -34,13 +34,6 @@ pub(crate) fn nodes(global: &GlobalOptions, options: TableOptions) -> Outcome {
 }
 
 fn node(row: &NodeRow) -> Vec<Cell> {
-    let state = match row.state {
-        NodeState::Local => "this node",
-        NodeState::Up => "up",
-        NodeState::Connecting => "connecting",
-        NodeState::Down => "down",
-        NodeState::Idle => "not asked yet",
-    };
     let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
     let round_trip = row.round_trip.map_or(Value::Null.into(), table::passed);
     let key: String = row
@@ -51,12 +44,23 @@ fn node(row: &NodeRow) -> Vec<Cell> {
     vec![
         row.nd.0.into(),
         row.name.as_str().into(),
-        state.into(),
+        node_state(row.state).into(),
         round_trip,
         row.sessions.into(),
         key.into(),
         addresses.into(),
     ]
+}
+
+/// How a node is, in words.
+pub(super) const fn node_state(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Local => "this node",
+        NodeState::Up => "up",
+        NodeState::Connecting => "connecting",
+        NodeState::Down => "down",
+        NodeState::Idle => "not asked yet",
+    }
 }
 
 /// Prints who talks to whom.

@@ -2,17 +2,16 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::command::{GlobalOptions, UpOptions};
 use crate::config::Mount;
 use crate::failure::{During, Explain, Failure, Outcome};
 use crate::machine::{Machine, detection_word};
+use crate::running::Alone;
 use crate::signals::Signals;
 use crate::supervisor::{Part, Running, Supervisor, own_program};
 use crate::{directory, logging, output, supervised};
@@ -138,7 +137,7 @@ fn detach(dir: &Path) -> Outcome {
     })?;
     let pid = running.release();
     output::line(format!(
-        "slashnet runs as process {pid}, log in {}",
+        "slashnet runs as process {pid}, log in {}; 'slashnet down' stops it",
         log_path.display()
     ))
 }
@@ -151,43 +150,6 @@ fn reason_in(log: &Path, earlier: u64) -> Option<String> {
         .lines()
         .filter_map(|line| line.strip_prefix("slashnet: "));
     complaints.next().map(str::to_owned)
-}
-
-/// The proof that no other `slashnet up` runs in a directory.
-#[derive(Debug)]
-struct Alone {
-    _locked: File,
-    path: PathBuf,
-}
-
-impl Alone {
-    fn in_directory(dir: &Path) -> Outcome<Self> {
-        let path = dir.join("up.pid");
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .during(path.display())?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let pid = fs::read_to_string(&path).unwrap_or_default();
-            let why = format!("slashnet up runs here already as process {}", pid.trim());
-            return Err(Failure::new(dir.display(), why));
-        }
-        file.set_len(0)
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .during(path.display())?;
-        Ok(Self {
-            _locked: file,
-            path,
-        })
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 /// Where the mount goes; made if it did not exist, and then removed again.
