@@ -115,6 +115,8 @@ struct SerialTable {
     frame: Option<Spanned<String>>,
     flow: Option<Spanned<Flow>>,
     mode: Option<Spanned<String>>,
+    share: Option<Spanned<String>>,
+    replug: Option<Spanned<String>>,
 }
 
 /// The words of `flow`.
@@ -199,9 +201,9 @@ fn serial(table: SerialTable) -> Result<SerialOffer, Complaint> {
             .map(|baud| (baud.span(), baud.into_inner().to_string())),
         table.frame.map(|frame| (frame.span(), frame.into_inner())),
         flow,
-        table
-            .mode
-            .map(|mode| (mode.span(), format!("mode={}", mode.into_inner()))),
+        named("mode", table.mode),
+        named("share", table.share),
+        named("replug", table.replug),
     ];
     for (at, option) in options.into_iter().flatten() {
         let tried = format!("{plain},{option}").parse::<SerialOffer>();
@@ -213,6 +215,12 @@ fn serial(table: SerialTable) -> Result<SerialOffer, Complaint> {
         whole.push_str(&option);
     }
     whole.parse().map_err(|text| Complaint { at: 0..0, text })
+}
+
+/// An option that says its name, and where it stands.
+fn named(name: &str, value: Option<Spanned<String>>) -> Option<(Range<usize>, String)> {
+    let value = value?;
+    Some((value.span(), format!("{name}={}", value.into_inner())))
 }
 
 fn export(table: ExportTable) -> Result<ExportOffer, Complaint> {
@@ -297,186 +305,4 @@ impl<'de> Deserialize<'de> for Mount {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_file_says_all_that_options_say() {
-        let text = r#"
-            name = "lab2"
-            dir = "/run/lab2"
-            link = ["eth0,mtu=9000", "192.0.2.7"]
-            port = 5000
-            detect = "fast"
-            one-port = true
-            mount = "/net"
-            detach = true
-            log = "debug"
-            rights = [
-                "allow 1000@lab1 read,write /dev/ser1", # names of users would do, too
-                "deny *@* all /",
-            ]
-
-            [[serial]]
-            device = "/dev/ttyUSB0"
-            path = "/dev/ser1"
-            baud = 115200
-            frame = "8n1"
-            flow = "rtscts"
-            mode = "666"
-
-            [[export]]
-            directory = "/srv"
-            path = "/srv"
-            read-only = true
-        "#;
-        let config = parse(text).map_err(|complaint| complaint.text).unwrap();
-        assert_eq!(config.name.as_deref(), Some("lab2"));
-        assert_eq!(config.links, ["eth0,mtu=9000", "192.0.2.7"]);
-        assert_eq!((config.detect, config.one_port), (Some(Detect::Fast), true));
-        assert_eq!((config.port, config.detach), (Some(5000), true));
-        assert_eq!(config.mount, Some(Mount::At("/net".into())));
-        assert_eq!(
-            config.serials,
-            ["/dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=666"
-                .parse()
-                .unwrap()]
-        );
-        assert_eq!(config.exports, ["/srv=/srv,ro".parse().unwrap()]);
-        let rules = ["allow 1000@lab1 read,write /dev/ser1", "deny *@* all /"];
-        assert_eq!(config.rights, rules);
-    }
-
-    #[test]
-    fn an_empty_file_says_nothing() {
-        assert_eq!(
-            parse("").map_err(|complaint| complaint.text),
-            Ok(Config::default())
-        );
-        let unmounted = parse("mount = false")
-            .map_err(|complaint| complaint.text)
-            .unwrap();
-        assert_eq!(unmounted.mount, Some(Mount::Nowhere));
-    }
-
-    /// Line, file, and a part of what is said about it.
-    const BAD: &[(usize, &str, &str)] = &[
-        (1, "name = 5", "found integer `5`, expected a string"),
-        (
-            2,
-            "\nnmae = 'lab1'",
-            "found unknown key `nmae`, expected one of `name`, `dir`",
-        ),
-        (1, "name = 'lab 1'", "found name 'lab 1', expected"),
-        (1, "port = 0", "found port 0, expected 1 to 65535"),
-        (
-            1,
-            "port = 70000",
-            "found integer `70000`, expected a whole number from 1 to 65535",
-        ),
-        (
-            1,
-            "port = 'high'",
-            "found string \"high\", expected a whole number",
-        ),
-        (
-            3,
-            "\n\nmount = true",
-            "found boolean `true`, expected a directory or false",
-        ),
-        (
-            1,
-            "mount = 7",
-            "found integer `7`, expected a directory or false",
-        ),
-        (2, "\nlog = '=='", "found '==', expected error, warn"),
-        (2, "link = [\n'']", "found link '', expected"),
-        (
-            2,
-            "link = [\n'eth0,cipher=off']",
-            "link 'eth0': found 'cipher=off' on a link that is not declared trusted",
-        ),
-        (1, "detect = 'quick'", "found 'quick', expected fast"),
-        (
-            1,
-            "link = 'eth0'",
-            "found string \"eth0\", expected a sequence",
-        ),
-        (
-            3,
-            "[[serial]]\ndevice = '/dev/ttyS0'\npath = 'ser1'",
-            "begins with '/'",
-        ),
-        (
-            1,
-            "[[serial]]\npath = '/dev/ser1'",
-            "without the key `device`",
-        ),
-        (
-            4,
-            "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nbaud=0",
-            "found '0', expected a speed",
-        ),
-        (
-            4,
-            "[[serial]]\ndevice='/d'\npath='/dev/ser1'\nmode='9'",
-            "found 'mode=9', expected",
-        ),
-        (
-            2,
-            "[[export]]\ndirectory = 1",
-            "found integer `1`, expected",
-        ),
-        (
-            4,
-            "[[export]]\ndirectory='/s'\npath='/s'\nro=true",
-            "found unknown key `ro`",
-        ),
-        (
-            2,
-            "[[export]]\ndirectory='/a=b'\npath='/s'",
-            "found '/a=b', expected",
-        ),
-        (3, "[[export]]\ndirectory='/a'\npath='/a,b'", "without ','"),
-        (1, "name = 'a", "expected"),
-        (
-            3,
-            "rights = [\n'deny *@* all /',\n'allow *@lab1 reed /']",
-            "found 'reed', expected operations",
-        ),
-        (2, "name = 'a'\nname = 'b'", "found a key twice"),
-        (
-            4,
-            "[[serial]]\ndevice='/d'\npath='/s'\nframe='9n1'",
-            "found '9n1', expected",
-        ),
-        (
-            4,
-            "[[serial]]\ndevice='/d'\npath='/s'\nflow='dtr'",
-            "found unknown word `dtr`, expected",
-        ),
-    ];
-
-    #[test]
-    fn every_bad_file_is_refused_with_line_found_and_expected() {
-        for (line, text, expected) in BAD {
-            let complaint = parse(text).expect_err(text);
-            assert!(
-                complaint.text.contains(expected),
-                "{text:?}: {}",
-                complaint.text
-            );
-            let found = 1 + text[..complaint.at.start].matches('\n').count();
-            assert_eq!(found, *line, "{text:?}: {}", complaint.text);
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_no_text_is_refused_with_its_line() {
-        let refused = refused_by_line(b"name = 'a'\nlog = '\xff'\n").unwrap_err();
-        assert_eq!(
-            refused,
-            (2, "found byte 0xff, expected text in UTF-8".to_owned())
-        );
-    }
-}
+mod tests;
