@@ -154,6 +154,76 @@ fn json_has_every_name_as_it_is_and_one_letter_for_each_type() {
     assert_eq!(stat[0]["path"], json!({ "bytes": path.as_bytes() }));
 }
 
+#[test]
+fn a_tree_is_copied_with_its_links_and_without_what_is_no_file() {
+    let lab = Lab::start();
+    let tree = lab.path("tree");
+    fs::create_dir_all(tree.join("sub")).expect("made");
+    fs::write(tree.join("sub/file"), "content\n").expect("written");
+    fs::write(tree.join("zz"), "last\n").expect("written");
+    for (text, link) in [("..", "sub/up"), ("nowhere", "dangling"), ("zz", "to")] {
+        std::os::unix::fs::symlink(text, tree.join(link)).expect("linked");
+    }
+    let pipe = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        tree.join("pipe"),
+        rustix::fs::FileType::Fifo,
+        pipe,
+        0,
+    )
+    .expect("made");
+    let check = |copy: &Path, output: Output, pipe: &str| {
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(
+            said.starts_with(&format!("slashnet: {pipe}: is a device, pipe")),
+            "{said}"
+        );
+        let link = |name: &str| fs::read_link(copy.join(name)).expect("a link");
+        assert_eq!(link("sub/up"), Path::new(".."));
+        assert_eq!(link("dangling"), Path::new("nowhere"));
+        assert_eq!(
+            fs::read_to_string(copy.join("to")).expect("a link"),
+            "last\n"
+        );
+        assert_eq!(
+            fs::read_to_string(copy.join("sub/file")).expect("copied"),
+            "content\n"
+        );
+        assert!(!copy.join("pipe").exists());
+    };
+    let from = tree.display().to_string();
+    let (there, back) = (lab.path("srv/tree"), lab.path("back"));
+    let forth = ["cp", "-r", &from, "/net/lab2/srv/tree"];
+    check(&there, lab.lab1(&forth), &format!("{from}/pipe"));
+    // A directory that is there gets it below.
+    check(
+        &there.join("tree"),
+        lab.lab1(&forth),
+        &format!("{from}/pipe"),
+    );
+    check(
+        &there.join("tree"),
+        lab.lab1(&forth),
+        &format!("{from}/pipe"),
+    );
+    assert!(
+        text(&lab.lab1(&[
+            "cp",
+            "-r",
+            "/net/lab2/srv/tree",
+            &back.display().to_string()
+        ]))
+        .is_empty()
+    );
+    assert_eq!(
+        fs::read_link(back.join("dangling")).expect("a link"),
+        Path::new("nowhere")
+    );
+}
+
 // qnx: P42
 #[test]
 fn a_command_with_a_root_sees_nothing_above_it_and_its_end_is_ours() {

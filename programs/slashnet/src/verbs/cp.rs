@@ -1,14 +1,15 @@
 //! `slashnet cp`: between this machine's files and the path space, and within either.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use abi::OpenFlags;
-use abi::flags::mode::{PERMISSIONS, is_directory, is_regular};
+use abi::flags::mode::{PERMISSIONS, is_directory, is_regular, is_symlink};
 use abi::system::{Reply, Request, Resolve};
 use abi::{FileType, Nd};
 use client::Namespace;
@@ -30,6 +31,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &CpOptions) -> Outcome {
         namespace: &namespace,
         recursive: options.recursive,
         umask,
+        has_left_out: Cell::new(false),
     };
     let target = copier.place(&options.target)?;
     let into = copier.kind(&target).is_ok_and(is_directory);
@@ -49,7 +51,10 @@ pub(crate) fn run(global: &GlobalOptions, options: &CpOptions) -> Outcome {
         copier.refuse_itself(&source, &target)?;
         copier.copy(&source, &target, 0)?;
     }
-    Ok(())
+    match copier.has_left_out.get() {
+        true => Err(Failure::said()),
+        false => Ok(()),
+    }
 }
 
 /// A path here or there.
@@ -103,6 +108,8 @@ struct Copier<'a> {
     namespace: &'a Namespace,
     recursive: bool,
     umask: u32,
+    /// Something below a directory was not copied, and the reason was said.
+    has_left_out: Cell<bool>,
 }
 
 impl Copier<'_> {
@@ -145,6 +152,21 @@ impl Copier<'_> {
         }
     }
 
+    /// As [`kind`](Self::kind), of what is copied: links themselves with -r.
+    fn source_kind(&self, place: &Place) -> Outcome<u32> {
+        match place {
+            _ if !self.recursive => self.kind(place),
+            Place::Here(path) => fs::symlink_metadata(path)
+                .map(|metadata| metadata.permissions().mode())
+                .during(place),
+            Place::There(path) => self
+                .namespace
+                .lstat(path)
+                .map(|stat| stat.mode)
+                .during(place),
+        }
+    }
+
     /// A file copied onto itself would be emptied; a directory copied into itself has no end.
     fn refuse_itself(&self, source: &Place, target: &Place) -> Outcome {
         let within = match (source, target) {
@@ -154,12 +176,14 @@ impl Copier<'_> {
                 .is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))),
             _ => false,
         };
-        let source_identity = self.identity(source)?;
-        if within
-            || self
-                .identity(target)
-                .is_ok_and(|identity| identity == source_identity)
-        {
+        // With -r a link is copied itself, which may lead nowhere.
+        let source_identity = self.identity(source);
+        let is_same = match (source_identity, self.identity(target)) {
+            (Ok(source), Ok(target)) => source == target,
+            (Err(failure), _) if !self.recursive => return Err(failure),
+            _ => false,
+        };
+        if within || is_same {
             return Err(Failure::new(
                 source,
                 format!("cannot be copied onto itself: {target}"),
@@ -183,15 +207,17 @@ impl Copier<'_> {
     }
 
     fn copy(&self, source: &Place, target: &Place, depth: usize) -> Outcome {
-        let kind = self.kind(source)?;
+        let kind = self.source_kind(source)?;
+        if is_symlink(kind) {
+            return self.copy_link(source, target);
+        }
         if is_regular(kind) || depth == 0 && !is_directory(kind) {
             return self.copy_file(source, target, kind);
         }
         if !is_directory(kind) {
-            return Err(Failure::new(
-                source,
-                "is a device; -r copies files and directories",
-            ));
+            let why =
+                "is a device, pipe or socket, and left out: -r copies files, links and directories";
+            return Err(Failure::new(source, why));
         }
         if !self.recursive {
             return Err(Failure::new(source, "is a directory; give -r"));
@@ -201,9 +227,36 @@ impl Copier<'_> {
         }
         self.make_directory(target, kind & PERMISSIONS)?;
         for name in self.names(source)? {
-            self.copy(&source.below(&name), &target.below(&name), depth + 1)?;
+            let copied = self.copy(&source.below(&name), &target.below(&name), depth + 1);
+            if let Err(failure) = copied {
+                failure.report();
+                self.has_left_out.set(true);
+            }
         }
         Ok(())
+    }
+
+    /// A link as a link, in place of a file or link that is there.
+    fn copy_link(&self, source: &Place, target: &Place) -> Outcome {
+        let text = match source {
+            Place::Here(path) => fs::read_link(path)
+                .map(|text| text.into_os_string().into_vec())
+                .during(source)?,
+            Place::There(path) => self.namespace.readlink(path).during(source)?,
+        };
+        let there = self.source_kind(target);
+        if there.is_ok_and(|kind| !is_directory(kind)) {
+            match target {
+                Place::Here(path) => fs::remove_file(path).during(target)?,
+                Place::There(path) => self.namespace.unlink(path).during(target)?,
+            }
+        }
+        match target {
+            Place::Here(path) => {
+                std::os::unix::fs::symlink(OsStr::from_bytes(&text), path).during(target)
+            }
+            Place::There(path) => self.namespace.symlink(&text, path).during(target),
+        }
     }
 
     fn names(&self, place: &Place) -> Outcome<Vec<Vec<u8>>> {
