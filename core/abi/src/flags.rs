@@ -79,6 +79,20 @@ bitflags! {
     }
 }
 
+impl OpenFlags {
+    /// The flags that count. Beside [`Self::PATH`], which asks for no permission, only those about the path do: whoever
+    /// names a file neither reads, writes nor makes it (`open(2)` of Linux).
+    #[must_use]
+    pub const fn in_force(self) -> Self {
+        if self.contains(Self::PATH) {
+            let named = Self::PATH.union(Self::DIRECTORY);
+            self.intersection(named.union(Self::NOFOLLOW).union(Self::CLOEXEC))
+        } else {
+            self
+        }
+    }
+}
+
 bitflags! {
     /// Which parts of a node's name are wanted (N6).
     #[doc(alias = "ND2S_DIR_SHOW")]

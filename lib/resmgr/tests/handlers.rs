@@ -103,6 +103,20 @@ fn no_client_takes_the_connections_of_all_others() {
     assert_eq!(manager.open_connections(), 1);
 }
 
+#[test]
+fn who_only_names_a_file_neither_reads_writes_nor_makes_it() {
+    let private = Attributes::file(0o600).owner(Uid(1), Gid(2));
+    let manager = TestManager::new(private, Hello);
+    let more = READ | WRITE | OpenFlags::CREATE | OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE;
+    let named = manager
+        .client(5, 5)
+        .open("", OpenFlags::PATH | more)
+        .unwrap();
+    assert_eq!(named.read(5), Err(Errno::EBADF));
+    assert_eq!(named.write(b"x"), Err(Errno::EBADF));
+    assert_eq!(named.stat().unwrap().mode, 0o100_600);
+}
+
 // qnx: R40, R41
 #[test]
 fn an_open_is_checked_against_the_attributes() {

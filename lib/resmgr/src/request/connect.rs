@@ -42,15 +42,16 @@ impl Target {
         };
         // Without the right to make it, a file is opened if it is there.
         let admitted_creates = admitted.denied_creation.is_none();
+        let flags = connect.flags.in_force();
         Self {
             attachment,
             admitted,
             path: envelope.range_of(connect.path),
             other: envelope.range_of(other),
             flags: if admitted_creates {
-                connect.flags
+                flags
             } else {
-                connect.flags - OpenFlags::CREATE
+                flags - OpenFlags::CREATE
             },
             path_flags: connect.path_flags,
             file_type: connect.file_type,
