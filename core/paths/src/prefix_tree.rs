@@ -141,13 +141,13 @@ impl PrefixTree {
     /// same path its flags say (P10 to P13).
     ///
     /// # Errors
-    /// `EPERM` if the registrar may not (P4), `EEXIST` for an ordinary registrar's name that exists
+    /// `EPERM` if the registrar may not (P4; an ordinary one's name has no flags), `EEXIST` for an ordinary registrar's name that exists
     /// (P4), `EINVAL` for flags beyond [`AttachFlags::ATTACHABLE`] and `STICKY` or for both `BEFORE`
     /// and `AFTER`, `ENOMEM` beyond [`OBJECTS_MAX`], `ENOSPC` beyond [`OBJECTS_PER_PATH_MAX`],
     /// `ENAMETOOLONG` beyond [`DEPTH_MAX`], and those of [`Pathname::parse`].
     #[doc(alias = "resmgr_attach")]
     #[doc(alias = "pathmgr_link")]
-    pub fn attach(&mut self, path: &[u8], server: Server, by: Registrar) -> Result<AttachId> {
+    pub fn attach(&mut self, path: &[u8], mut server: Server, by: Registrar) -> Result<AttachId> {
         let path = Pathname::parse(path)?;
         let allowed = AttachFlags::ATTACHABLE | AttachFlags::STICKY;
         let both = AttachFlags::BEFORE | AttachFlags::AFTER;
@@ -156,13 +156,15 @@ impl PrefixTree {
         }
         if by == Registrar::Ordinary {
             self.check_ordinary(&path, &server)?;
+            // It stands wherever its owner likes, also before a file of somebody else: only who looks for a name finds it.
+            server.flags |= AttachFlags::FTYPEONLY;
         }
         let rank = rank(self.row(&path), server.flags);
         self.add(&path, rank, |id| Object::Server { id, server })
     }
 
     fn check_ordinary(&self, path: &Pathname, server: &Server) -> Result {
-        if server.file_type != FileType::NAME {
+        if server.file_type != FileType::NAME || !AttachFlags::FTYPEONLY.contains(server.flags) {
             return Err(Errno::EPERM);
         }
         let taken = self.row(path).iter().any(

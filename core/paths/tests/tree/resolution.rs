@@ -117,6 +117,36 @@ fn types_decide_who_is_offered() {
     assert_eq!(wants(FileType::SEM), "9:q 8:q 7:q 6:q");
 }
 
+// qnx: P4
+#[test]
+fn a_name_of_an_ordinary_user_stands_before_nobody_elses_files() {
+    let mut tree = tree(&[("/srv", 6, DIR)]);
+    let name = |flags| Server {
+        file_type: FileType::NAME,
+        ..server(5, flags)
+    };
+    let ordinary = Registrar::Ordinary;
+    for more in [DIR, AttachFlags::BEFORE, AttachFlags::STICKY] {
+        let taken = tree.attach(b"/srv/tool", name(more), ordinary);
+        assert_eq!(taken, Err(Errno::EPERM), "{more:?}");
+    }
+    tree.attach(b"/srv/tool", name(AttachFlags::empty()), ordinary)
+        .unwrap();
+    let wants = |file_type| {
+        answer(
+            &tree,
+            "/srv/tool",
+            &Asker {
+                file_type,
+                ..CLIENT
+            },
+        )
+    };
+    assert_eq!(wants(FileType::NAME), "5: 6:tool");
+    assert_eq!(wants(FileType::ANY), "6:tool");
+    assert_eq!(wants(FileType::FILE), "6:tool");
+}
+
 // qnx: P45
 #[test]
 fn a_name_is_offered_for_exactly_its_path() {
@@ -125,7 +155,7 @@ fn a_name_is_offered_for_exactly_its_path() {
         file_type: FileType::NAME,
         ..server(5, DIR)
     };
-    tree.attach(b"/dev/name/local/x", name, Registrar::Ordinary)
+    tree.attach(b"/dev/name/local/x", name, Registrar::Privileged)
         .unwrap();
     let wants = |path, file_type| {
         answer(
