@@ -248,6 +248,11 @@ impl Namespace {
             let Reply::Listing(listing) = self.ask(&Request::List(list))? else {
                 return Err(Errno::EBADMSG);
             };
+            // Another node's daemon wrote them.
+            let are_names = |entry: &abi::system::Entry| abi::io::is_entry_name(&entry.name);
+            if !listing.entries.iter().all(are_names) {
+                return Err(Errno::EBADMSG);
+            }
             let more = listing.more && !listing.entries.is_empty();
             entries.extend(listing.entries);
             if !more || entries.len() >= TREE_ENTRIES_MAX {

@@ -46,6 +46,19 @@ fn names(namespace: &Namespace, path: &str) -> Vec<String> {
         .collect()
 }
 
+#[test]
+fn a_name_that_leads_elsewhere_ends_a_listing() {
+    let (world, namespace) = lab2();
+    assert_eq!(names(&namespace, "/net/lab2/dev"), ["ser1"]);
+    for name in [&b"/etc/passwd"[..], b"..", b".", b"../x", b"a\0b", b""] {
+        world.forge(name);
+        let listed = namespace
+            .read_directory("/net/lab2/dev")
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        assert_eq!(listed.map(drop), Err(Errno::EBADMSG), "{name:?}");
+    }
+}
+
 // qnx: P50
 #[test]
 fn an_open_reaches_the_server_on_the_other_node() {

@@ -26,10 +26,19 @@ pub struct Entry<'a> {
     pub mode: u32,
     /// The cookie with which to ask for what follows this entry. Never 0.
     pub next: u64,
-    /// 1 to [`NAME_MAX`] bytes, without a slash.
+    /// What [`is_entry_name`] allows.
     pub name: &'a [u8],
     /// Attributes, if they were asked for and could be had.
     pub stat: Option<Stat>,
+}
+
+/// Whether a directory may have an entry of this name: 1 to [`NAME_MAX`] bytes without a slash or zero, and neither `.` nor
+/// `..`. Whoever puts names from elsewhere behind a path must know that the result is below it.
+#[must_use]
+pub fn is_entry_name(name: &[u8]) -> bool {
+    let length = 1..=NAME_MAX;
+    let is_plain = name.iter().all(|byte| !matches!(byte, b'/' | 0));
+    length.contains(&name.len()) && is_plain && !matches!(name, b"." | b"..")
 }
 
 impl Encode for Entry<'_> {
@@ -46,7 +55,7 @@ impl<'a> Decode<'a> for Entry<'a> {
     fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
         let (ino, mode, next) = (r.u64()?, r.u32()?, r.u64()?);
         let name = r.str16(NAME_MAX)?;
-        if name.is_empty() || name.iter().any(|b| matches!(b, b'/' | 0)) {
+        if !is_entry_name(name) {
             return Err(Malformed::Invalid);
         }
         Ok(Self {

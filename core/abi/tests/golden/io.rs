@@ -430,7 +430,7 @@ fn names_of_entries_are_one_component_of_at_most_255_bytes() {
         )
         .is_err()
     );
-    for name in [&b"a/b"[..], b"", b"a\0"] {
+    for name in [&b"a/b"[..], b"", b"a\0", b".", b".."] {
         let bytes = Entry { name, ..good }.to_bytes().unwrap();
         assert_eq!(
             Entry::from_bytes(&bytes),
