@@ -415,6 +415,9 @@ fn programs_that_suspect_a_way_without_end_do_not_make_a_flood() {
     };
     let traffic = Request::Traffic(Traffic { rows: vec![row] });
     let offered = world.cables.offered();
+    world.lab.run(ms(1000));
+    let anyway = world.cables.offered() - offered;
+    let offered = world.cables.offered();
     for _ in 0..10_000 {
         world.lab.send(world.client, 0, &traffic, None);
         world.lab.run(Duration::from_micros(10));
@@ -430,7 +433,7 @@ fn programs_that_suspect_a_way_without_end_do_not_make_a_flood() {
         world.lab.run(ms(2));
     }
     let probes = world.cables.offered() - offered;
-    assert!(probes <= 4 * 32 + 40, "{probes} in a second");
+    assert!(probes <= anyway + 4 * 32, "{probes} in a second, {anyway} anyway");
 }
 
 #[test]
