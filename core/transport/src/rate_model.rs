@@ -20,7 +20,7 @@ pub(crate) use self::delivery::{Mark, RateSample};
 use self::filter::MaxFilter;
 use self::pacer::Pacer;
 use self::start::Start;
-use self::window::INITIAL_PACKETS;
+use self::window::{HOST_TIME, INITIAL_PACKETS};
 
 /// Most that is believed of what others tell, bytes per second: no network is faster, and products
 /// with it do not overflow.
@@ -38,6 +38,8 @@ const CYCLE_DOWN: u8 = 1;
 const CYCLE_CRUISE: u8 = 2;
 /// Rounds after which draining ends although something still waits.
 const DOWN_ROUNDS: u8 = 4;
+/// A packet that took so many times the least time has mostly waited in a queue.
+const QUEUED: u32 = 4;
 /// Share of a round that is lost when the lane is too full, and least packets to tell.
 const LOSS_SHARE: f64 = 0.02;
 const LOSS_PACKETS: u64 = 3;
@@ -232,7 +234,7 @@ impl Controller {
     /// Something has arrived.
     pub(crate) fn on_acked(&mut self, now: Instant, sample: &RateSample) {
         self.take_rtt(now, sample);
-        let limited = sample.mark.limited;
+        let limited = sample.mark.limited && !self.has_queued(now, sample);
         if self.is_cold() && self.round.limited && !limited {
             self.delivery.forget_span();
         }
@@ -253,6 +255,16 @@ impl Controller {
         self.step(now, sample);
         self.set_window(sample);
         self.pace();
+    }
+
+    /// Whether the newest packet has mostly waited behind others: then the lane has set the rate, even if the sender
+    /// has nothing more to send.
+    fn has_queued(&self, now: Instant, sample: &RateSample) -> bool {
+        let Some(least) = self.min_rtt else {
+            return false;
+        };
+        let took = now.saturating_since(sample.sent + sample.held);
+        sample.in_flight >= INITIAL_PACKETS * self.packet && took >= (least + HOST_TIME) * QUEUED
     }
 
     /// While the sender has too little to send, only rates above the known one tell something.

@@ -41,8 +41,8 @@ pub struct Way {
     pub shape: Shape,
     /// Largest packet in bytes.
     pub mtu: u32,
-    /// The ends are told the true round-trip time and rate when the session opens.
-    pub known: bool,
+    /// The ends are told this rate, in bytes per second, and the true round-trip time when the session opens.
+    pub told: Option<u64>,
 }
 
 impl Way {
@@ -52,7 +52,7 @@ impl Way {
         Self {
             shape,
             mtu: 1472,
-            known: false,
+            told: None,
         }
     }
 
@@ -65,10 +65,14 @@ impl Way {
     /// The same, known to the ends as a link monitor would have measured it.
     #[must_use]
     pub const fn known(self) -> Self {
-        Self {
-            known: true,
-            ..self
-        }
+        self.told(self.shape.rate)
+    }
+
+    /// The same, known as one whose interface says another rate than the network behind it has.
+    #[must_use]
+    pub const fn told(self, rate: u64) -> Self {
+        let told = Some(rate);
+        Self { told, ..self }
     }
 
     /// Round-trip time of a full packet and a small one, with empty queues.
@@ -197,9 +201,9 @@ impl Track {
             for (n, way) in ways.iter().enumerate() {
                 let address = LinkAddress::from_raw(&[n as u8 + 1]).unwrap_or_default();
                 let mut lane = LaneParams::new(n as u8, LinkIndex(n as u32), address, way.mtu);
-                if way.known {
+                if let Some(rate) = way.told {
                     lane.rtt = Some(way.round_trip());
-                    lane.rate = Some(way.shape.rate).filter(|rate| *rate > 0);
+                    lane.rate = Some(rate).filter(|rate| *rate > 0);
                 }
                 params.lanes.push(lane);
             }

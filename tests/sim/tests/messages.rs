@@ -36,7 +36,7 @@ fn ratio(ways: &[Way], carrier: Carrier, bytes: u64) -> f64 {
     let mean = sum / MESSAGES as u32;
     let ideal = completion(ways, carrier, bytes) + shortest(ways, SMALL);
     let ratio = mean.as_secs_f64() / ideal.as_secs_f64();
-    let known = if ways[0].known { "known" } else { "" };
+    let known = if ways[0].told.is_some() { "known" } else { "" };
     println!(
         "{bytes} B {carrier:?} {:28} {known:5} {mean:10.1?} of {ideal:10.1?} = {ratio:.3}",
         names(ways)

@@ -10,7 +10,7 @@ pub(super) const INITIAL_PACKETS: u64 = 32;
 const WINDOW_GAIN: f64 = 2.0;
 const LOSSY_GAIN: f64 = 1.5;
 /// What the ends add to the round trip by waking late; the window allows for it.
-const HOST_TIME: Duration = Duration::from_micros(250);
+pub(super) const HOST_TIME: Duration = Duration::from_micros(250);
 /// What is kept of the bound in flight after a round that lost too much.
 const LOSS_KEEP: f64 = 0.85;
 
