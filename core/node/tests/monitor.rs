@@ -433,7 +433,10 @@ fn programs_that_suspect_a_way_without_end_do_not_make_a_flood() {
         world.lab.run(ms(2));
     }
     let probes = world.cables.offered() - offered;
-    assert!(probes <= anyway + 4 * 32, "{probes} in a second, {anyway} anyway");
+    assert!(
+        probes <= anyway + 4 * 32,
+        "{probes} in a second, {anyway} anyway"
+    );
 }
 
 #[test]
