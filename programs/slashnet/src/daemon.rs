@@ -51,7 +51,7 @@ impl Daemon {
     pub(crate) fn rows(&self, what: QueryKind, nd: Nd, mut take: impl FnMut(Rows)) -> Outcome {
         let mut from = 0;
         for _ in 0..PAGES_MAX {
-            let reply = self.ask("table", &Request::Query(Query { what, nd, from }))?;
+            let reply = self.ask(subject(what), &Request::Query(Query { what, nd, from }))?;
             let Reply::Table(table) = reply else {
                 return Err(unexpected("table"));
             };
@@ -63,6 +63,18 @@ impl Daemon {
             }
         }
         Err(Failure::new("table", Errno::EFBIG))
+    }
+}
+
+/// What a table is called by whoever asks for it.
+const fn subject(what: QueryKind) -> &'static str {
+    match what {
+        QueryKind::Denials => "rights denials",
+        QueryKind::Links => "links",
+        QueryKind::Nodes => "nodes",
+        QueryKind::Processes => "ps",
+        QueryKind::Sessions => "sessions",
+        _ => "table",
     }
 }
 

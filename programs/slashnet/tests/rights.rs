@@ -65,7 +65,7 @@ fn rules_are_added_listed_and_removed_and_outlive_the_node() {
         "removed: allow 9@* read /dev/x\n"
     );
     for (arguments, expected) in [
-        (&["rights", "remove", "9"][..], "there are 3 rules"),
+        (&["rights", "remove", "9"][..], "rule 9: there are 3 rules"),
         (
             &["rights", "add", "allow", "pi"],
             "found 'pi', expected USER@NODE",
@@ -135,6 +135,13 @@ fn rules_of_a_config_file_are_checked_and_taken_again_while_the_node_runs() {
         said.contains("rules:3: found nothing, expected USER@NODE"),
         "{said}"
     );
+    fs::write(&rules, "# mine\ndeny *@* all /\n").expect("written");
+    let rules = rules.to_str().expect("text");
+    let said = text(&run(&dir, &["rights", "check", rules]));
+    assert_eq!(said, format!("{rules}: 1 rule, all good\n"));
+    let said = text(&run(&dir, &["rights", "reload", rules]));
+    assert_eq!(said, format!("1 rule of {rules}\n"));
+    assert_eq!(listed(&dir)[0], "deny *@* all / config");
 }
 
 /// A node with a directory `/srv`, in which only the owner may read `mine`: where the node is, the directory, the node.

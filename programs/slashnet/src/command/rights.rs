@@ -37,9 +37,9 @@ pub(crate) enum RightsVerb {
         #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
         number: u16,
     },
-    /// Take the rules of a config file instead of those that came from one before
+    /// Take the rules of a file instead of those that came from the config file before
     Reload {
-        /// A config file as `slashnet up` reads it
+        /// A config file (.toml), or rules one in a line
         #[arg(value_name = "FILE")]
         config: PathBuf,
     },

@@ -146,11 +146,11 @@ fn remove(daemon: &Daemon, number: u16) -> Outcome {
     change(daemon, |running| {
         if place >= running.len() + config {
             let why = format!("there are {} rules", running.len() + config);
-            return Err(Failure::new(number, why));
+            return Err(Failure::new(format!("rule {number}"), why));
         }
         if place >= running.len() {
             let why = "this rule is in the config file: change it there, then 'slashnet rights reload FILE'";
-            return Err(Failure::new(number, why));
+            return Err(Failure::new(format!("rule {number}"), why));
         }
         removed = running.remove(place).to_string();
         Ok(())
@@ -183,32 +183,42 @@ fn set(daemon: &Daemon, generation: u64, layer: RightsLayer, rules: &Rules) -> O
 }
 
 fn reload(daemon: &Daemon, path: &Path) -> Outcome {
-    let rules = config::rights(path)?;
+    let rules = rules_of(path)?;
     for _ in 0..TRIES {
         let known = Known::of(daemon)?;
         if set(daemon, known.generation, RightsLayer::Config, &rules)? {
-            let count = rules.list().len();
-            return output::line(format!("{count} rules of {}", path.display()));
+            return output::line(format!("{} of {}", counted(&rules), path.display()));
         }
     }
     Err(Failure::new("rights", Errno::EAGAIN))
 }
 
 fn check(path: &Path) -> Outcome {
-    let rules = if path
+    let rules = rules_of(path)?;
+    output::line(format!("{}: {}, all good", path.display(), counted(&rules)))
+}
+
+/// The rules of a config file, or of one with a rule in each line.
+fn rules_of(path: &Path) -> Outcome<Rules> {
+    if path
         .extension()
         .is_some_and(|extension| extension == "toml")
     {
-        config::rights(path)?
+        config::rights(path)
     } else {
         let text = std::fs::read_to_string(path).during(path.display())?;
         let bad = |(line, bad): (usize, text::BadRule)| {
             Failure::usage(format!("{}:{line}", path.display()), bad.to_string())
         };
-        text::rules(&text, &Users).map_err(bad)?
-    };
-    let count = rules.list().len();
-    output::line(format!("{}: {count} rules, all good", path.display()))
+        text::rules(&text, &Users).map_err(bad)
+    }
+}
+
+fn counted(rules: &Rules) -> String {
+    match rules.list().len() {
+        1 => "1 rule".to_owned(),
+        count => format!("{count} rules"),
+    }
 }
 
 fn denials(daemon: &Daemon, options: TableOptions) -> Outcome {
