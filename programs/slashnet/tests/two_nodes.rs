@@ -242,3 +242,30 @@ fn trust_begins_with_a_good_code_and_ends_when_forgotten() {
             .starts_with("slashnet: third: ")
     );
 }
+
+#[test]
+fn links_have_a_row_for_a_peer_that_has_not_answered_since_the_start() {
+    let Lab {
+        temporary,
+        mut _lab1,
+        mut lab2,
+    } = Lab::start();
+    for node in [&mut lab2, &mut _lab1] {
+        node.stop(rustix::process::Signal::TERM);
+    }
+    let dir = temporary.path().join("lab1");
+    let lab1 = Up::start(&dir, &["--name", "lab1"]);
+    lab1.wait_for("node lab1 is up");
+    // Somebody asks for it.
+    assert_eq!(run(&dir, &["ls", "/net/lab2/srv"]).status.code(), Some(1));
+    let printed = text(&run(&dir, &["links", "--json"]));
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&printed).expect("rows");
+    let row = rows
+        .iter()
+        .find(|row| row["peer"] == "lab2")
+        .expect("a row");
+    assert_eq!(
+        (&row["state"], &row["why"]),
+        (&"down".into(), &"no answer".into())
+    );
+}

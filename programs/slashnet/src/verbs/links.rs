@@ -1,9 +1,10 @@
 //! `slashnet links`: the links of this node, and every way to a peer over them.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use abi::system::{LaneState, LinkKind, LinkRow, QueryKind, Rows};
+use abi::system::{LaneState, LinkKind, LinkRow, NodeRow, NodeState, QueryKind, Rows};
 use abi::{LinkAddress, Nd};
 use serde_json::Value;
 
@@ -13,6 +14,25 @@ use crate::failure::Outcome;
 use crate::notation::{bits_per_second, bytes, sentence};
 use crate::output;
 use crate::table::{self, Cell, Table};
+
+const TITLES: &[&str] = &[
+    "LINK",
+    "NAME",
+    "KIND",
+    "ADDRESS",
+    "PEER",
+    "PEER ADDRESS",
+    "STATE",
+    "SINCE",
+    "MTU",
+    "RTT",
+    "LOSS",
+    "RATE",
+    "SENT",
+    "RECEIVED",
+    "SWITCHES",
+    "WHY",
+];
 
 /// Makes a terminal begin a picture anew.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -38,30 +58,44 @@ pub(crate) fn run(global: &GlobalOptions, options: &LinksOptions) -> Outcome {
 }
 
 fn table(daemon: &Daemon) -> Outcome<Table> {
-    let mut table = Table::new(&[
-        "LINK",
-        "NAME",
-        "KIND",
-        "ADDRESS",
-        "PEER",
-        "PEER ADDRESS",
-        "STATE",
-        "SINCE",
-        "MTU",
-        "RTT",
-        "LOSS",
-        "RATE",
-        "SENT",
-        "RECEIVED",
-        "SWITCHES",
-        "WHY",
-    ]);
+    let mut table = Table::new(TITLES);
+    let mut peers = BTreeSet::new();
     daemon.rows(QueryKind::Links, Nd::LOCAL, |rows| {
         if let Rows::Links(rows) = rows {
             rows.iter().for_each(|row| table.row(link(row)));
+            peers.extend(rows.iter().filter_map(|row| row.peer));
+        }
+    })?;
+    daemon.rows(QueryKind::Nodes, Nd::LOCAL, |rows| {
+        if let Rows::Nodes(rows) = rows {
+            let silent = rows.iter().filter(|row| !peers.contains(&row.name));
+            silent
+                .filter_map(silent_peer)
+                .for_each(|row| table.row(row));
         }
     })?;
     Ok(table)
+}
+
+/// A peer that is not reached over any link: it has not answered since this node began to ask.
+fn silent_peer(row: &NodeRow) -> Option<Vec<Cell>> {
+    let why = match row.state {
+        NodeState::Connecting | NodeState::Down => "no answer",
+        NodeState::Local | NodeState::Up | NodeState::Idle => return None,
+    };
+    let mut cells = vec![Cell::from(Value::Null); TITLES.len()];
+    let mut fill = |title: &str, cell: Cell| {
+        if let Some(at) = TITLES.iter().position(|known| *known == title) {
+            cells[at] = cell;
+        }
+    };
+    fill("PEER", row.name.as_str().into());
+    if let Some(address) = row.addresses.first() {
+        fill("PEER ADDRESS", address.to_string().into());
+    }
+    fill("STATE", state(LaneState::Down).into());
+    fill("WHY", why.into());
+    Some(cells)
 }
 
 /// What only a way to a peer has is empty in the row of the link itself.
