@@ -415,6 +415,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn commas_of_a_source_do_not_end_the_option() {
+        assert_eq!(in_options(br"/run/a,b\c"), br"/run/a\,b\\c");
+    }
+
+    #[test]
     fn a_dead_mount_is_found_in_the_table_also_by_a_relative_path_or_through_a_link() {
         let temporary = tempfile::tempdir().unwrap();
         let real = temporary.path().canonicalize().unwrap();

@@ -55,11 +55,6 @@ mod tests {
     }
 
     #[test]
-    fn commas_of_a_source_do_not_end_the_option() {
-        assert_eq!(in_options(br"/run/a,b\c"), br"/run/a\,b\\c");
-    }
-
-    #[test]
     fn a_mounted_directory_is_known_by_its_type() {
         assert_eq!(mounted_type(Path::new("/proc")).as_deref(), Some("proc"));
         assert_eq!(mounted_type(Path::new("/proc/self")), None);
