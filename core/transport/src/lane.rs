@@ -50,6 +50,9 @@ pub(crate) struct Lane {
     pub(crate) pto_count: u32,
     /// When a packet of the peer came last.
     heard_at: Option<Instant>,
+    /// Stalls of this end in a row, and until when probe timeouts wait after the last.
+    excuses: u8,
+    pub(crate) excused_until: Option<Instant>,
     /// Packets that may go although the window is full.
     pub(crate) probes: u8,
     /// A probe is to be sent, with this answer expected.
@@ -99,6 +102,8 @@ impl Lane {
             control: Controller::new(now, mtu as u64, config.window_max, params.rtt, params.rate),
             pto_count: 0,
             heard_at: None,
+            excuses: 0,
+            excused_until: None,
             probes: 0,
             ping_now: false,
             ping_at: None,
@@ -162,7 +167,8 @@ impl Lane {
         let probe = self.flight.awaits_ack().then(|| {
             let wait = self.probe_timeout(config) * (1 << self.pto_count.min(10));
             let bound = PROBE_INTERVAL_MAX.max(config.pto_max);
-            self.flight.last_eliciting() + wait.min(bound)
+            let due = self.flight.last_eliciting() + wait.min(bound);
+            self.excused_until.map_or(due, |until| due.max(until))
         });
         earliest(probe, self.flight.loss_time())
     }

@@ -206,7 +206,11 @@ impl Session {
     /// A lane that does not answer is due to be asked again.
     pub(crate) fn probe_again(&mut self, now: Instant, index: usize, events: &mut Events) {
         let lane = &mut self.lanes[index];
-        if lane.ping_at.is_none_or(|at| at > now) {
+        let Some(due) = lane.ping_at.filter(|at| *at <= now) else {
+            return;
+        };
+        if lane.excuses(now, due) {
+            lane.ping_at = lane.excused_until;
             return;
         }
         if self.busy_at + IDLE_AFTER < now {

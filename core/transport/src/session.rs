@@ -237,15 +237,15 @@ impl Session {
 
     fn recover_lane(&mut self, now: Instant, index: usize, events: &mut Events) {
         let lane = &mut self.lanes[index];
-        if lane
+        let Some(due) = lane
             .recovery_deadline(&self.config)
-            .is_none_or(|deadline| deadline > now)
-        {
+            .filter(|due| *due <= now)
+        else {
             return;
-        }
+        };
         if lane.flight.loss_time().is_some_and(|at| at <= now) {
             self.detect_lost(now, index, events);
-        } else {
+        } else if !lane.excuses(now, due) {
             self.on_probe_timeout(now, index, events);
         }
     }

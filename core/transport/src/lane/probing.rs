@@ -12,6 +12,11 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 const PROBE_INTERVAL_LATER: Duration = Duration::from_millis(400);
 /// Longest time between probe timeouts.
 pub(super) const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// A timer that fires so much too late tells of a stall of this end; what is due then waits for a moment, but not
+/// for ever.
+const STALLED: Duration = Duration::from_millis(5);
+const EXCUSE: Duration = Duration::from_millis(1);
+const EXCUSES_MAX: u8 = 2;
 /// Largest floor of the probe timeout, and the time in which it falls by a tenth.
 const FLOOR_MAX: Duration = Duration::from_millis(20);
 const FLOOR_DECAY: Duration = Duration::from_secs(1);
@@ -67,6 +72,19 @@ impl Lane {
     pub(crate) fn is_heard(&self, now: Instant, config: &Config) -> bool {
         let late = self.probe_timeout(config) / 2;
         self.heard_at > Some(self.flight.last_eliciting()) && self.was_heard(now, late)
+    }
+
+    /// Whether something that was due then is better judged a moment later: this end itself has had no time, and
+    /// the answer may be here, not taken in yet.
+    pub(crate) fn excuses(&mut self, now: Instant, due: Instant) -> bool {
+        let stalled = now.saturating_since(due) > STALLED && self.excuses < EXCUSES_MAX;
+        if stalled {
+            self.excuses += 1;
+            self.excused_until = Some(now + EXCUSE);
+        } else {
+            self.excuses = 0;
+        }
+        stalled
     }
 
     /// Whether a packet of the peer came within `time`.

@@ -139,3 +139,34 @@ fn a_full_driver_holds_packets_back_until_it_is_ready() {
     let (_, bytes) = pair.request();
     assert_eq!(bytes, pattern(64, 1));
 }
+
+/// A pair whose client has asked over the first of two lanes, and then stood still for 60 ms; its timers come first
+/// when it goes on.
+fn stalled(lost: bool) -> Pair {
+    let (mut pair, cut, _) = preferring();
+    let request = ask_by(Policy::Preferred(0), 64, 64);
+    pair.send(request, &pattern(64, 1));
+    cut.set(lost);
+    pair.flush();
+    if !lost {
+        let (incoming, _) = pair.request();
+        pair.reply(incoming, 0, b"here");
+    }
+    pair.flush();
+    pair.now += millis(60);
+    pair.client.transport.handle_timeout(pair.now);
+    pair.flush();
+    assert_eq!(pair.client.suspects, 0);
+    pair
+}
+
+#[test]
+fn an_end_that_stood_still_looks_for_answers_before_it_suspects_a_lane() {
+    let mut pair = stalled(false);
+    while !matches!(pair.at_client(), Event::Replied { .. }) {}
+    pair.run(millis(500));
+    assert_eq!(pair.client.suspects + pair.server.suspects, 0);
+    let mut pair = stalled(true);
+    pair.run(millis(2));
+    assert!(pair.client.suspects > 0, "a moment later it does");
+}
