@@ -12,7 +12,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 
-use abi::Errno;
+use abi::devctl::{CHR_INPUT_COUNT, CHR_USERS, PortAccess, PortUser};
+use abi::{Errno, OpenFlags};
 use client::Namespace;
 use rustix::fs::OFlags;
 use rustix::termios::{
@@ -55,7 +56,11 @@ impl Lab {
     }
 
     fn serve(&mut self) {
-        let port = format!("{}=/dev/ser1,115200", self.path("tty").display());
+        self.offer("115200");
+    }
+
+    fn offer(&mut self, options: &str) {
+        let port = format!("{}=/dev/ser1,{options}", self.path("tty").display());
         let endpoint = self.cluster["lab2"].endpoint();
         let serving = serial_manager::serve(&endpoint, &[port.parse().unwrap()]).unwrap();
         self.serving = Some(serving);
@@ -224,6 +229,44 @@ fn settings_stay_for_the_next_program_as_those_of_a_serial_line_do() {
 }
 
 #[test]
+fn a_program_finds_nothing_that_arrived_while_nobody_had_the_port() {
+    let lab = Lab::new();
+    let (_terminal, _events) = lab.terminal(lab.options());
+    let look = lab.far.open(PORT, OpenFlags::READ).unwrap();
+    lab.device().write_all(b"the end of the last one").unwrap();
+    until("it has arrived", || {
+        look.devctl(CHR_INPUT_COUNT, ()) == Ok(23)
+    });
+    drop(look);
+    let program = open(&lab.path("ttyNET0"));
+    (&program).write_all(b"?").unwrap();
+    assert_eq!(lab.take(1), b"?");
+    lab.device().write_all(b"!").unwrap();
+    assert_eq!(take(&program, 1), b"!");
+}
+
+#[test]
+fn a_terminal_ends_while_it_waits_for_its_turn() {
+    let mut lab = Lab::new();
+    lab.serving = None;
+    lab.offer("share=queue");
+    let first = lab.far.open(PORT, OpenFlags::READ_WRITE).unwrap();
+    let (terminal, _events) = lab.terminal(lab.options());
+    let _program = open(&lab.path("ttyNET0"));
+    until("it waits", || {
+        let users = first.devctl(CHR_USERS, ()).unwrap().0;
+        let waits = |user: &PortUser| user.access.contains(PortAccess::WAITING);
+        users.iter().any(waits)
+    });
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        drop(terminal);
+        tell.send(()).unwrap();
+    });
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(()));
+}
+
+#[test]
 fn a_terminal_that_edits_lines_does_so_for_its_programs() {
     let lab = Lab::new();
     let (_terminal, _events) = lab.terminal(lab.options());
@@ -242,8 +285,9 @@ fn a_terminal_that_edits_lines_does_so_for_its_programs() {
 #[test]
 fn what_has_arrived_is_thrown_away_when_the_program_says_so_and_nothing_later() {
     let lab = Lab::new();
-    let (_terminal, _events) = lab.terminal(lab.options());
+    let (_terminal, events) = lab.terminal(lab.options());
     let program = open(&lab.path("ttyNET0"));
+    assert_eq!(events.next(), TerminalEvent::Opened);
     for round in 0..20 {
         lab.device().write_all(b"old").unwrap();
         until("it has arrived", || {

@@ -24,6 +24,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFla
 use super::asked;
 use super::connection::{Connection, Control, Passed};
 use super::departure::unless_gone;
+use super::drop_leftovers;
 use super::pty::{self, Pty};
 use crate::accepting::{ACCEPT_REST, is_lasting};
 use crate::device::errno;
@@ -263,6 +264,7 @@ impl Shared {
             Err(Errno::ENOTTY) => return Err(Refusal::NotOurs),
             line => line?,
         };
+        drop_leftovers(&port);
         let pty = Arc::new(Pty::open()?);
         let mut settings = pty.settings()?;
         line_settings::raw_like(&line, &mut settings)?;

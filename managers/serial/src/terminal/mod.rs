@@ -22,9 +22,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use abi::devctl::{CHR_REFUSE, CHR_TCGETATTR, CHR_WANTED, PortUser};
+use abi::devctl::{
+    CHR_FLUSH, CHR_REFUSE, CHR_TCGETATTR, CHR_USERS, CHR_WANTED, FlushQueue, PortAccess, PortUser,
+};
 use abi::{Errno, OpenFlags, Result};
-use client::{Interrupt, Namespace, SendOptions};
+use client::{File, Interrupt, Namespace, SendOptions};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::termios::ControlModes;
 
@@ -226,6 +228,20 @@ fn first_pty(options: &TerminalOptions) -> Result<Pty> {
     Ok(pty)
 }
 
+/// Throws away what arrived while nobody had the port, as the kernel's own drivers do: the end of the last program's
+/// conversation would confuse the next one.
+fn drop_leftovers(port: &File) {
+    // A manager that knows of no users keeps what it likes.
+    let Ok(users) = port.devctl(CHR_USERS, ()) else {
+        return;
+    };
+    let has_it = |user: &&PortUser| !user.access.contains(PortAccess::WAITING);
+    if users.0.iter().filter(has_it).count() == 1 {
+        // Fails if the device is away, and then nothing is there.
+        let _ = port.devctl(CHR_FLUSH, FlushQueue::Input);
+    }
+}
+
 impl Shared {
     fn using(&self) -> MutexGuard<'_, Option<Control>> {
         self.using.lock().unwrap_or_else(PoisonError::into_inner)
@@ -281,9 +297,12 @@ impl Keeper {
 
     /// Serves the programs that have the terminal open until the last one has closed it.
     fn serve(&mut self) {
+        let mut is_new = true;
         loop {
             let passed = Arc::new(Passed::default());
-            let lost = match self.connect(&passed) {
+            let connected = self.connect(&passed, is_new);
+            is_new = false;
+            let lost = match connected {
                 Ok(connection) => {
                     self.tell(TerminalEvent::Opened);
                     let listener = self.listen(connection.control());
@@ -332,11 +351,14 @@ impl Keeper {
             })
     }
 
-    fn connect(&self, passed: &Arc<Passed>) -> Result<Connection> {
+    fn connect(&self, passed: &Arc<Passed>, is_new: bool) -> Result<Connection> {
         let options = &self.shared.options;
         // The port may let it wait for its turn.
         let namespace = options.namespace.interrupted_by(&self.shared.stop);
         let port = namespace.open(&options.port, OpenFlags::READ_WRITE)?;
+        if is_new {
+            drop_leftovers(&port);
+        }
         let frame = options.frame.map(|Frame(modes)| modes);
         let connection = Connection::start(Arc::clone(&self.pty), port, frame, Arc::clone(passed))?;
         let control = connection.control();
