@@ -23,6 +23,14 @@ const NEEDED: &[(&str, &str)] = &[
     ("losetup", "mount"),
     ("runuser", "util-linux"),
     ("python3", "python3"),
+    ("picocom", "picocom"),
+    ("minicom", "minicom"),
+    ("pyserial-miniterm", "python3-serial"),
+    ("sz", "lrzsz"),
+    ("gpsd", "gpsd"),
+    ("gpspipe", "gpsd-clients"),
+    ("ser2net", "ser2net"),
+    ("socat", "socat"),
 ];
 
 /// A module of Python that a test uses, and the Debian package that has it.

@@ -39,3 +39,12 @@ pub fn read_exactly(file: &client::File, count: usize) -> Vec<u8> {
     }
     all
 }
+
+/// Joins two devices: what one is given, the other sends. Ends with either of the lines.
+pub fn join(one: File, other: File) {
+    let back = (other.try_clone().unwrap(), one.try_clone().unwrap());
+    for (mut from, mut to) in [(one, other), back] {
+        // An error is the end of a line, which a device has when it is unplugged.
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    }
+}
