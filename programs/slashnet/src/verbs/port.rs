@@ -35,7 +35,13 @@ pub(crate) fn run(global: &GlobalOptions, options: &PortOptions) -> Outcome {
                 "one who has it refuses to give it away",
             )),
             Err(Errno::EPERM) => Err(Failure::new(shown, "only its owner may take it by force")),
-            done => done.during(&shown),
+            done => {
+                done.during(&shown)?;
+                output::line(match options.json {
+                    true => json!({"port": shown, "taken": true}).to_string(),
+                    false => format!("{shown}: kept for you for 10 seconds; open it now"),
+                })
+            }
         };
     }
     // Looking at the line needs it opened, which those who have it may not allow.
