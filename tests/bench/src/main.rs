@@ -25,6 +25,7 @@ mod peers;
 mod place;
 mod report;
 mod samples;
+mod serial;
 mod slashnet;
 mod stream;
 mod wire;
@@ -117,6 +118,7 @@ fn run(options: &Options) -> Outcome<()> {
     groups.extend(opening::groups(&nodes));
     groups.extend(footprint::groups(&nodes));
     groups.extend(files::groups(&nodes));
+    groups.extend(serial::groups(&nodes));
     if let Some(only) = &options.only {
         groups.retain(|group| group.name.contains(only.as_str()));
     }
