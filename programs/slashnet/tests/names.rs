@@ -6,59 +6,24 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Stdio};
 
-use machine::{PATIENCE, Up, run, text};
+use machine::{Lab, PATIENCE, open_directory, text};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// Two nodes that trust each other; lab2 exports a directory as `/srv`.
-struct Lab {
-    temporary: TempDir,
-    lab1: Up,
-    lab2: Up,
+fn start() -> Lab {
+    let lab = Lab::start();
+    open_directory(&lab.path("srv/project"));
+    fs::write(lab.path("srv/project/plan"), "the plan\n").expect("written");
+    fs::write(lab.path("srv/secret"), "no plan\n").expect("written");
+    lab
 }
 
-impl Lab {
-    fn start() -> Self {
-        let temporary = tempfile::tempdir().expect("a directory");
-        let srv = temporary.path().join("srv");
-        fs::create_dir_all(srv.join("project")).expect("made");
-        for directory in [srv.clone(), srv.join("project")] {
-            fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).expect("opened");
-        }
-        fs::write(srv.join("project/plan"), "the plan\n").expect("written");
-        fs::write(srv.join("secret"), "no plan\n").expect("written");
-        let export = format!("{}=/srv", srv.display());
-        let (dir1, dir2) = (temporary.path().join("lab1"), temporary.path().join("lab2"));
-        let lab1 = Up::start(&dir1, &["--name", "lab1"]);
-        let lab2 = Up::start(&dir2, &["--name", "lab2", "--export", &export]);
-        lab1.wait_for("node lab1 is up");
-        lab2.wait_for("node lab2 is up");
-        let code = text(&run(&dir1, &["invite"]));
-        text(&run(&dir2, &["join", code.trim()]));
-        Self {
-            temporary,
-            lab1,
-            lab2,
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.temporary.path().join(name)
-    }
-
-    fn lab1(&self, arguments: &[&str]) -> Output {
-        run(&self.path("lab1"), arguments)
-    }
-
-    fn json(&self, arguments: &[&str]) -> Vec<Value> {
-        let printed = text(&self.lab1(&[arguments, &["--json"]].concat()));
-        serde_json::from_str(&printed).expect("rows")
-    }
+fn rows(lab: &Lab, arguments: &[&str]) -> Vec<Value> {
+    let printed = text(&lab.lab1(&[arguments, &["--json"]].concat()));
+    serde_json::from_str(&printed).expect("rows")
 }
 
 fn own() -> &'static str {
@@ -68,26 +33,26 @@ fn own() -> &'static str {
 // qnx: P38, P60
 #[test]
 fn every_listing_can_show_who_serves_what() {
-    let lab = Lab::start();
-    let who = lab.json(&["who", "/net/lab2/srv/project"]);
+    let lab = start();
+    let who = rows(&lab, &["who", "/net/lab2/srv/project"]);
     assert_eq!(who.len(), 1);
     assert_eq!(who[0]["node"], "lab2");
     assert_eq!(who[0]["prefix"], "/net/lab2/srv");
     let pid = &who[0]["pid"];
     assert!(pid.as_u64() > Some(1), "{pid}");
-    let found = lab.json(&["find", "/net", "-n", "pl*", "--who"]);
+    let found = rows(&lab, &["find", "/net", "-n", "pl*", "--who"]);
     assert_eq!(found.len(), 1, "once, although lab2 has a /net of its own");
     assert_eq!(found[0]["path"], "/net/lab2/srv/project/plan");
     for verb in ["find", "tree", "ls"] {
         let more: &[&str] = if verb == "ls" { &["-R"] } else { &[] };
-        let rows = lab.json(&[&[verb, "--who", "/net/lab2"], more].concat());
+        let rows = rows(&lab, &[&[verb, "--who", "/net/lab2"], more].concat());
         let key = if verb == "ls" { "name" } else { "path" };
         let row = rows.iter().find(|row| row[key] == "/net/lab2/srv/secret");
         let row = row.unwrap_or_else(|| panic!("{verb}: {rows:?}"));
         assert_eq!(&row["pid"], pid, "{verb}");
         assert_eq!(row["node"], "lab2", "{verb}");
     }
-    let stat = lab.json(&["stat", "--who", "/net/lab2/srv"]);
+    let stat = rows(&lab, &["stat", "--who", "/net/lab2/srv"]);
     assert_eq!(&stat[0]["pid"], pid);
     assert_eq!(
         text(&lab.lab1(&["tree", "/net/lab2/srv"])),
@@ -107,7 +72,7 @@ fn every_listing_can_show_who_serves_what() {
 
 #[test]
 fn json_has_every_name_as_it_is_and_one_letter_for_each_type() {
-    let lab = Lab::start();
+    let lab = start();
     let odd = lab.path("srv/odd");
     fs::create_dir(&odd).expect("made");
     let names: [&[u8]; 4] = [b"back\\nslash", b"new\nline", b"not\xfftext", b"sub"];
@@ -130,10 +95,10 @@ fn json_has_every_name_as_it_is_and_one_letter_for_each_type() {
     };
     let column =
         |rows: &[Value], key: &str| rows.iter().map(|row| row[key].clone()).collect::<Vec<_>>();
-    let listed = lab.json(&["ls", "/net/lab2/srv/odd"]);
+    let listed = rows(&lab, &["ls", "/net/lab2/srv/odd"]);
     assert_eq!(column(&listed, "name"), expected(""));
     for verb in ["tree", "find"] {
-        let rows = lab.json(&[verb, "/net/lab2/srv/odd"]);
+        let rows = rows(&lab, &[verb, "/net/lab2/srv/odd"]);
         assert_eq!(
             column(&rows, "path"),
             expected("/net/lab2/srv/odd/"),
@@ -227,7 +192,7 @@ fn a_tree_is_copied_with_its_links_and_without_what_is_no_file() {
 // qnx: P42
 #[test]
 fn a_command_with_a_root_sees_nothing_above_it_and_its_end_is_ours() {
-    let mut lab = Lab::start();
+    let mut lab = start();
     let inside = |root: &str, command: &[&str]| {
         let words = ["run", "--no-preload", "--without-namespace", "--root", root];
         lab.lab1(&[&words, command].concat())
@@ -266,7 +231,7 @@ fn a_command_with_a_root_sees_nothing_above_it_and_its_end_is_ours() {
 // qnx: P42
 #[test]
 fn a_namespace_hides_the_nodes_own_entrance_where_there_can_be_one() {
-    let lab = Lab::start();
+    let lab = start();
     let lab1 = lab.path("lab1");
     let script = format!("ls {}; {} ls /", lab1.display(), own());
     let words = [
@@ -289,7 +254,7 @@ fn a_namespace_hides_the_nodes_own_entrance_where_there_can_be_one() {
 // qnx: P42
 #[test]
 fn a_view_within_a_view_begins_at_the_outer_root() {
-    let lab = Lab::start();
+    let lab = start();
     let mut ways: Vec<&[&str]> = vec![&["--without-namespace"]];
     if may_have_namespaces() {
         ways.push(&[]);
@@ -309,7 +274,7 @@ fn a_view_within_a_view_begins_at_the_outer_root() {
 
 #[test]
 fn a_command_that_is_not_there_or_cannot_run_ends_as_in_a_shell() {
-    let lab = Lab::start();
+    let lab = start();
     let directory = lab.path("srv").display().to_string();
     let file = lab.path("srv/secret").display().to_string();
     let roots: [&[&str]; 2] = [&[], &["--root", "/net/lab2", "--without-namespace"]];
@@ -367,7 +332,7 @@ impl Drop for Mounted {
 // qnx: P42
 #[test]
 fn mounts_of_the_node_show_the_root_and_those_of_other_nodes_are_left_alone() {
-    let lab = Lab::start();
+    let lab = start();
     let may_mount = fs::File::options()
         .read(true)
         .write(true)

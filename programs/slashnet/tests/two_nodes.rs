@@ -3,59 +3,15 @@
 mod machine;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::path::Path;
 
-use machine::{Up, run, text};
-use tempfile::TempDir;
+use machine::{Lab, Up, run, text};
 
-/// Two nodes that trust each other; lab2 exports a directory.
-struct Lab {
-    temporary: TempDir,
-    _lab1: Up,
-    lab2: Up,
-}
-
-impl Lab {
-    fn start() -> Self {
-        let temporary = tempfile::tempdir().expect("a directory");
-        let srv = temporary.path().join("srv");
-        fs::create_dir(&srv).expect("made");
-        // Root of one node is nobody on another, and these tests may be run by root.
-        fs::set_permissions(&srv, fs::Permissions::from_mode(0o777)).expect("opened");
-        let export = format!("{}=/srv", srv.display());
-        let (dir1, dir2) = (temporary.path().join("lab1"), temporary.path().join("lab2"));
-        let lab1 = Up::start(&dir1, &["--name", "lab1"]);
-        let lab2 = Up::start(&dir2, &["--name", "lab2", "--export", &export]);
-        lab1.wait_for("node lab1 is up");
-        lab2.wait_for("node lab2 is up");
-        let code = text(&run(&dir1, &["invite"]));
-        assert_eq!(
-            text(&run(&dir2, &["join", code.trim()])),
-            "joined lab1: /net/lab1\n"
-        );
-        Self {
-            temporary,
-            _lab1: lab1,
-            lab2,
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.temporary.path().join(name)
-    }
-
-    fn lab1(&self, arguments: &[&str]) -> Output {
-        run(&self.path("lab1"), arguments)
-    }
-
-    /// What lab1 is told when a command fails.
-    fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.lab1(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
+/// What lab1 is told when a command fails.
+fn refusal(lab: &Lab, arguments: &[&str]) -> String {
+    let output = lab.lab1(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn as_text(path: &Path) -> &str {
@@ -190,25 +146,16 @@ fn what_is_not_there_or_not_allowed_is_said_plainly() {
         ),
     ] {
         assert_eq!(
-            lab.refusal(arguments),
+            refusal(&lab, arguments),
             format!("slashnet: {path}: {reason}\n")
         );
     }
-    assert!(
-        lab.refusal(&["prefixes", "-n", "nobody"])
-            .starts_with("slashnet: nobody: ")
-    );
-    assert!(
-        lab.refusal(&["cp", "/net/lab2/srv", "/net/lab2/srv/dir"])
-            .contains("onto itself")
-    );
-    assert!(
-        lab.refusal(&["cp", "/net/lab2/srv/dir", "x"])
-            .contains("give -r")
-    );
+    assert!(refusal(&lab, &["prefixes", "-n", "nobody"]).starts_with("slashnet: nobody: "));
+    assert!(refusal(&lab, &["cp", "/net/lab2/srv", "/net/lab2/srv/dir"]).contains("onto itself"));
+    assert!(refusal(&lab, &["cp", "/net/lab2/srv/dir", "x"]).contains("give -r"));
 
     lab.lab2.stop(rustix::process::Signal::TERM);
-    let said = lab.refusal(&["cat", "/net/lab2/srv/x"]);
+    let said = refusal(&lab, &["cat", "/net/lab2/srv/x"]);
     let down = ["host is down", "no route to host"]
         .iter()
         .any(|reason| said.contains(reason));
@@ -218,7 +165,7 @@ fn what_is_not_there_or_not_allowed_is_said_plainly() {
 #[test]
 fn trust_begins_with_a_good_code_and_ends_when_forgotten() {
     let lab = Lab::start();
-    let wrong = lab.refusal(&["join", "ABCDEF-GHJKMN"]);
+    let wrong = refusal(&lab, &["join", "ABCDEF-GHJKMN"]);
     assert!(wrong.starts_with("slashnet: join: "), "{wrong}");
     let code = text(&lab.lab1(&["invite", "--ttl", "60"]));
     let (first, second) = (lab.path("third"), lab.path("fourth"));
@@ -237,10 +184,7 @@ fn trust_begins_with_a_good_code_and_ends_when_forgotten() {
 
     assert_eq!(text(&lab.lab1(&["forget", "third"])), "forgot third\n");
     assert!(!text(&lab.lab1(&["nodes"])).contains("third"));
-    assert!(
-        lab.refusal(&["forget", "third"])
-            .starts_with("slashnet: third: ")
-    );
+    assert!(refusal(&lab, &["forget", "third"]).starts_with("slashnet: third: "));
 }
 
 #[test]

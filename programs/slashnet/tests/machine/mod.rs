@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod lab;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -10,6 +12,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+#[allow(unused_imports, reason = "each test file uses a part")]
+pub(crate) use lab::{Lab, open_directory};
 
 /// What a loaded machine may take for what needs milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
