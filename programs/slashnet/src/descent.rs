@@ -21,8 +21,6 @@ pub(crate) struct Found<'a> {
     pub(crate) kind: u32,
     /// Attributes, if the directory's server gave them along.
     pub(crate) stat: Option<Stat>,
-    /// Whether what is in it comes next.
-    pub(crate) enters: bool,
     /// For each directory on the way down and for this itself: whether it is the last one there.
     pub(crate) last: &'a [bool],
 }
@@ -44,6 +42,25 @@ impl Descent<'_> {
     /// Links are not followed. The network directory of another node is seen and not entered, and the own node's not by
     /// a descent that begins outside of `/net`: the same names would come again without end.
     pub(crate) fn each(&self, start: &[u8], see: &mut dyn FnMut(&Found<'_>) -> Outcome) -> Outcome {
+        self.go(start, see, &mut |_, _| Ok(()))
+    }
+
+    /// As [`each`](Self::each), by whole directories: calls `see` for `start` and every directory below it with what is
+    /// in it, nothing if it cannot be read.
+    pub(crate) fn directories(
+        &self,
+        start: &[u8],
+        see: &mut dyn FnMut(&[u8], &[DirectoryEntry]) -> Outcome,
+    ) -> Outcome {
+        self.go(start, &mut |_| Ok(()), see)
+    }
+
+    fn go(
+        &self,
+        start: &[u8],
+        see: &mut dyn FnMut(&Found<'_>) -> Outcome,
+        see_directory: &mut dyn FnMut(&[u8], &[DirectoryEntry]) -> Outcome,
+    ) -> Outcome {
         let own = self.namespace.nodes().unwrap_or_default();
         let own = own.first().map(|row| row.name.to_string());
         let mut state = State {
@@ -52,6 +69,7 @@ impl Descent<'_> {
             last: Vec::new(),
             unread: false,
             see,
+            see_directory,
         };
         state.enter(start)?;
         if state.unread {
@@ -78,6 +96,7 @@ struct State<'a, 'b> {
     last: Vec<bool>,
     unread: bool,
     see: &'b mut dyn FnMut(&Found<'_>) -> Outcome,
+    see_directory: &'b mut dyn FnMut(&[u8], &[DirectoryEntry]) -> Outcome,
 }
 
 impl State<'_, '_> {
@@ -85,11 +104,13 @@ impl State<'_, '_> {
         let entries = match self.descent.entries(directory) {
             Ok(entries) => entries,
             Err(failure) => {
+                (self.see_directory)(directory, &[])?;
                 failure.report();
                 self.unread = true;
                 return Ok(());
             }
         };
+        (self.see_directory)(directory, &entries)?;
         let count = entries.len();
         for (at, entry) in entries.into_iter().enumerate() {
             let path = below(directory, &entry.name);
@@ -102,11 +123,10 @@ impl State<'_, '_> {
                 name: &entry.name,
                 kind: entry.mode,
                 stat: entry.stat,
-                enters: wanted && depth < DEPTH_MAX,
                 last: &self.last,
             };
             (self.see)(&found)?;
-            if found.enters {
+            if wanted && depth < DEPTH_MAX {
                 self.enter(&path)?;
             } else if wanted {
                 let why = format!("{DEPTH_MAX} directories inside each other are enough");
@@ -131,4 +151,52 @@ impl State<'_, '_> {
 pub(crate) fn below(directory: &[u8], name: &[u8]) -> Vec<u8> {
     let directory = directory.strip_suffix(b"/").unwrap_or(directory);
     [directory, b"/", name].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use client::testing::{LAB2, Node, World};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_asked_once_for_what_is_in_it() {
+        let world = World::new();
+        let file = || Node::File(b"x".to_vec());
+        let files = [
+            ("", Node::Directory),
+            ("a", Node::Directory),
+            ("a/b", Node::Directory),
+            ("a/b/c", file()),
+            ("d", file()),
+        ];
+        world.serve(LAB2, 50, "/srv", &files);
+        let namespace = world.namespace();
+        let descent = Descent {
+            namespace: &namespace,
+            levels: None,
+            hidden: true,
+        };
+        world.exchanges();
+        let mut seen = Vec::new();
+        let mut see = |path: &[u8], entries: &[DirectoryEntry]| {
+            let names = entries.iter().map(|entry| printable(&entry.name));
+            seen.push((printable(path), names.collect::<Vec<_>>()));
+            Ok(())
+        };
+        assert!(descent.directories(b"/net/lab2/srv", &mut see).is_ok());
+        let row = |path: &str, names: &[&str]| {
+            let names = names.iter().map(ToString::to_string);
+            (path.to_owned(), names.collect::<Vec<_>>())
+        };
+        let expected = [
+            row("/net/lab2/srv", &["a", "d"]),
+            row("/net/lab2/srv/a", &["b"]),
+            row("/net/lab2/srv/a/b", &["c"]),
+        ];
+        assert_eq!(seen, expected);
+        let opened = world.exchanges();
+        let opened = opened.iter().filter(|what| *what == "connect");
+        assert_eq!(opened.count(), 3);
+    }
 }

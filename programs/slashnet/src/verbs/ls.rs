@@ -43,7 +43,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &LsOptions) -> Outcome {
                 };
                 outcome = outcome.and(listing.descent.each(path, &mut see));
             } else {
-                rows.extend(listing.directory(path)?);
+                rows.extend(listing.rows(path, &listing.descent.entries(path)?));
             }
         }
     }
@@ -86,13 +86,12 @@ impl Listing<'_> {
         Ok(true)
     }
 
-    fn directory(&self, path: &[u8]) -> Outcome<Vec<Row>> {
-        let entries = self.descent.entries(path)?.into_iter();
-        let row = |entry: DirectoryEntry| {
-            let full = below(path, &entry.name);
-            self.row(entry.name, &full, entry.stat, entry.mode)
+    fn rows(&self, directory: &[u8], entries: &[DirectoryEntry]) -> Vec<Row> {
+        let row = |entry: &DirectoryEntry| {
+            let full = below(directory, &entry.name);
+            self.row(entry.name.clone(), &full, entry.stat, entry.mode)
         };
-        Ok(entries.map(row).collect())
+        entries.iter().map(row).collect()
     }
 
     /// Each directory under its own path, as ls -R does.
@@ -105,23 +104,16 @@ impl Listing<'_> {
                 self.print(rows)?;
                 continue;
             }
-            self.headed(path)?;
-            let mut see = |found: &Found<'_>| {
-                if found.enters {
+            let mut see = |directory: &[u8], entries: &[DirectoryEntry]| {
+                if directory != path {
                     output::line("")?;
-                    self.headed(found.path)?;
                 }
-                Ok(())
+                output::line(printable(directory) + ":")?;
+                self.print(self.rows(directory, entries))
             };
-            outcome = outcome.and(self.descent.each(path, &mut see));
+            outcome = outcome.and(self.descent.directories(path, &mut see));
         }
         outcome
-    }
-
-    fn headed(&self, path: &[u8]) -> Outcome {
-        output::line(printable(path) + ":")?;
-        // A directory that cannot be read is reported by the descent.
-        self.print(self.directory(path).unwrap_or_default())
     }
 
     fn row(&self, name: Vec<u8>, path: &[u8], stat: Option<Stat>, kind: u32) -> Row {
