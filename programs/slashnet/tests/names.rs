@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use machine::{Lab, PATIENCE, open_directory, text};
 use rustix::process::{Pid, Signal, kill_process};

@@ -189,15 +189,11 @@ fn trust_begins_with_a_good_code_and_ends_when_forgotten() {
 
 #[test]
 fn links_have_a_row_for_a_peer_that_has_not_answered_since_the_start() {
-    let Lab {
-        temporary,
-        mut _lab1,
-        mut lab2,
-    } = Lab::start();
-    for node in [&mut lab2, &mut _lab1] {
+    let mut lab = Lab::start();
+    for node in [&mut lab.lab2, &mut lab.lab1] {
         node.stop(rustix::process::Signal::TERM);
     }
-    let dir = temporary.path().join("lab1");
+    let dir = lab.path("lab1");
     let lab1 = Up::start(&dir, &["--name", "lab1"]);
     lab1.wait_for("node lab1 is up");
     // Somebody asks for it.
