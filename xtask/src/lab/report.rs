@@ -15,8 +15,7 @@ pub(crate) enum Judge {
 }
 
 impl Judge {
-    /// By how much a time may miss its bound: the kernel waits a second before it asks again for the address of a
-    /// neighbour whose link has come up.
+    /// By how much a time may miss its bound: few samples, and other work may keep a process from running meanwhile.
     const fn slack(self) -> u32 {
         match self {
             Self::Strict => 1,
