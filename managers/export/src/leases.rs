@@ -90,8 +90,23 @@ struct Feed {
     /// Leases of this client, with those whose end it has not heard of.
     held: usize,
     broken: Vec<u64>,
-    asking: WaitQueue<DevctlCall<BrokenLeases>>,
+    asking: Arc<WaitQueue<DevctlCall<BrokenLeases>>>,
     asked: Instant,
+}
+
+/// What a client that asks for news finds.
+enum Heard {
+    Broken(BrokenLeases),
+    Nothing(Arc<WaitQueue<DevctlCall<BrokenLeases>>>),
+}
+
+/// Answers that are given once the lock is free.
+type News = Vec<(DevctlCall<BrokenLeases>, BrokenLeases)>;
+
+fn tell(news: News) {
+    for (call, broken) in news {
+        let _ = call.reply(&broken);
+    }
 }
 
 fn client_of(who: &Credentials) -> Client {
@@ -105,29 +120,36 @@ fn id_of(file: &OpenFile) -> usize {
 impl Leases {
     /// A client waits for news.
     pub(crate) fn news(&self, file: &OpenFile, call: DevctlCall<BrokenLeases>) -> Answer {
-        let client = client_of(call.credentials());
-        let mut state = self.lock();
-        if let Err(errno) = self.ready(&mut state) {
-            return call.fail(errno);
+        match self.listens(client_of(call.credentials()), id_of(file)) {
+            Ok(Heard::Broken(broken)) => call.reply(&broken),
+            Ok(Heard::Nothing(asking)) => asking.park(call),
+            Err(errno) => call.fail(errno),
         }
+    }
+
+    /// What there is to tell a client, or where it waits. Nothing is answered under the lock: with the answer the client's file
+    /// may be closed, which asks for the lock.
+    fn listens(&self, client: Client, file: usize) -> Result<Heard> {
+        let mut state = self.lock();
+        self.ready(&mut state)?;
         if !state.feeds.contains_key(&client) && state.feeds.len() >= FEEDS_MAX {
-            return call.fail(Errno::ENOSPC);
+            return Err(Errno::ENOSPC);
         }
         let feed = state.feeds.entry(client).or_insert_with(|| Feed {
-            file: id_of(file),
+            file,
             held: 0,
             broken: Vec::new(),
-            asking: WaitQueue::with_limit(1),
+            asking: Arc::new(WaitQueue::with_limit(1)),
             asked: Instant::now(),
         });
-        if feed.file != id_of(file) {
-            return call.fail(Errno::EBUSY);
+        if feed.file != file {
+            return Err(Errno::EBUSY);
         }
         if !feed.broken.is_empty() {
-            return call.reply(&feed.take());
+            return Ok(Heard::Broken(feed.take()));
         }
         feed.asked = Instant::now();
-        feed.asking.park(call)
+        Ok(Heard::Nothing(Arc::clone(&feed.asking)))
     }
 
     /// A client leases a directory; the number of the lease.
@@ -211,7 +233,9 @@ impl Leases {
         if let Some(watch) = state.numbers.get(&directory).copied() {
             state.end(watch, |_| true);
             self.watches.store(state.watched.len(), Ordering::SeqCst);
-            state.tell();
+            let news = state.news();
+            drop(state);
+            tell(news);
         }
     }
 
@@ -254,7 +278,9 @@ impl Leases {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 state.end_changed();
                 watches.store(state.watched.len(), Ordering::SeqCst);
-                state.tell();
+                let news = state.news();
+                drop(state);
+                tell(news);
             }
         };
         let builder = std::thread::Builder::new().name("export-leases".into());
@@ -333,16 +359,18 @@ impl State {
         }
     }
 
-    /// Answers who has news, and who has waited long enough for a sign of life.
-    fn tell(&mut self) {
+    /// Whom to answer: who has news, and who has waited long enough for a sign of life.
+    fn news(&mut self) -> News {
+        let mut news = Vec::new();
         for feed in self.feeds.values_mut() {
             if feed.broken.is_empty() && feed.asked.elapsed() < BEAT {
                 continue;
             }
             if let Some(call) = feed.asking.take() {
-                let _ = call.reply(&feed.take());
+                news.push((call, feed.take()));
             }
         }
+        news
     }
 }
 
@@ -354,7 +382,9 @@ impl Drop for Change {
         self.leases
             .watches
             .store(state.watched.len(), Ordering::SeqCst);
-        state.tell();
+        let news = state.news();
+        drop(state);
+        tell(news);
     }
 }
 

@@ -104,8 +104,17 @@ impl Node {
         self.stat().map(|stat| (stat.dev, stat.ino))
     }
 
+    /// Fills `into`, up to the end of the file. An error on the way is told, whatever was read before it: a kernel that caches the
+    /// file takes a short answer for its end.
     pub(crate) fn read_at(&self, position: u64, into: &mut [u8]) -> Result<usize> {
-        retry(|| rustix::io::pread(&self.fd, &mut *into, position))
+        let mut count = 0;
+        while let Some(rest) = into.get_mut(count..).filter(|rest| !rest.is_empty()) {
+            match retry(|| rustix::io::pread(&self.fd, &mut *rest, position + count as u64))? {
+                0 => break,
+                more => count += more,
+            }
+        }
+        Ok(count)
     }
 
     pub(crate) fn write_at(&self, position: u64, bytes: &[u8]) -> Result<usize> {

@@ -3,6 +3,7 @@
 use super::bed::Bed;
 use super::{Extent, Program, When};
 use crate::Outcome;
+use crate::lab::Host;
 use std::time::Duration;
 
 pub(super) const PROGRAMS: &[Program] = &[
@@ -28,15 +29,19 @@ pub(super) const PROGRAMS: &[Program] = &[
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Mounts a disk in the export, runs a script on the client there, and takes the disk away again.
-fn on_disk(bed: &Bed, name: &str, make: &str, script: &str) -> Outcome {
+/// Mounts a disk in the export, runs scripts on hosts there, and takes the disk away again.
+fn on_disk(bed: &Bed, name: &str, make: &str, scripts: &[(&Host, &str)]) -> Outcome {
     let make = format!("mkdir -p /srv/tree/{name}/disk; cd /srv\n{make}");
-    let outcome = bed
-        .script_on(bed.server(), name, LIMIT, &make)
-        .and_then(|_| bed.script(name, LIMIT, &format!("cd disk\n{script}")));
+    let made = bed.script_on(bed.server(), name, LIMIT, &make).map(drop);
+    let outcome = made.and_then(|()| {
+        scripts.iter().try_for_each(|(host, script)| {
+            let script = format!("cd disk\n{script}");
+            bed.script_on(host, name, LIMIT, &script).map(drop)
+        })
+    });
     let away = format!("umount -l /srv/tree/{name}/disk; rm -f /srv/{name}.image");
     bed.server().output(&["sh", "-c", &away])?;
-    outcome.map(drop)
+    outcome
 }
 
 fn full_disk(bed: &Bed, _extent: Extent) -> Outcome<String> {
@@ -51,7 +56,7 @@ if mkdir -p $(seq -s / 100000) 2>/dev/null; then exit 1; fi
 rm -rf ./*
 head -c 3M /dev/urandom > file && cp file /run/file && cmp file /run/file
 "#;
-    on_disk(bed, "full-disk", make, script)?;
+    on_disk(bed, "full-disk", make, &[(bed.client(), script)])?;
     Ok("5 ways to fill it, each told ENOSPC".to_owned())
 }
 
@@ -76,7 +81,7 @@ fails dd if=/dev/zero of=file bs=1M seek=30 count=4 conv=notrunc,fsync
 cmp -n 1048576 file file
 test $(stat -c %s file) = 41943040
 "#;
-    on_disk(bed, "bad-disk", make, script)?;
+    on_disk(bed, "bad-disk", make, &[(bed.client(), script)])?;
     Ok("3 ways to read and a write, each told EIO".to_owned())
 }
 
@@ -87,14 +92,18 @@ mount -o loop quota.image tree/quota/disk
 btrfs quota enable tree/quota/disk && btrfs qgroup limit 8M 0/5 tree/quota/disk
 chmod 777 tree/quota/disk
 "#;
-    let script = r#"
+    let exceed = r#"
 for how in "bs=64k" "bs=1M" "bs=300k conv=fsync"; do
-  if said=$(dd if=/dev/zero of=file $how count=200 2>&1); then echo "$how: no error" >&2; exit 1; fi
+  if said=$(dd if=/dev/zero of=file $how count=200 conv=notrunc oflag=append 2>&1); then echo "$how: no error" >&2; exit 1; fi
   case $said in *"Disk quota exceeded"*) ;; *) echo "$how: $said" >&2; exit 1;; esac
-  truncate -s 0 file; sync .
 done
-head -c 3M /dev/urandom > file && cp file /run/file && cmp file /run/file
 "#;
-    on_disk(bed, "quota", make, script)?;
-    Ok("3 ways to reach it, each told EDQUOT".to_owned())
+    let go_on = "head -c 3M /dev/urandom > other && cp other /run/other && cmp other /run/other";
+    let scripts = [
+        (bed.client(), exceed),
+        (bed.server(), "btrfs qgroup limit 60M 0/5 ."),
+        (bed.client(), go_on),
+    ];
+    on_disk(bed, "quota", make, &scripts)?;
+    Ok("3 ways to reach it, each told EDQUOT, and room again".to_owned())
 }
