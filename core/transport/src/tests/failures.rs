@@ -9,7 +9,7 @@ use core::cell::Cell;
 use abi::time::Duration;
 
 use super::pair::{Pair, address, lossy, millis, pattern, reliable};
-use crate::{Buffer, Cause, Delivery, Event, Failure, LinkIndex, Meta, Request, SendError};
+use crate::{Buffer, Cause, Delivery, Event, LinkIndex, Meta, Request, SendError};
 
 fn ask(len: usize, reply_max: u64) -> Request {
     Request::new(Meta::EMPTY, len as u64, reply_max)
@@ -20,11 +20,7 @@ fn an_operation_cancelled_before_it_leaves_was_not_done() {
     let mut pair = Pair::new(lossy(1));
     let op = pair.send(ask(64, 64), &pattern(64, 1));
     pair.client.transport.cancel(pair.now, op, 3);
-    let failure = Failure {
-        cause: Cause::Cancelled,
-        delivery: Delivery::NotDone,
-    };
-    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    pair.expect_failure(op, Cause::Cancelled, Delivery::NotDone);
     pair.run(millis(1000));
     assert_eq!(pair.packets(), (0, 0));
 }
@@ -61,23 +57,12 @@ fn an_operation_of_which_a_part_is_missing_is_withdrawn() {
     pair.client.transport.cancel(pair.now, op, 3);
     let event = pair.at_server();
     assert!(matches!(event, Event::Withdrawn { .. }), "{event:?}");
-    let failure = Failure {
-        cause: Cause::Cancelled,
-        delivery: Delivery::NotDone,
-    };
-    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    pair.expect_failure(op, Cause::Cancelled, Delivery::NotDone);
     let next = pair.send(ask(20_000, 64), &pattern(20_000, 2));
     let (incoming, bytes) = pair.request();
     assert_eq!(bytes, pattern(20_000, 2));
     pair.reply(incoming, 0, b"");
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op: next,
-            status: 0,
-            len: 0
-        }
-    );
+    pair.expect_reply(next, 0, 0);
 }
 
 #[test]
@@ -87,11 +72,7 @@ fn a_cancellation_that_overtakes_its_request_prevents_it() {
     let op = pair.send(ask(64, 64), &pattern(64, 1));
     pair.flush();
     pair.client.transport.cancel(pair.now, op, 3);
-    let failure = Failure {
-        cause: Cause::Cancelled,
-        delivery: Delivery::NotDone,
-    };
-    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    pair.expect_failure(op, Cause::Cancelled, Delivery::NotDone);
     pair.run(millis(60_000));
     assert!(pair.server.events.is_empty(), "{:?}", pair.server.events);
 }
@@ -123,19 +104,8 @@ fn a_silent_peer_is_dead_after_the_bound() {
     pair.fate = Box::new(|_, _, _, _| false);
     let before = pair.now;
     pair.run(Duration::from_secs(25));
-    let failure = Failure {
-        cause: Cause::Link,
-        delivery: Delivery::Unknown,
-    };
-    let session = pair.client.session;
-    assert_eq!(pair.at_client(), Event::Failed { op, failure });
-    assert_eq!(
-        pair.at_client(),
-        Event::Closed {
-            session,
-            cause: Cause::Link
-        }
-    );
+    pair.expect_failure(op, Cause::Link, Delivery::Unknown);
+    pair.expect_close(Cause::Link);
     assert!(pair.now.saturating_since(before) <= Duration::from_secs(26));
     // The server has nothing to say, so it learns of the death from others.
     pair.server
@@ -164,11 +134,7 @@ fn an_operation_that_never_left_was_not_done_when_the_peer_dies() {
     pair.client
         .transport
         .abandon(pair.now, pair.client.session, Cause::Server);
-    let failure = Failure {
-        cause: Cause::Server,
-        delivery: Delivery::NotDone,
-    };
-    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    pair.expect_failure(op, Cause::Server, Delivery::NotDone);
 }
 
 #[test]
@@ -185,21 +151,7 @@ fn an_idle_session_can_be_verified() {
             .transport
             .verify(pair.now, pair.client.session, millis(100));
         let before = pair.now;
-        let session = pair.client.session;
-        loop {
-            let event = pair.at_client();
-            if matches!(event, Event::LaneChanged { .. }) {
-                continue;
-            }
-            assert_eq!(
-                event,
-                Event::Closed {
-                    session,
-                    cause: Cause::Link
-                }
-            );
-            break;
-        }
+        pair.expect_close(Cause::Link);
         assert_eq!(pair.now.saturating_since(before), millis(100));
     }
 }
@@ -213,19 +165,9 @@ fn closing_tells_the_peer_and_frees_everything() {
         pair.server
             .transport
             .close(pair.now, pair.server.session, 0);
-        let failure = Failure {
-            cause: Cause::Server,
-            delivery: Delivery::Unknown,
-        };
         let session = pair.client.session;
-        assert_eq!(pair.at_client(), Event::Failed { op, failure });
-        assert_eq!(
-            pair.at_client(),
-            Event::Closed {
-                session,
-                cause: Cause::Server
-            }
-        );
+        pair.expect_failure(op, Cause::Server, Delivery::Unknown);
+        pair.expect_close(Cause::Server);
         pair.run(millis(2000));
         for side in [&mut pair.client, &mut pair.server] {
             assert_eq!(side.transport.timeout(), None);
@@ -302,11 +244,7 @@ fn an_operation_ends_although_no_lane_can_carry_it() {
     }
     let before = pair.now;
     let op = pair.send(ask(64, 64), &pattern(64, 1));
-    let failure = Failure {
-        cause: Cause::Link,
-        delivery: Delivery::NotDone,
-    };
-    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    pair.expect_failure(op, Cause::Link, Delivery::NotDone);
     assert_eq!(pair.now.saturating_since(before), Duration::from_secs(15));
 }
 
@@ -320,14 +258,7 @@ fn an_operation_waits_for_its_lane_to_come_back() {
     pair.client.transport.link_up(pair.now, LinkIndex(0));
     let (incoming, _) = pair.request();
     pair.reply(incoming, 0, b"ok");
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 2
-        }
-    );
+    pair.expect_reply(op, 0, 2);
 }
 
 #[test]

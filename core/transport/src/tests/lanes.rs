@@ -23,20 +23,7 @@ fn echo_by(pair: &mut Pair, policy: Policy, salt: u8) {
     let (incoming, bytes) = pair.request();
     assert_eq!(bytes, pattern(64, salt));
     pair.reply(incoming, 0, &bytes);
-    loop {
-        let event = pair.at_client();
-        if !matches!(event, Event::LaneChanged { .. }) {
-            assert_eq!(
-                event,
-                Event::Replied {
-                    op,
-                    status: 0,
-                    len: 64
-                }
-            );
-            break;
-        }
-    }
+    pair.expect_reply(op, 0, 64);
 }
 
 /// A pair that has used its first of two lanes, which it prefers; a switch that cuts this lane, and the link used last.
@@ -101,14 +88,7 @@ fn a_link_reported_down_moves_everything_at_once() {
     assert!(pair.now.saturating_since(before) < millis(50));
     assert!(pair.server.memory.0[&Buffer::Transfer(transfer)] == long);
     pair.reply(incoming, 0, b"");
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 0
-        }
-    );
+    pair.expect_reply(op, 0, 0);
     // Up again on both sides: probed, answered, used.
     let used = Rc::new(Cell::new(false));
     let used_ = used.clone();

@@ -65,14 +65,7 @@ fn a_request_and_its_reply_cost_two_packets() {
                 pattern(64, round)
             );
             pair.reply(incoming, -5, &pattern(32, round));
-            assert_eq!(
-                pair.at_client(),
-                Event::Replied {
-                    op,
-                    status: -5,
-                    len: 32
-                }
-            );
+            pair.expect_reply(op, -5, 32);
             assert_eq!(pair.reply_bytes(op), pattern(32, round));
             assert_eq!(pair.packets(), (round.into(), round.into()));
             pair.flush();
@@ -95,14 +88,7 @@ fn a_slow_handler_costs_four_packets() {
         "the request was acknowledged, not repeated"
     );
     pair.reply(incoming, 0, b"done");
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 4
-        }
-    );
+    pair.expect_reply(op, 0, 4);
     pair.run(millis(60_000));
     assert_eq!(pair.packets(), (2, 2));
     assert_eq!(pair.at_server(), Event::Released { incoming });
@@ -117,25 +103,11 @@ fn an_operation_may_block_for_hours() {
         let other = pair.send(ask(8, 8), &pattern(8, round));
         let (incoming, _) = pair.request();
         pair.reply(incoming, 1, b"");
-        assert_eq!(
-            pair.at_client(),
-            Event::Replied {
-                op: other,
-                status: 1,
-                len: 0
-            }
-        );
+        pair.expect_reply(other, 1, 0);
         pair.run(millis(60_000));
     }
     pair.reply(incoming, 2, b"late");
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 2,
-            len: 4
-        }
-    );
+    pair.expect_reply(op, 2, 4);
 }
 
 #[test]
@@ -146,14 +118,7 @@ fn an_empty_request_and_an_empty_reply_arrive() {
         let (incoming, bytes) = pair.request();
         assert!(bytes.is_empty());
         pair.reply(incoming, 7, b"");
-        assert_eq!(
-            pair.at_client(),
-            Event::Replied {
-                op,
-                status: 7,
-                len: 0
-            }
-        );
+        pair.expect_reply(op, 7, 0);
     }
 }
 
@@ -173,14 +138,7 @@ fn a_reply_is_cut_to_the_room_the_client_has() {
     let op = pair.send(ask(1, 10), b"x");
     let (incoming, _) = pair.request();
     pair.reply(incoming, 0, &pattern(100, 1));
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 10
-        }
-    );
+    pair.expect_reply(op, 0, 10);
     assert_eq!(pair.reply_bytes(op), &pattern(100, 1)[..10]);
 }
 
@@ -211,14 +169,7 @@ fn long_messages_go_both_ways() {
         );
         let answer = pattern(4_000_000, 9);
         pair.reply(incoming, 0, &answer);
-        assert_eq!(
-            pair.at_client(),
-            Event::Replied {
-                op,
-                status: 0,
-                len: 4_000_000
-            }
-        );
+        pair.expect_reply(op, 0, 4_000_000);
         assert!(pair.reply_bytes(op) == answer);
         pair.run(millis(1000));
         assert_eq!(
@@ -247,14 +198,7 @@ fn a_push_is_there_before_the_reply() {
             .insert(Buffer::Transfer(transfer), bytes.clone());
         assert_eq!(pair.at_server(), Event::Transferred { transfer });
         pair.reply(incoming, 0, b"head");
-        assert_eq!(
-            pair.at_client(),
-            Event::Replied {
-                op,
-                status: 0,
-                len: 4
-            }
-        );
+        pair.expect_reply(op, 0, 4);
         assert_eq!(&pair.reply_bytes(op)[50_000..], bytes);
         assert_eq!(&pair.reply_bytes(op)[..4], b"head");
     }
@@ -291,14 +235,7 @@ fn a_one_way_request_ends_when_it_is_there() {
                     .reply(pair.now, incoming, 0, 0)
                     .is_err()
             );
-            assert_eq!(
-                pair.at_client(),
-                Event::Replied {
-                    op,
-                    status: 0,
-                    len: 0
-                }
-            );
+            pair.expect_reply(op, 0, 0);
         }
     }
 }
@@ -322,14 +259,7 @@ fn many_operations_are_outstanding_up_to_the_number_granted() {
     }
     for i in 0..200 {
         let op = ops[i as usize];
-        assert_eq!(
-            pair.at_client(),
-            Event::Replied {
-                op,
-                status: i,
-                len: 100
-            }
-        );
+        pair.expect_reply(op, i, 100);
         assert_eq!(pair.reply_bytes(op), pattern(100, i as u8));
     }
 }
@@ -392,14 +322,7 @@ fn calls_of_64_kib_cost_little_more_than_their_fragments() {
         let op = pair.send(ask(65_536, 65_536), &long);
         let (incoming, _) = pair.request();
         pair.reply(incoming, 0, &long);
-        assert_eq!(
-            pair.at_client(),
-            Event::Replied {
-                op,
-                status: 0,
-                len: 65_536
-            }
-        );
+        pair.expect_reply(op, 0, 65_536);
         let after = pair.packets();
         // 46 fragments; the window must open first.
         if round > 20 {

@@ -12,8 +12,8 @@ use abi::time::{Duration, Instant};
 use crate::cipher::{Forged, HEADER_LEN, PacketCipher};
 use crate::keys::Secret;
 use crate::{
-    Buffer, Config, Event, IncomingKey, LaneParams, LinkIndex, Memory, OpKey, Request, Role,
-    SessionKey, SessionParams, TransferKey, Transport,
+    Buffer, Cause, Config, Delivery, Event, Failure, IncomingKey, LaneParams, LinkIndex, Memory,
+    OpKey, Request, Role, SessionKey, SessionParams, TransferKey, Transport,
 };
 
 /// A cipher that only detects change: sixteen bytes of checksum.
@@ -314,6 +314,34 @@ impl Pair {
             .events
             .pop_front()
             .expect("the client hears of something")
+    }
+
+    /// Runs until the client hears of something, which must be this reply.
+    #[track_caller]
+    pub(crate) fn expect_reply(&mut self, op: OpKey, status: i64, len: u64) {
+        assert_eq!(self.at_client(), Event::Replied { op, status, len });
+    }
+
+    /// Runs until the client hears of something, which must be this failure.
+    #[track_caller]
+    pub(crate) fn expect_failure(&mut self, op: OpKey, cause: Cause, delivery: Delivery) {
+        let failure = Failure { cause, delivery };
+        assert_eq!(self.at_client(), Event::Failed { op, failure });
+    }
+
+    /// Runs until the client hears of something, which must be the end of its session.
+    #[track_caller]
+    pub(crate) fn expect_close(&mut self, cause: Cause) {
+        let session = self.client.session;
+        assert_eq!(self.at_client(), Event::Closed { session, cause });
+    }
+
+    /// Runs for long enough that whatever is repeated has come, and no request among it.
+    #[track_caller]
+    pub(crate) fn expect_no_request(&mut self) {
+        self.run(millis(60_000));
+        let requested = |event: &Event| matches!(event, Event::Request { .. });
+        assert!(!self.server.events.iter().any(requested));
     }
 
     /// Runs until the server has a request; answers its key and the bytes that are there.

@@ -7,8 +7,8 @@ use core::cell::RefCell;
 
 use super::pair::{Pair, lossy, millis, pattern};
 use crate::{
-    Buffer, Cause, Delivery, Event, Failure, LaneReport, LaneWord, LinkIndex, Meta, OpKey, Policy,
-    Request, SendError,
+    Buffer, Cause, Delivery, Event, LaneReport, LaneWord, LinkIndex, Meta, OpKey, Policy, Request,
+    SendError,
 };
 
 const ONLY_1: Policy = Policy::Exclusive {
@@ -134,18 +134,10 @@ fn an_exclusive_operation_fails_when_its_lane_goes_down_and_waits_if_it_may() {
         .transport
         .report_lane(now, session, 1, report(LaneWord::Down));
     pair.flush();
-    let failure = Failure {
-        cause: Cause::Link,
-        delivery: Delivery::Unknown,
-    };
-    assert_eq!(pair.at_client(), Event::Failed { op, failure });
+    pair.expect_failure(op, Cause::Link, Delivery::Unknown);
     assert_eq!(pair.now, now, "at once");
     let late = pair.send(ask(ONLY_1, 64, 64), &pattern(64, 3));
-    let failure = Failure {
-        cause: Cause::Link,
-        delivery: Delivery::NotDone,
-    };
-    assert_eq!(pair.at_client(), Event::Failed { op: late, failure });
+    pair.expect_failure(late, Cause::Link, Delivery::NotDone);
     pair.run(millis(1000));
     assert!(pair.client.events.is_empty(), "the other one waits");
     pair.fate = Box::new(|_, _, _, _| true);
@@ -156,13 +148,7 @@ fn an_exclusive_operation_fails_when_its_lane_goes_down_and_waits_if_it_may() {
     let (incoming, bytes) = pair.request();
     assert_eq!(bytes, pattern(64, 2), "the failed ones are not executed");
     pair.reply(incoming, 0, b"");
-    let (status, len) = (0, 0);
-    let replied = Event::Replied {
-        op: waiting,
-        status,
-        len,
-    };
-    assert_eq!(pair.at_client(), replied);
+    pair.expect_reply(waiting, 0, 0);
     pair.run(millis(1000));
     assert!(pair.client.events.is_empty());
 }
@@ -233,8 +219,7 @@ fn tell(pair: &mut Pair, word: LaneWord) {
 fn a_node_that_hears_nothing_is_not_believed_by_a_session_that_does() {
     let (mut pair, op) = exclusive_reply();
     tell(&mut pair, LaneWord::Silent);
-    let (status, len) = (0, 4 << 20);
-    assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+    pair.expect_reply(op, 0, 4 << 20);
     assert_eq!(pair.client.suspects + pair.server.suspects, 0);
     // What the link itself says is another matter.
     tell(&mut pair, LaneWord::Down);

@@ -18,21 +18,8 @@ fn a_lost_request_is_sent_again() {
     let (incoming, bytes) = pair.request();
     assert_eq!(bytes, pattern(64, 1));
     pair.reply(incoming, 0, b"ok");
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 2
-        }
-    );
-    pair.run(millis(60_000));
-    assert!(
-        pair.server
-            .events
-            .iter()
-            .all(|event| !matches!(event, Event::Request { .. }))
-    );
+    pair.expect_reply(op, 0, 2);
+    pair.expect_no_request();
 }
 
 #[test]
@@ -43,22 +30,9 @@ fn a_lost_reply_is_sent_again_and_the_request_is_executed_once() {
     let (incoming, _) = pair.request();
     pair.reply(incoming, 0, b"ok");
     let before = pair.now;
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 2
-        }
-    );
+    pair.expect_reply(op, 0, 2);
     assert!(pair.now.saturating_since(before) < millis(200));
-    pair.run(millis(60_000));
-    assert!(
-        pair.server
-            .events
-            .iter()
-            .all(|event| !matches!(event, Event::Request { .. }))
-    );
+    pair.expect_no_request();
 }
 
 #[test]
@@ -70,14 +44,7 @@ fn a_lost_reply_of_a_slow_handler_is_sent_again_without_being_asked() {
     pair.run(millis(500));
     pair.reply(incoming, 0, b"ok");
     let before = pair.now;
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 2
-        }
-    );
+    pair.expect_reply(op, 0, 2);
     assert!(pair.now.saturating_since(before) < millis(50));
 }
 
@@ -96,14 +63,7 @@ fn bulk_survives_loss_both_ways() {
     assert_eq!(pair.at_server(), Event::Transferred { transfer });
     assert!(pair.server.memory.0[&Buffer::Transfer(transfer)] == long);
     pair.reply(incoming, 0, &long);
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 2_000_000
-        }
-    );
+    pair.expect_reply(op, 0, 2_000_000);
     assert!(pair.reply_bytes(op) == long);
 }
 
@@ -128,21 +88,8 @@ fn doubled_and_reordered_packets_change_nothing() {
     let (incoming, bytes) = pair.request();
     assert!(bytes == long);
     pair.reply(incoming, 0, &long);
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 60_000
-        }
-    );
-    pair.run(millis(60_000));
-    assert!(
-        pair.server
-            .events
-            .iter()
-            .all(|event| !matches!(event, Event::Request { .. }))
-    );
+    pair.expect_reply(op, 0, 60_000);
+    pair.expect_no_request();
 }
 
 #[test]
@@ -165,14 +112,7 @@ fn large_packets_that_vanish_make_the_packets_smaller() {
     let op = pair.send(ask(long.len(), 200_000), &long);
     let (incoming, _) = pair.request();
     pair.reply(incoming, 0, &long);
-    assert_eq!(
-        pair.at_client(),
-        Event::Replied {
-            op,
-            status: 0,
-            len: 200_000
-        }
-    );
+    pair.expect_reply(op, 0, 200_000);
     assert!(pair.reply_bytes(op) == long);
 }
 

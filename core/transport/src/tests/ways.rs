@@ -19,8 +19,7 @@ fn echo(pair: &mut Pair, salt: u8) {
     let (incoming, bytes) = pair.request();
     assert_eq!(bytes, pattern(64, salt));
     pair.reply(incoming, 0, &bytes);
-    let (status, len) = (0, 64);
-    assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+    pair.expect_reply(op, 0, 64);
 }
 
 fn unsealed(level: Protection) -> Vec<LaneParams> {
@@ -90,8 +89,7 @@ fn whoever_is_faster_with_a_copy_turns_little_on_another() {
         let (incoming, _) = pair.request();
         pair.reply(incoming, 0, &long);
         let raced = race(&mut pair, victim, count);
-        let (status, len) = (0, 4 << 20);
-        assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+        pair.expect_reply(op, 0, 4 << 20);
         assert!(pair.reply_bytes(op) == long);
         let sent = pair.server.bytes_to.get(&victim).copied().unwrap_or(0);
         assert!(sent > 0, "the server looks where the packets come from");
@@ -113,8 +111,7 @@ fn a_peer_that_has_moved_and_answers_gets_everything_at_its_new_address() {
     }
     pair.moved = 5;
     let before = pair.now;
-    let (status, len) = (0, 4 << 20);
-    assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+    pair.expect_reply(op, 0, 4 << 20);
     assert!(pair.now.saturating_since(before) < millis(500));
     assert!(pair.server.bytes_to[&address(5)] > 2 << 20);
 }
@@ -219,8 +216,7 @@ fn reliable_and_lossy_lanes_serve_one_session_and_the_memory_may_vanish() {
     let (incoming, bytes) = pair.request();
     assert_eq!(bytes, pattern(64, 9));
     pair.reply(incoming, 0, b"");
-    let (status, len) = (0, 0);
-    assert_eq!(pair.at_client(), Event::Replied { op, status, len });
+    pair.expect_reply(op, 0, 0);
     assert_eq!(last.get(), LinkIndex(1));
 }
 
