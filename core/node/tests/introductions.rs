@@ -88,14 +88,7 @@ fn the_end_of_a_client_is_known_at_the_server_in_half_a_round_trip() {
     let (_, offer) = introduce(&mut lab, client, server, welcome.pid);
     let began = lab.now;
     lab.leave(client);
-    let (_, notice) = lab.notice(server);
-    assert_eq!(
-        notice,
-        Notice::Death(Death {
-            sessions: vec![offer.local],
-            cause: DeathCause::Process
-        })
-    );
+    lab.expect_death(server, offer.local, DeathCause::Process);
     assert_eq!(lab.now.saturating_since(began), ms(1));
 }
 
@@ -122,14 +115,7 @@ fn a_silent_node_is_not_called_dead_and_a_rebooted_one_is() {
     lab.run(Duration::from_secs(60));
     assert!(lab.notices(client).is_empty(), "told once");
     lab.reboot(LAB2);
-    let (_, notice) = lab.notice(client);
-    assert_eq!(
-        notice,
-        Notice::Death(Death {
-            sessions: vec![ticket.local],
-            cause: DeathCause::Node
-        })
-    );
+    lab.expect_death(client, ticket.local, DeathCause::Node);
 }
 
 #[test]
@@ -172,14 +158,7 @@ fn a_restarted_daemon_is_asked_for_lost_sessions_after_its_programs_had_time_to_
         kept.local
     );
     lab.leave(client);
-    let (_, notice) = lab.notice(server);
-    assert_eq!(
-        notice,
-        Notice::Death(Death {
-            sessions: vec![offer.local],
-            cause: DeathCause::Process
-        })
-    );
+    lab.expect_death(server, offer.local, DeathCause::Process);
 }
 
 #[test]

@@ -11,48 +11,14 @@ mod support;
 use std::time::Duration;
 
 use abi::system::{
-    self, Accept, Attach, Death, DeathCause, Identity, Notice, Offer, OpenSession, Query,
-    QueryKind, Reply, Request, Rows, Ticket,
+    self, Accept, DeathCause, Identity, Notice, Offer, OpenSession, Query, QueryKind, Reply,
+    Request, Rows, Ticket,
 };
-use abi::{AttachFlags, ChannelId, Errno, FileType, Gid, Handle, Nd, Pid, Uid};
+use abi::{Errno, Gid, Nd, Pid, Uid};
 use slashnet_node::limits::WAITING_PER_PROGRAM;
 use slashnet_node::{Attached, Descriptors};
+use support::alone::*;
 use support::{Lab, Program};
-
-const GUEST: u32 = 2000;
-
-fn node() -> Lab {
-    let mut lab = Lab::strangers(1);
-    lab.start_all();
-    lab
-}
-
-fn attach_as(path: &[u8], file_type: FileType, flags: AttachFlags) -> Request {
-    Request::Attach(Attach {
-        path: path.to_vec(),
-        flags,
-        file_type,
-        channel: ChannelId(1),
-        handle: Handle(0),
-    })
-}
-
-fn attach(path: &[u8]) -> Request {
-    attach_as(path, FileType::ANY, AttachFlags::empty())
-}
-
-fn open(pid: Pid) -> Request {
-    Request::OpenSession(OpenSession {
-        nd: Nd::LOCAL,
-        pid,
-        identity: None,
-        sockets: vec![],
-    })
-}
-
-fn memory(key: u64) -> Option<Descriptors> {
-    Some(Descriptors { key, count: 1 })
-}
 
 fn accept(slots: u16) -> Request {
     Request::Accept(Accept {
@@ -213,14 +179,7 @@ fn nobody_answers_another_program_s_offers() {
         Errno::EBADMSG,
         "a session without slots is none"
     );
-    let (_, notice) = lab.notice(server);
-    assert_eq!(
-        notice,
-        Notice::Death(Death {
-            sessions: vec![offer.local],
-            cause: DeathCause::Session
-        })
-    );
+    lab.expect_death(server, offer.local, DeathCause::Session);
     assert_eq!(
         lab.refusal(
             thief,
@@ -243,14 +202,7 @@ fn a_client_that_leaves_before_the_answer_leaves_no_session_behind() {
     };
     lab.leave(client);
     lab.send(server, serial, &accept(64), None);
-    let (_, notice) = lab.notice(server);
-    assert_eq!(
-        notice,
-        Notice::Death(Death {
-            sessions: vec![offer.local],
-            cause: DeathCause::Process
-        })
-    );
+    lab.expect_death(server, offer.local, DeathCause::Process);
     let sessions = Request::Query(Query {
         what: QueryKind::Sessions,
         nd: Nd::LOCAL,

@@ -10,37 +10,15 @@ mod support;
 
 use std::time::Duration;
 
-use abi::system::{
-    self, Attach, Forget, Invite, Join, Link, Network, OpenSession, Reply, Request, Resolve, Unlink,
-};
-use abi::{AttachFlags, ChannelId, Errno, FileType, Handle, Nd, Pid};
+use abi::system::{self, Forget, Invite, Join, Link, Network, Reply, Request, Resolve, Unlink};
+use abi::{AttachFlags, Errno, FileType, Nd, Pid};
+use slashnet_node::Input;
 use slashnet_node::limits::PREFIXES_PER_PROGRAM;
-use slashnet_node::{Descriptors, Input};
+use support::alone::*;
 use support::{Lab, Program, name};
 
 const OWNER: u32 = 1000;
 const ROOT: u32 = 0;
-const GUEST: u32 = 2000;
-
-fn node() -> Lab {
-    let mut lab = Lab::strangers(1);
-    lab.start_all();
-    lab
-}
-
-fn attach_as(path: &[u8], file_type: FileType, flags: AttachFlags) -> Request {
-    Request::Attach(Attach {
-        path: path.to_vec(),
-        flags,
-        file_type,
-        channel: ChannelId(1),
-        handle: Handle(0),
-    })
-}
-
-fn attach(path: &[u8]) -> Request {
-    attach_as(path, FileType::ANY, AttachFlags::empty())
-}
 
 fn resolve(path: &[u8]) -> Request {
     Request::Resolve(Resolve {
@@ -60,19 +38,6 @@ fn owners(lab: &mut Lab, program: Program, path: &[u8]) -> Vec<Pid> {
             .collect(),
         other => panic!("{other:?}"),
     }
-}
-
-fn open(pid: Pid) -> Request {
-    Request::OpenSession(OpenSession {
-        nd: Nd::LOCAL,
-        pid,
-        identity: None,
-        sockets: vec![],
-    })
-}
-
-fn memory(key: u64) -> Option<Descriptors> {
-    Some(Descriptors { key, count: 1 })
 }
 
 #[test]

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod alone;
 pub mod cables;
 pub mod crypto;
 pub mod note;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use abi::system::{self, FromNode, Hello, LiveSession, Narrow, Notice, Reply, Request, Welcome};
-use abi::{Gid, Pid, Uid};
+use abi::system::{
+    self, Death, DeathCause, FromNode, Hello, LiveSession, Narrow, Notice, Reply, Request, Welcome,
+};
+use abi::{Gid, Pid, SessionId, Uid};
 use slashnet_node::{Attached, Caller, Descriptors, Input, ProgramKey};
 
 use super::{Lab, Program, STEPS_MAX};
@@ -185,6 +187,14 @@ impl Lab {
             assert!(self.step(limit), "no notice within 30 s");
         }
         panic!("the nodes go round in circles");
+    }
+
+    /// Lets time pass until the node says something unasked, which must be the end of this session.
+    #[track_caller]
+    pub fn expect_death(&mut self, program: Program, session: SessionId, cause: DeathCause) {
+        let sessions = vec![session];
+        let death = Notice::Death(Death { sessions, cause });
+        assert_eq!(self.notice(program).1, death);
     }
 
     pub fn leave(&mut self, program: Program) {
