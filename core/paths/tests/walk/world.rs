@@ -39,6 +39,13 @@ pub(crate) struct Report {
     pub(crate) trace: Vec<String>,
 }
 
+impl Report {
+    /// How often somebody was asked to do this.
+    pub(crate) fn count(&self, what: &str) -> usize {
+        self.trace.iter().filter(|line| line.contains(what)).count()
+    }
+}
+
 const CLIENT: Pid = Pid(999);
 /// The number by which other nodes know `lab1`.
 const LAB1_ELSEWHERE: Nd = Nd(1);
