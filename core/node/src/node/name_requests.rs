@@ -14,7 +14,7 @@ use super::Node;
 use super::requests::{Call, Refused, plainly};
 use crate::interface::{Output, ProgramKey};
 use crate::limits::{PREFIXES_PER_PROGRAM, PREFIXES_PER_USER};
-use crate::process_manager::names::Asker;
+use crate::process_manager::names::{Asker, Found};
 
 impl Node {
     /// Attaches, detaches, links and unlinks.
@@ -74,23 +74,25 @@ impl Node {
                     pid: asker,
                     root: self.root_of(call.program, nd),
                 };
-                let answer = self
+                let found = self
                     .processes
                     .names
                     .resolve(&asker, &path, file_type, no_follow);
-                return answer.map(Some).map_err(plainly);
+                return Ok(Some(match found.map_err(plainly)? {
+                    Found::Owners(resolved) => Reply::Resolved(resolved),
+                    Found::Elsewhere(symlink) => Reply::Symlink(symlink),
+                }));
             }
             Request::Network(network) if network.nd.is_local() => {
                 return self.network_path(&network.path).map(Some);
             }
             Request::List(list) if list.nd.is_local() => {
-                return self
-                    .list(&list.path, &list.after)
-                    .map(Some)
-                    .map_err(plainly);
+                let listing = self.list(&list.path, &list.after).map_err(plainly)?;
+                return Ok(Some(Reply::Listing(listing)));
             }
             Request::Stat(stat) if stat.nd.is_local() => {
-                return self.stat(&stat.path).map(Some).map_err(plainly);
+                let description = self.stat(&stat.path).map_err(plainly)?;
+                return Ok(Some(Reply::Described(description)));
             }
             request => self.question_for_peer(call.program, request)?,
         };

@@ -7,7 +7,6 @@ use abi::system::peer::{
     Check, PeerCandidate, PeerPrefix, PeerPrefixes, PeerRedirect, PeerReply, PeerRequest,
     PeerResolve, PeerResolved, PeerTable,
 };
-use abi::system::{Reply, Rows};
 use abi::{Errno, Instant};
 use paths::{NodeComponent, Pathname};
 use rights::Operation;
@@ -15,7 +14,7 @@ use transport::IncomingKey;
 
 use super::Node;
 use crate::interface::{Level, Output};
-use crate::process_manager::names::Asker;
+use crate::process_manager::names::{Asker, Found};
 
 impl Node {
     pub(super) fn peer_asks(
@@ -46,19 +45,13 @@ impl Node {
                 self.watchers.insert(peer);
                 self.must_have_right(now, (peer, list.user), Operation::List, &list.path)
                     .and_then(|()| self.list(&list.path, &list.after))
-                    .map(|reply| match reply {
-                        Reply::Listing(listing) => PeerReply::Listing(listing),
-                        _ => PeerReply::Done,
-                    })
+                    .map(PeerReply::Listing)
             }
             PeerRequest::Stat(stat) => {
                 self.watchers.insert(peer);
                 self.must_have_right(now, (peer, stat.user), Operation::Look, &stat.path)
                     .and_then(|()| self.stat(&stat.path))
-                    .map(|reply| match reply {
-                        Reply::Described(description) => PeerReply::Described(description),
-                        _ => PeerReply::Done,
-                    })
+                    .map(PeerReply::Described)
             }
             PeerRequest::Network(path) => self
                 .may_go_to(now, (peer, path.user), &path.path)
@@ -103,14 +96,14 @@ impl Node {
             pid: resolve.asker,
             root: Pathname::root(),
         };
-        let answer = self.processes.names.resolve(
+        let found = self.processes.names.resolve(
             &asker,
             &resolve.path,
             resolve.file_type,
             resolve.no_follow,
         )?;
-        Ok(match answer {
-            Reply::Resolved(resolved) => {
+        Ok(match found {
+            Found::Owners(resolved) => {
                 let candidates = resolved.candidates.into_iter().filter_map(|candidate| {
                     Some(PeerCandidate {
                         node: self.whose(peer, candidate.nd)?,
@@ -123,8 +116,7 @@ impl Node {
                     path_flags: resolved.path_flags,
                 })
             }
-            Reply::Symlink(symlink) => PeerReply::Symlink(symlink),
-            _ => PeerReply::Done,
+            Found::Elsewhere(symlink) => PeerReply::Symlink(symlink),
         })
     }
 
@@ -149,10 +141,7 @@ impl Node {
 
     /// Those that the asker may look up.
     fn peer_prefixes(&mut self, peer: u16, part: &PeerTable) -> Result<PeerReply, Errno> {
-        let table = self.processes.names.table(part.from);
-        let Rows::Prefixes(rows) = table.rows else {
-            return Err(Errno::EPROTO);
-        };
+        let (rows, next) = self.processes.names.rows(part.from);
         let rights = self.rights_of(peer, part.user).clone();
         let rows: Vec<PeerPrefix> = rows
             .into_iter()
@@ -164,10 +153,7 @@ impl Node {
                 })
             })
             .collect();
-        Ok(PeerReply::Prefixes(PeerPrefixes {
-            rows,
-            next: table.next,
-        }))
+        Ok(PeerReply::Prefixes(PeerPrefixes { rows, next }))
     }
 
     /// Which of these sessions have no end here.

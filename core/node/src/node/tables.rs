@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use abi::system::peer::{PeerRequest, PeerTable};
 use abi::system::{
-    Description, Entry, ProcessRow, Query, QueryKind, Reply, Rows, SessionRow, Table,
+    Description, Entry, Listing, ProcessRow, Query, QueryKind, Reply, Rows, SessionRow, Table,
 };
 use abi::{Errno, Instant};
 
@@ -19,7 +19,7 @@ use crate::process_manager::sessions::Session;
 
 impl Node {
     /// Lists a directory of this node: the prefix tree's, or `/net` (P52).
-    pub(super) fn list(&self, path: &[u8], after: &[u8]) -> Result<Reply, Errno> {
+    pub(super) fn list(&self, path: &[u8], after: &[u8]) -> Result<Listing, Errno> {
         match names::below_net(path)? {
             Some(rest) if rest.is_empty() => {
                 let own = [(self.config.name, 0)];
@@ -30,20 +30,20 @@ impl Node {
                     inode: u64::from(nd),
                     mode: DIRECTORY_MODE,
                 });
-                Ok(Reply::Listing(cut_listing(entries, after)))
+                Ok(cut_listing(entries, after))
             }
             Some(_) => Err(Errno::ENOTDIR),
-            None => Ok(Reply::Listing(cut_listing(
-                self.processes.names.list(path, after)?.into_iter(),
-                after,
-            ))),
+            None => {
+                let entries = self.processes.names.list(path, after)?;
+                Ok(cut_listing(entries.into_iter(), after))
+            }
         }
     }
 
     /// Describes a directory or symlink of this node.
-    pub(super) fn stat(&self, path: &[u8]) -> Result<Reply, Errno> {
+    pub(super) fn stat(&self, path: &[u8]) -> Result<Description, Errno> {
         let Some(rest) = names::below_net(path)? else {
-            return self.processes.names.stat(path).map(Reply::Described);
+            return self.processes.names.stat(path);
         };
         let inode = if rest.is_empty() {
             names::NET_INODE
@@ -54,12 +54,12 @@ impl Node {
                 .0
                 .into()
         };
-        Ok(Reply::Described(Description {
+        Ok(Description {
             mode: DIRECTORY_MODE,
             inode,
             links: 2,
             target: Vec::new(),
-        }))
+        })
     }
 
     pub(super) fn query(&mut self, now: Instant, call: Call, query: &Query) -> Result<(), Refused> {
@@ -101,11 +101,10 @@ impl Node {
                 page(rows, from, Rows::Denials, |row| 128 + row.path.len())
             }
             QueryKind::Prefixes => {
-                let mut table = self.processes.names.table(from);
-                if let Rows::Prefixes(rows) = &mut table.rows {
-                    self.prefixes_in_view(call.program, rows);
-                }
-                table
+                let (mut rows, next) = self.processes.names.rows(from);
+                self.prefixes_in_view(call.program, &mut rows);
+                let rows = Rows::Prefixes(rows);
+                Table { rows, next }
             }
         };
         self.reply(call.program, call.serial, &Reply::Table(table));

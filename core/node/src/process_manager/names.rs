@@ -3,8 +3,7 @@
 use alloc::vec::Vec;
 
 use abi::system::{
-    Attach, Description, Entry, NETWORK_MANAGER, NETWORK_PREFIX, PrefixRow, Reply, Resolved, Rows,
-    Symlink, Table,
+    Attach, Description, Entry, NETWORK_MANAGER, NETWORK_PREFIX, PrefixRow, Resolved, Symlink,
 };
 use abi::{AttachFlags, ChannelId, Errno, FileType, Handle, Nd, PathFlags, Pid, Result};
 use paths::prefix_tree::{EntryKind, Object};
@@ -28,6 +27,13 @@ pub(crate) struct Asker {
     pub(crate) node: u16,
     pub(crate) pid: Pid,
     pub(crate) root: Pathname,
+}
+
+/// Where a path leads.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Owners(Resolved),
+    Elsewhere(Symlink),
 }
 
 /// The table of who owns what on this node.
@@ -122,7 +128,7 @@ impl Names {
         path: &[u8],
         file_type: FileType,
         no_follow: bool,
-    ) -> Result<Reply> {
+    ) -> Result<Found> {
         let root = &asker.root;
         let asker = paths::Asker {
             nd: Nd::new(asker.node, 0),
@@ -133,7 +139,7 @@ impl Names {
         Ok(match resolve_below(&self.tree, root, path, &asker)? {
             Resolution::Candidates { path, candidates } => {
                 let path_flags = path.flags();
-                Reply::Resolved(Resolved {
+                Found::Owners(Resolved {
                     path: path.into_bytes(),
                     path_flags,
                     root: root_len(root),
@@ -146,7 +152,7 @@ impl Names {
                 if directory {
                     path.push(b'/');
                 }
-                Reply::Symlink(Symlink { path, absolute })
+                Found::Elsewhere(Symlink { path, absolute })
             }
         })
     }
@@ -184,9 +190,9 @@ impl Names {
         })
     }
 
-    /// The objects from one on, in the order in which they came, as many as fit a packet. Later ones may come and go
-    /// between two packets: none of the others is missed or told twice.
-    pub(crate) fn table(&self, from: u32) -> Table {
+    /// The objects from one on, in the order in which they came, as many as fit a packet, and the one to go on from.
+    /// Later ones may come and go between two packets: none of the others is missed or told twice.
+    pub(crate) fn rows(&self, from: u32) -> (Vec<PrefixRow>, Option<u32>) {
         let row = |path: Vec<u8>, object: &Object| match object {
             Object::Server { server, .. } => PrefixRow {
                 nd: server.nd,
@@ -214,17 +220,11 @@ impl Names {
             let row = row(path, object);
             bytes += 80 + row.path.len() + row.target.len();
             if bytes > TABLE_BYTES_MAX && !rows.is_empty() {
-                return Table {
-                    rows: Rows::Prefixes(rows),
-                    next: Some(id),
-                };
+                return (rows, Some(id));
             }
             rows.push(row);
         }
-        Table {
-            rows: Rows::Prefixes(rows),
-            next: None,
-        }
+        (rows, None)
     }
 }
 
