@@ -147,12 +147,12 @@ impl Address {
     }
 }
 
+/// For tests.
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn interface(index: u32, name: &str) -> Interface {
-        Interface {
+impl Interface {
+    /// One that works and has no address yet.
+    pub(crate) fn working(index: u32, name: &str) -> Self {
+        Self {
             name: name.to_owned(),
             index,
             up: true,
@@ -163,23 +163,32 @@ mod tests {
             addresses: Vec::new(),
         }
     }
+}
 
-    fn address(text: &str, prefix: u8) -> Address {
-        Address {
-            ip: text.parse().unwrap(),
+/// For tests.
+#[cfg(test)]
+impl Address {
+    pub(crate) fn lasting(ip: &str, prefix: u8) -> Self {
+        Self {
+            ip: ip.parse().unwrap(),
             prefix,
             fleeting: false,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn an_interface_keeps_its_addresses_when_something_else_of_it_changes() {
         let mut all = Interfaces::default();
-        all.apply(Change::Interface(interface(2, "eth0")));
-        all.apply(Change::Address(2, address("192.0.2.7", 24)));
+        all.apply(Change::Interface(Interface::working(2, "eth0")));
+        all.apply(Change::Address(2, Address::lasting("192.0.2.7", 24)));
         all.apply(Change::Interface(Interface {
             mtu: 9000,
-            ..interface(2, "eth0")
+            ..Interface::working(2, "eth0")
         }));
         let eth0 = all.by_name("eth0").unwrap();
         assert_eq!((eth0.mtu, eth0.addresses.len()), (9000, 1));
@@ -192,10 +201,10 @@ mod tests {
     #[test]
     fn an_interface_that_returns_has_none_of_its_old_addresses() {
         let mut all = Interfaces::default();
-        all.apply(Change::Interface(interface(2, "eth0")));
-        all.apply(Change::Address(2, address("192.0.2.7", 24)));
+        all.apply(Change::Interface(Interface::working(2, "eth0")));
+        all.apply(Change::Address(2, Address::lasting("192.0.2.7", 24)));
         all.apply(Change::InterfaceGone(2));
-        all.apply(Change::Interface(interface(5, "eth0")));
+        all.apply(Change::Interface(Interface::working(5, "eth0")));
         let eth0 = all.by_name("eth0").unwrap();
         assert_eq!((eth0.index, eth0.addresses.len()), (5, 0));
     }
@@ -203,19 +212,19 @@ mod tests {
     #[test]
     fn an_address_that_is_taken_away_alone_is_half_of_a_change() {
         let mut whole = Interfaces::default();
-        whole.apply(Change::Interface(interface(2, "eth0")));
-        whole.apply(Change::Address(2, address("192.0.2.7", 24)));
+        whole.apply(Change::Interface(Interface::working(2, "eth0")));
+        whole.apply(Change::Address(2, Address::lasting("192.0.2.7", 24)));
         assert!(!whole.only_lost_addresses(&whole));
         let mut half = whole.clone();
         half.apply(Change::AddressGone(2, "192.0.2.7".parse().unwrap()));
         assert!(half.only_lost_addresses(&whole));
         let mut changed = half.clone();
-        changed.apply(Change::Address(2, address("192.0.2.8", 24)));
+        changed.apply(Change::Address(2, Address::lasting("192.0.2.8", 24)));
         assert!(!changed.only_lost_addresses(&whole));
         let mut down = half.clone();
         down.apply(Change::Interface(Interface {
             up: false,
-            ..interface(2, "eth0")
+            ..Interface::working(2, "eth0")
         }));
         assert!(
             !down.only_lost_addresses(&whole),
@@ -227,14 +236,14 @@ mod tests {
     #[test]
     fn an_interface_that_comes_up_is_told_from_one_that_goes_down() {
         let mut down = Interfaces::default();
-        down.apply(Change::Interface(interface(1, "lo")));
+        down.apply(Change::Interface(Interface::working(1, "lo")));
         let off = |index, name| Interface {
             up: false,
-            ..interface(index, name)
+            ..Interface::working(index, name)
         };
         down.apply(Change::Interface(off(2, "eth0")));
         let mut up = down.clone();
-        up.apply(Change::Interface(interface(2, "eth0")));
+        up.apply(Change::Interface(Interface::working(2, "eth0")));
         assert!(up.only_came_up(&down) && up.only_came_up(&Interfaces::default()));
         assert!(!down.only_came_up(&up) && !up.only_came_up(&up));
         let mut both = up.clone();
@@ -243,17 +252,17 @@ mod tests {
         let mut returned = up.clone();
         returned.apply(Change::InterfaceGone(2));
         assert!(!returned.only_came_up(&up));
-        returned.apply(Change::Interface(interface(3, "eth0")));
+        returned.apply(Change::Interface(Interface::working(3, "eth0")));
         assert!(!returned.only_came_up(&up), "another one has gone");
     }
 
     #[test]
     fn every_loopback_address_has_an_owner_and_a_neighbour_s_has_none() {
         let mut all = Interfaces::default();
-        all.apply(Change::Interface(interface(1, "lo")));
-        all.apply(Change::Address(1, address("127.0.0.1", 8)));
-        all.apply(Change::Interface(interface(2, "eth0")));
-        all.apply(Change::Address(2, address("192.0.2.7", 24)));
+        all.apply(Change::Interface(Interface::working(1, "lo")));
+        all.apply(Change::Address(1, Address::lasting("127.0.0.1", 8)));
+        all.apply(Change::Interface(Interface::working(2, "eth0")));
+        all.apply(Change::Address(2, Address::lasting("192.0.2.7", 24)));
         let owner = |text: &str| all.owner(text.parse().unwrap()).map(|i| i.name.as_str());
         assert_eq!(owner("127.77.0.1"), Some("lo"));
         assert_eq!(owner("192.0.2.7"), Some("eth0"));

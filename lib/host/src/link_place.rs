@@ -245,20 +245,14 @@ mod tests {
     fn interfaces(index: u32, addresses: &[(&str, bool)]) -> Interfaces {
         let mut all = Interfaces::default();
         all.apply(Change::Interface(Interface {
-            name: "eth0".to_owned(),
-            index,
-            up: true,
-            loopback: false,
             mac: Some([2, 0, 0, 0, 0, 1]),
-            mtu: 1500,
             speed: Some(125_000_000),
-            addresses: Vec::new(),
+            ..Interface::working(index, "eth0")
         }));
         for (text, fleeting) in addresses {
             let address = Address {
-                ip: text.parse().unwrap(),
-                prefix: 24,
                 fleeting: *fleeting,
+                ..Address::lasting(text, 24)
             };
             all.apply(Change::Address(index, address));
         }

@@ -88,16 +88,7 @@ mod tests {
     fn interfaces() -> Interfaces {
         let mut all = Interfaces::default();
         for (name, index) in [("eth1", 1), ("eth2", 2)] {
-            all.apply(Change::Interface(Interface {
-                name: name.into(),
-                index,
-                up: true,
-                loopback: false,
-                mac: None,
-                mtu: 1500,
-                speed: None,
-                addresses: Vec::new(),
-            }));
+            all.apply(Change::Interface(Interface::working(index, name)));
         }
         all
     }

@@ -139,24 +139,11 @@ mod tests {
         let mut all = Interfaces::default();
         let mut links = Vec::new();
         for (text, index) in addresses.iter().zip(1..) {
-            let ip = text.parse().unwrap();
-            all.apply(Change::Interface(Interface {
-                name: format!("eth{index}"),
-                index,
-                up: true,
-                loopback: false,
-                mac: None,
-                mtu: 1500,
-                speed: None,
-                addresses: Vec::new(),
-            }));
-            let address = Address {
-                ip,
-                prefix: 24,
-                fleeting: false,
-            };
+            let name = format!("eth{index}");
+            let address = Address::lasting(text, 24);
+            all.apply(Change::Interface(Interface::working(index, &name)));
             all.apply(Change::Address(index, address));
-            links.push((index, ip));
+            links.push((index, address.ip));
         }
         (all, links)
     }
