@@ -44,7 +44,7 @@ pub use directories::{default_state, own_directory};
 pub use link_spec::LinkSpec;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Why a node did not start. The text says which file, link or address it is about, and what to do.
 #[derive(Debug)]
@@ -67,9 +67,3 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
-
-/// Where a node with this directory and state directory keeps its list of trusted nodes.
-#[must_use]
-pub fn trust_file(state: &Path) -> PathBuf {
-    state.join(trust_store::FILE_NAME)
-}
