@@ -128,73 +128,58 @@ fn told(
     answer: &Answer,
     name: &dyn Fn(Nd) -> String,
 ) -> Option<TraceStep> {
-    let (asked, path) = match step {
-        Step::Resolve { nd, path, .. } => {
-            let seen = if nd.is_local() {
-                path.clone()
-            } else {
-                relative(path)
-            };
-            (
-                Asked::ProcessManager {
-                    node: name(*nd),
-                    nd: *nd,
-                },
-                seen,
-            )
+    let (asked, path) = asked_by(step, name)?;
+    Some(TraceStep {
+        number,
+        asked,
+        path,
+        answer: answered(step, answer, name),
+    })
+}
+
+/// Who is asked in this step, and the path that is seen there.
+fn asked_by(step: &Step, name: &dyn Fn(Nd) -> String) -> Option<(Asked, Vec<u8>)> {
+    let process_manager = |nd| Asked::ProcessManager { node: name(nd), nd };
+    Some(match step {
+        Step::Resolve { nd, path, .. } if nd.is_local() => (process_manager(*nd), path.clone()),
+        Step::Resolve { nd, path, .. } | Step::Own { nd, path, .. } => {
+            (process_manager(*nd), relative(path))
         }
-        Step::Own { nd, path, .. } => (
-            Asked::ProcessManager {
-                node: name(*nd),
-                nd: *nd,
-            },
-            relative(path),
-        ),
-        Step::Network { nd, path } => (
-            Asked::NetworkManager {
-                node: name(*nd),
-                nd: *nd,
-            },
-            path.clone(),
-        ),
+        Step::Network { nd, path } => {
+            let (node, nd) = (name(*nd), *nd);
+            (Asked::NetworkManager { node, nd }, path.clone())
+        }
         Step::Connect {
             candidate, path, ..
         }
         | Step::Probe {
             candidate, path, ..
         } => {
-            let node = name(candidate.nd);
-            (
-                Asked::Server {
-                    node,
-                    candidate: *candidate,
-                },
-                path.clone(),
-            )
+            let (node, candidate) = (name(candidate.nd), *candidate);
+            (Asked::Server { node, candidate }, path.clone())
         }
         Step::Done(_) => return None,
+    })
+}
+
+fn answered(step: &Step, answer: &Answer, name: &dyn Fn(Nd) -> String) -> Answered {
+    let all = |candidates: &[Candidate]| {
+        let all = candidates.iter().map(|to| asked_of(to, name));
+        Answered::Candidates(all.collect())
     };
-    let answer = match answer {
+    match answer {
         Answer::Done if matches!(step, Step::Own { .. }) => Answered::OwnDirectory,
         Answer::Done => Answered::Opened,
-        Answer::Resolved { candidates, .. } => {
-            Answered::Candidates(candidates.iter().map(|to| asked_of(to, name)).collect())
-        }
+        Answer::Resolved { candidates, .. } => all(candidates),
         Answer::Redirect(redirect) => match redirect.candidates.as_slice() {
             [one] => Answered::Redirect(asked_of(one, name)),
-            many => Answered::Candidates(many.iter().map(|to| asked_of(to, name)).collect()),
+            many => all(many),
         },
         Answer::Symlink { path, .. } => Answered::Link(path.clone()),
         Answer::Spliced(reply) => Answered::Link(reply.target.clone()),
         Answer::FileType(_) => Answered::Failed(Errno::ENOSYS),
         Answer::Failed(errno) => Answered::Failed(*errno),
-    };
-    Some(TraceStep {
-        number,
-        asked,
-        path,
-        answer,
-    })
+    }
 }
 
 fn relative(path: &[u8]) -> Vec<u8> {
