@@ -39,7 +39,7 @@ mod trace;
 
 pub use abi::devctl::Devctl;
 pub use abi::flags::NodeTextFlags;
-pub use abi::io::{SetTime, Stat, Statvfs, TimeSpec};
+pub use abi::io::{Events, Info, SetTime, SpaceFlags, Stat, Statvfs, TimeSpec, Whence};
 pub use abi::{Errno, OpenFlags, Result};
 pub use directory::{Directory, DirectoryEntry};
 pub use file::{File, TRANSFER_MAX};

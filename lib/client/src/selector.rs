@@ -21,8 +21,7 @@ use crate::carrier::Line;
 /// manager. May be used by several threads. In a forked child every wait runs into its time limit.
 ///
 /// ```no_run
-/// use client::{File, OpenFlags, Selector};
-/// use abi::io::Events;
+/// use client::{Events, File, OpenFlags, Selector};
 ///
 /// # fn main() -> client::Result<()> {
 /// let port = File::open("/net/lab2/dev/ser1", OpenFlags::READ)?;

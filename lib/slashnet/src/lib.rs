@@ -2,7 +2,8 @@
 //!
 //! This is the crate to depend on. It gathers what a program needs:
 //!
-//! - [`File`] and [`Namespace`]: open, read, write, control and list what is anywhere, by path.
+//! - [`File`] and [`Namespace`]: open, read, write, control and list what is anywhere, by path; [`Selector`] waits for
+//!   several files at once.
 //! - [`resmgr`]: own a path and serve it, to this node and all others.
 //! - [`Channel`], [`Connection`]: send, receive, reply between processes, here or across nodes.
 //!
@@ -74,8 +75,9 @@ pub use abi::{
     Incarnation, Nd, NodeName, OpenFlags, Pid, Pulse, Result, SenderId, Uid,
 };
 pub use client::{
-    Directory, DirectoryEntry, File, Identity, Interrupt, Namespace, NodeTextFlags, SendOptions,
-    SetTime, Stat, Statvfs, TimeSpec,
+    Answered, Asked, Directory, DirectoryEntry, Events, File, Identity, Info, Interrupt, Namespace,
+    NodeTextFlags, Owner, Selector, SendOptions, SetTime, SpaceFlags, Stat, Statvfs, TimeSpec,
+    TraceStep, Watched, Whence,
 };
 pub use ipc::{
     Cause, Channel, Connection, Delivery, Endpoint, Failure, Message, MessageId, MessageInfo,
