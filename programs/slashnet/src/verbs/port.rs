@@ -7,6 +7,7 @@ use abi::devctl::{
     PortAccess, PortUser, TakeOver, Termios,
 };
 use abi::{Errno, OpenFlags};
+use client::File;
 use serde_json::{Value, json};
 
 use crate::command::{GlobalOptions, PortOptions};
@@ -25,24 +26,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &PortOptions) -> Outcome {
         users => users.during(&shown)?,
     };
     if options.take_over {
-        let wish = TakeOver {
-            force: options.force,
-            patience_ms: options.patience * 1000,
-        };
-        return match port.devctl(CHR_TAKE_OVER, wish) {
-            Err(Errno::EBUSY) => Err(Failure::new(
-                shown,
-                "one who has it refuses to give it away",
-            )),
-            Err(Errno::EPERM) => Err(Failure::new(shown, "only its owner may take it by force")),
-            done => {
-                done.during(&shown)?;
-                output::line(match options.json {
-                    true => json!({"port": shown, "taken": true}).to_string(),
-                    false => format!("{shown}: kept for you for 10 seconds; open it now"),
-                })
-            }
-        };
+        return take_over(&port, &shown, options);
     }
     // Looking at the line needs it opened, which those who have it may not allow.
     let line = namespace.open(path, OpenFlags::READ | OpenFlags::NONBLOCK);
@@ -50,18 +34,48 @@ pub(crate) fn run(global: &GlobalOptions, options: &PortOptions) -> Outcome {
         let termios = port.devctl(CHR_TCGETATTR, ())?;
         Ok((termios, port.devctl(CHR_LINE_STATUS, ())?.lines))
     });
-    if options.json {
-        let users: Vec<Value> = users.0.iter().map(as_json).collect();
-        let mut all = json!({"port": shown, "users": users});
-        if let Ok((termios, lines)) = &line {
-            all["speed"] = termios.output_speed.into();
-            all["frame"] = frame(termios).into();
-            all["flow"] = flow(termios).into();
-            all["wires"] = wires(*lines).into();
-        }
-        return output::line(all.to_string());
+    match options.json {
+        true => output::line(all_as_json(&shown, &users.0, &line).to_string()),
+        false => print(&shown, &users.0, &line),
     }
-    output::line(match &line {
+}
+
+/// How the line is set and which of its wires are on, or why that cannot be seen.
+type Line = abi::Result<(Termios, ModemLines)>;
+
+fn take_over(port: &File, shown: &str, options: &PortOptions) -> Outcome {
+    let wish = TakeOver {
+        force: options.force,
+        patience_ms: options.patience * 1000,
+    };
+    let refused = |why: &str| Err(Failure::new(shown, why));
+    match port.devctl(CHR_TAKE_OVER, wish) {
+        Err(Errno::EBUSY) => refused("one who has it refuses to give it away"),
+        Err(Errno::EPERM) => refused("only its owner may take it by force"),
+        done => {
+            done.during(shown)?;
+            output::line(match options.json {
+                true => json!({"port": shown, "taken": true}).to_string(),
+                false => format!("{shown}: kept for you for 10 seconds; open it now"),
+            })
+        }
+    }
+}
+
+fn all_as_json(shown: &str, users: &[PortUser], line: &Line) -> Value {
+    let users: Vec<Value> = users.iter().map(as_json).collect();
+    let mut all = json!({"port": shown, "users": users});
+    if let Ok((termios, lines)) = line {
+        all["speed"] = termios.output_speed.into();
+        all["frame"] = frame(termios).into();
+        all["flow"] = flow(termios).into();
+        all["wires"] = wires(*lines).into();
+    }
+    all
+}
+
+fn print(shown: &str, users: &[PortUser], line: &Line) -> Outcome {
+    output::line(match line {
         Ok((termios, lines)) => format!(
             "{shown}: {} {} flow {}, wires {}",
             termios.output_speed,
@@ -74,11 +88,11 @@ pub(crate) fn run(global: &GlobalOptions, options: &PortOptions) -> Outcome {
         ),
         Err(errno) => format!("{shown}: {}", errno.text()),
     })?;
-    if users.0.is_empty() {
+    if users.is_empty() {
         return Ok(());
     }
     let mut table = Table::new(&["NODE", "PID", "UID", "ACCESS", "SECONDS"]);
-    for user in &users.0 {
+    for user in users {
         table.row(vec![
             node(user).into(),
             user.pid.0.into(),
