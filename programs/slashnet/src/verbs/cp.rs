@@ -26,15 +26,15 @@ const DEPTH_MAX: usize = 256;
 /// Copies every source to the target.
 pub(crate) fn run(global: &GlobalOptions, options: &CpOptions) -> Outcome {
     let namespace = daemon::namespace(global)?;
-    let umask = umask();
     let copier = Copier {
         namespace: &namespace,
         recursive: options.recursive,
-        umask,
         has_left_out: Cell::new(false),
     };
     let target = copier.place(&options.target)?;
-    let into = copier.kind(&target).is_ok_and(is_directory);
+    let into = copier
+        .kind(&target, Links::Followed)
+        .is_ok_and(is_directory);
     if options.sources.len() > 1 && !into {
         return Err(Failure::usage(
             &target,
@@ -97,17 +97,18 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// The permissions that new files of this process do not get. The kernel tells it only by a change.
-fn umask() -> u32 {
-    let umask = rustix::process::umask(rustix::fs::Mode::empty());
-    rustix::process::umask(umask);
-    umask.bits()
+/// What a symbolic link stands for.
+#[derive(Debug, Clone, Copy)]
+enum Links {
+    /// What it leads to.
+    Followed,
+    /// Itself.
+    Kept,
 }
 
 struct Copier<'a> {
     namespace: &'a Namespace,
     recursive: bool,
-    umask: u32,
     /// Something below a directory was not copied, and the reason was said.
     has_left_out: Cell<bool>,
 }
@@ -138,32 +139,26 @@ impl Copier<'_> {
         })
     }
 
-    /// Kind and permissions.
-    fn kind(&self, place: &Place) -> Outcome<u32> {
-        match place {
-            Place::Here(path) => fs::metadata(path)
-                .map(|metadata| metadata.permissions().mode())
-                .during(place),
-            Place::There(path) => self
-                .namespace
-                .stat(path)
-                .map(|stat| stat.mode)
-                .during(place),
+    /// What becomes of links that are copied.
+    const fn links(&self) -> Links {
+        match self.recursive {
+            true => Links::Kept,
+            false => Links::Followed,
         }
     }
 
-    /// As [`kind`](Self::kind), of what is copied: links themselves with -r.
-    fn source_kind(&self, place: &Place) -> Outcome<u32> {
-        match place {
-            _ if !self.recursive => self.kind(place),
-            Place::Here(path) => fs::symlink_metadata(path)
-                .map(|metadata| metadata.permissions().mode())
-                .during(place),
-            Place::There(path) => self
-                .namespace
-                .lstat(path)
-                .map(|stat| stat.mode)
-                .during(place),
+    /// Kind and permissions.
+    fn kind(&self, place: &Place, links: Links) -> Outcome<u32> {
+        let mode = |metadata: fs::Metadata| metadata.permissions().mode();
+        match (place, links) {
+            (Place::Here(path), Links::Followed) => fs::metadata(path).map(mode).during(place),
+            (Place::Here(path), Links::Kept) => fs::symlink_metadata(path).map(mode).during(place),
+            (Place::There(path), links) => match links {
+                Links::Followed => self.namespace.stat(path),
+                Links::Kept => self.namespace.lstat(path),
+            }
+            .map(|stat| stat.mode)
+            .during(place),
         }
     }
 
@@ -207,7 +202,7 @@ impl Copier<'_> {
     }
 
     fn copy(&self, source: &Place, target: &Place, depth: usize) -> Outcome {
-        let kind = self.source_kind(source)?;
+        let kind = self.kind(source, self.links())?;
         if is_symlink(kind) {
             return self.copy_link(source, target);
         }
@@ -244,7 +239,7 @@ impl Copier<'_> {
                 .during(source)?,
             Place::There(path) => self.namespace.readlink(path).during(source)?,
         };
-        let there = self.source_kind(target);
+        let there = self.kind(target, self.links());
         if there.is_ok_and(|kind| !is_directory(kind)) {
             match target {
                 Place::Here(path) => fs::remove_file(path).during(target)?,
@@ -277,12 +272,15 @@ impl Copier<'_> {
     }
 
     fn make_directory(&self, place: &Place, mode: u32) -> Outcome {
-        if self.kind(place).is_ok_and(is_directory) {
+        if self.kind(place, Links::Followed).is_ok_and(is_directory) {
             return Ok(());
         }
         match place {
             Place::Here(path) => fs::DirBuilder::new().mode(mode).create(path).during(place),
-            Place::There(path) => self.namespace.mkdir(path, mode & !self.umask).during(place),
+            Place::There(path) => self
+                .namespace
+                .mkdir(path, mode & !self.namespace.umask())
+                .during(place),
         }
     }
 
@@ -324,7 +322,7 @@ impl Copier<'_> {
                 let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
                 Box::new(
                     self.namespace
-                        .open_with_mode(path, flags, mode & !self.umask)
+                        .open_with_mode(path, flags, mode & !self.namespace.umask())
                         .during(place)?,
                 )
             }
