@@ -96,7 +96,7 @@ record! {
     pub struct TakeOver {
         /// Do not ask those who have it. Only for the superuser, the port's owner, and a user who takes it from himself.
         pub force: bool,
-        /// How long they may think it over, in milliseconds; at most a minute. Who says nothing agrees.
+        /// How long they may think it over, in milliseconds: a second at least, a minute at most. Who says nothing agrees.
         pub patience_ms: u32,
     }
 }

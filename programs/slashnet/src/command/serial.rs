@@ -70,7 +70,7 @@ pub(crate) struct PortOptions {
     pub(crate) take_over: bool,
     /// How long they may think it over, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "take_over",
-          value_parser = clap::value_parser!(u32).range(0..=60))]
+          value_parser = clap::value_parser!(u32).range(1..=60))]
     pub(crate) patience: u32,
     /// Do not ask them; only for the superuser, the port's owner, and who takes it from himself
     #[arg(long, requires = "take_over")]
