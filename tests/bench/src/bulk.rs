@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Outcome;
+use crate::awaited;
 use crate::figures::Figures;
-use crate::files::{await_port, inside};
+use crate::files::inside;
 use crate::group::{Group, Subject, Target};
 use crate::namespaces::ADDRESSES;
 use crate::network::{Lab, Way};
@@ -91,7 +92,7 @@ fn iperf(lab: &Lab, placement: Placement, offload: bool) -> Subject {
             .stdout(Stdio::null())
             .spawn()
             .map(Guarded)?;
-        await_port(server, IPERF_PORT)?;
+        awaited::port(server, IPERF_PORT)?;
         let seconds = time.max(Duration::from_secs(1)).as_secs();
         let output = inside(client, Some(client_cpu), program)?
             .args(["--client", ADDRESSES[1], "--port", &port, "--json"])

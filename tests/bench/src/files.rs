@@ -1,28 +1,29 @@
 //! Files of another machine, through a mount.
 
-use std::cell::RefCell;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::Outcome;
+use crate::awaited;
 use crate::figures::Figures;
-use crate::group::{Group, Subject, Target};
+use crate::group::{Group, Target};
 use crate::namespaces::ADDRESSES;
 use crate::network::Lab;
 use crate::nodes::{NAMES, Nodes, program};
 use crate::pair::{ChildOptions, Guarded, Kind, Task};
 use crate::place::Placement;
+use crate::shared::Shared;
 
 const SIZE: usize = 256 << 20;
 const CHUNK: usize = 1 << 20;
+const SSH_PORT: u16 = 7722;
 
 /// A directory of the server, and the place where the client has it mounted.
 pub(crate) struct Mounted {
@@ -39,52 +40,19 @@ pub(crate) fn groups(nodes: &Nodes) -> Vec<Group> {
         let sshfs = Shared::new(nodes, move |nodes| sshfs(nodes.lab(), placement));
         let own = Shared::new(nodes, move |nodes| slashnet(nodes, placement));
         for (name, kind) in [("write", Kind::FileWrite), ("read", Kind::FileRead)] {
+            let measure = move |mounted: &Mounted, _time| mounted.measure(kind);
             groups.push(
                 Group::new(format!("file {name}, 256 MiB from another machine"), "MB/s")
                     .placed(placement)
-                    .subject(sshfs.subject("sshfs, aes128-gcm", kind))
+                    .subject(sshfs.subject("sshfs, aes128-gcm", measure))
                     .subject(
-                        own.subject("slashnet", kind)
+                        own.subject("slashnet", measure)
                             .target(Target::RatioAtLeast(2.0)),
                     ),
             );
         }
     }
     groups
-}
-
-/// A mount that several subjects use, made when first needed.
-#[derive(Clone)]
-struct Shared {
-    nodes: Nodes,
-    make: Make,
-    made: Rc<RefCell<Option<Result<Mounted, String>>>>,
-}
-
-type Make = Rc<dyn Fn(&Nodes) -> Outcome<Mounted>>;
-
-impl Shared {
-    fn new(nodes: &Nodes, make: impl Fn(&Nodes) -> Outcome<Mounted> + 'static) -> Self {
-        Self {
-            nodes: nodes.clone(),
-            make: Rc::new(make),
-            made: Rc::default(),
-        }
-    }
-
-    fn subject(&self, name: &'static str, kind: Kind) -> Subject {
-        let shared = self.clone();
-        Subject::new(name, move |_time| {
-            let mut made = shared.made.borrow_mut();
-            let made = made.get_or_insert_with(|| {
-                (shared.make)(&shared.nodes).map_err(|error| error.to_string())
-            });
-            match made {
-                Ok(mounted) => mounted.measure(kind),
-                Err(reason) => Err(reason.clone().into()),
-            }
-        })
-    }
 }
 
 impl Mounted {
@@ -159,23 +127,6 @@ pub(crate) fn memory_directory() -> Outcome<TempDir> {
         .tempdir_in("/dev/shm")?)
 }
 
-/// Waits until something is mounted at `path`.
-pub(crate) fn await_mount(path: &Path, patience: Duration) -> Outcome<()> {
-    let deadline = Instant::now() + patience;
-    let text = path.display().to_string();
-    while Instant::now() < deadline {
-        let mounts = fs::read_to_string("/proc/self/mounts")?;
-        if mounts
-            .lines()
-            .any(|line| line.split(' ').nth(1) == Some(&text))
-        {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Err(format!("nothing was mounted at {text} within {patience:?}").into())
-}
-
 /// Unmounts when dropped, before the directories below vanish.
 pub(crate) struct Unmount(pub(crate) PathBuf);
 
@@ -229,7 +180,7 @@ fn sshfs(lab: &Lab, placement: Placement) -> Outcome<Mounted> {
         .stderr(Stdio::null())
         .spawn()
         .map(Guarded)?;
-    await_port(server, SSH_PORT)?;
+    awaited::port(server, SSH_PORT)?;
     let options = format!(
         "port={SSH_PORT},IdentityFile={shown}/key,StrictHostKeyChecking=no,LogLevel=ERROR,\
          UserKnownHostsFile=/dev/null,Ciphers=aes128-gcm@openssh.com"
@@ -242,7 +193,7 @@ fn sshfs(lab: &Lab, placement: Placement) -> Outcome<Mounted> {
         .stdin(Stdio::null())
         .spawn()
         .map(Guarded)?;
-    await_mount(&mounted, Duration::from_secs(10))?;
+    awaited::mount(&mounted)?;
     let unmount = Unmount(mounted.clone());
     Ok(Mounted {
         exported,
@@ -280,7 +231,7 @@ fn slashnet(nodes: &Nodes, placement: Placement) -> Outcome<Mounted> {
         .stdin(Stdio::null())
         .spawn()
         .map(Guarded)?;
-    await_mount(&point, Duration::from_secs(10))?;
+    awaited::mount(&point)?;
     let unmount = Unmount(point.clone());
     Ok(Mounted {
         exported,
@@ -311,22 +262,3 @@ pub(crate) fn enter(network: i32, cpu: Option<usize>, command: &[String]) -> Out
     let (program, arguments) = command.split_first().ok_or("a command")?;
     Err(Command::new(program).args(arguments).exec().into())
 }
-
-/// Waits until somebody listens on a TCP port in the namespace of process `pid`.
-pub(crate) fn await_port(pid: i32, port: u16) -> Outcome<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let wanted = format!(":{port:04X} ");
-    while Instant::now() < deadline {
-        let table = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
-        if table
-            .lines()
-            .any(|line| line.contains(&wanted) && line.contains(" 0A "))
-        {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Err(format!("nobody listens on port {port}").into())
-}
-
-const SSH_PORT: u16 = 7722;

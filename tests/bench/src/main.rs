@@ -6,6 +6,7 @@
 //! printed, not hidden and not punished.
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
+mod awaited;
 mod bulk;
 mod calls;
 mod cpu;
@@ -26,6 +27,7 @@ mod place;
 mod report;
 mod samples;
 mod serial;
+mod shared;
 mod slashnet;
 mod stream;
 mod wire;

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::Outcome;
+use crate::awaited;
 use crate::files::{inside, memory_directory};
 use crate::network::Lab;
 use crate::pair::Guarded;
@@ -93,14 +93,7 @@ impl Node {
     }
 
     fn await_success(&self, arguments: &[&str]) -> Outcome<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.ask(arguments) {
-                Ok(_) => return Ok(()),
-                Err(reason) if Instant::now() > deadline => return Err(reason),
-                Err(_not_yet) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
+        awaited::success(|| self.ask(arguments).map(drop))
     }
 }
 
@@ -201,4 +194,3 @@ fn command(network: Option<i32>) -> Outcome<Command> {
 }
 
 const PORT: &str = "41713";
-const PATIENCE: Duration = Duration::from_secs(10);

@@ -3,13 +3,11 @@
 //! The device is a pseudo terminal, so the time is that of the programs and not of a wire. It answers from a thread on the
 //! server's CPU; the program at the terminal is a thread on the client's.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::rc::Rc;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
@@ -17,13 +15,15 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use crate::Outcome;
-use crate::files::{await_port, inside, memory_directory};
-use crate::group::{Group, Subject, Target};
+use crate::awaited;
+use crate::files::{inside, memory_directory};
+use crate::group::{Group, Target};
 use crate::namespaces::ADDRESSES;
 use crate::nodes::{NAMES, Nodes, program};
 use crate::pair::Guarded;
 use crate::place::{Placement, pin};
 use crate::samples::quantile;
+use crate::shared::Shared;
 
 /// Round trips before the first that counts.
 const WARM_UP: usize = 100;
@@ -38,13 +38,14 @@ pub(crate) fn groups(nodes: &Nodes) -> Vec<Group> {
         let hasty = Shared::new(nodes, move |nodes| ser2net(nodes, placement, false));
         let own = Shared::new(nodes, move |nodes| slashnet(nodes, placement));
         for (name, share) in [("median", 0.5), ("99 of 100", 0.99)] {
+            let measure = move |line: &Line, time| line.measure(time, share);
             let target = Target::AtMostTimes(BEST_OTHER, 1.0);
             let group = Group::new(format!("serial byte there and back, {name}"), "us")
                 .placed(placement)
-                .subject(local.subject("the port itself", share))
-                .subject(patient.subject("ser2net as it comes, socat", share))
-                .subject(hasty.subject(BEST_OTHER, share))
-                .subject(own.subject("slashnet tty", share).target(target));
+                .subject(local.subject("the port itself", measure))
+                .subject(patient.subject("ser2net as it comes, socat", measure))
+                .subject(hasty.subject(BEST_OTHER, measure))
+                .subject(own.subject("slashnet tty", measure).target(target));
             groups.push(group);
         }
     }
@@ -59,39 +60,16 @@ struct Line {
     _alive: Box<dyn std::any::Any>,
 }
 
-/// A line that several subjects use, made when first needed.
-#[derive(Clone)]
-struct Shared {
-    nodes: Nodes,
-    make: Rc<Make>,
-    made: Rc<RefCell<Option<Result<Line, String>>>>,
-}
-
-type Make = dyn Fn(&Nodes) -> Outcome<Line>;
-
-impl Shared {
-    fn new(nodes: &Nodes, make: impl Fn(&Nodes) -> Outcome<Line> + 'static) -> Self {
-        Self {
-            nodes: nodes.clone(),
-            make: Rc::new(make),
-            made: Rc::default(),
-        }
-    }
-
-    fn subject(&self, name: &'static str, share: f64) -> Subject {
-        let shared = self.clone();
-        Subject::new(name, move |time| {
-            let mut made = shared.made.borrow_mut();
-            let make = || (shared.make)(&shared.nodes).map_err(|error| error.to_string());
-            match made.get_or_insert_with(make) {
-                Ok(line) => line.measure(time, share),
-                Err(reason) => Err(reason.clone().into()),
-            }
+impl Line {
+    /// That of the terminal to which somebody makes a link at `path`.
+    fn at(path: &Path, client_cpu: usize, alive: impl std::any::Any) -> Outcome<Self> {
+        Ok(Self {
+            terminal: awaited::success(|| open(path))?,
+            client_cpu,
+            _alive: Box::new(alive),
         })
     }
-}
 
-impl Line {
     /// Microseconds below which this share of the round trips stays.
     fn measure(&self, time: Duration, share: f64) -> Outcome<f64> {
         let mut terminal = self.terminal.try_clone()?;
@@ -163,16 +141,10 @@ fn local(placement: Placement) -> Outcome<Line> {
     })
 }
 
-/// Waits until somebody has made this link.
-fn await_link(path: &Path) -> Outcome<File> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !path.exists() {
-        if Instant::now() > deadline {
-            return Err(format!("nobody has made {}", path.display()).into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    open(path)
+/// Runs until dropped. Its errors are shown, what else it says is not.
+fn start(command: &mut Command) -> Outcome<Guarded> {
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    Ok(Guarded(command.spawn()?))
 }
 
 /// `gathers` is its default: it waits for further bytes before it sends any.
@@ -193,27 +165,16 @@ fn ser2net(nodes: &Nodes, placement: Placement, gathers: bool) -> Outcome<Line> 
         tty.display()
     );
     std::fs::write(&config, text)?;
-    let sharing = inside(server, Some(server_cpu), "ser2net")?
-        .args(["-n", "-d", "-c"])
-        .arg(&config)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map(Guarded)?;
-    await_port(server, port)?;
-    let using = inside(client, Some(client_cpu), "socat")?
-        .arg(format!("PTY,link={},rawer", link.display()))
-        .arg(format!("TCP:{address}:{port},nodelay"))
-        .stdin(Stdio::null())
-        .spawn()
-        .map(Guarded)?;
-    let terminal = await_link(&link)?;
-    Ok(Line {
-        terminal,
-        client_cpu,
-        _alive: Box::new((using, sharing, held, directory)),
-    })
+    let mut sharing = inside(server, Some(server_cpu), "ser2net")?;
+    let sharing = start(sharing.args(["-n", "-d", "-c"]).arg(&config))?;
+    awaited::port(server, port)?;
+    let mut using = inside(client, Some(client_cpu), "socat")?;
+    let using = start(
+        using
+            .arg(format!("PTY,link={},rawer", link.display()))
+            .arg(format!("TCP:{address}:{port},nodelay")),
+    )?;
+    Line::at(&link, client_cpu, (using, sharing, held, directory))
 }
 
 fn slashnet(nodes: &Nodes, placement: Placement) -> Outcome<Line> {
@@ -224,27 +185,16 @@ fn slashnet(nodes: &Nodes, placement: Placement) -> Outcome<Line> {
     let held = open(&tty)?;
     let link = directory.path().join("tty");
     let (program, path) = (program()?.display().to_string(), placement.name());
-    let sharing = inside(server, Some(server_cpu), &program)?
-        .args(["--dir", &far.directory(), "serve", "serial"])
-        .arg(format!("{}=/dev/{path}", tty.display()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map(Guarded)?;
+    let mut sharing = inside(server, Some(server_cpu), &program)?;
+    let sharing = start(
+        sharing
+            .args(["--dir", &far.directory(), "serve", "serial"])
+            .arg(format!("{}=/dev/{path}", tty.display())),
+    )?;
     let path = format!("/net/{}/dev/{path}", NAMES[1]);
     near.await_path(&path)?;
-    let using = inside(client, Some(client_cpu), &program)?
-        .args(["--dir", &near.directory(), "tty", &path, "--link"])
-        .arg(&link)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .map(Guarded)?;
-    let terminal = await_link(&link)?;
-    Ok(Line {
-        terminal,
-        client_cpu,
-        _alive: Box::new((using, sharing, held, directory)),
-    })
+    let mut using = inside(client, Some(client_cpu), &program)?;
+    using.args(["--dir", &near.directory(), "tty", &path, "--link"]);
+    let using = start(using.arg(&link))?;
+    Line::at(&link, client_cpu, (using, sharing, held, directory))
 }
