@@ -241,6 +241,7 @@ fn unknown_nodes_and_nodes_without_a_daemon_fail_with_the_right_errno_in_time() 
     assert!(began.elapsed() < BOUND);
 }
 
+// qnx: P5
 #[test]
 fn a_change_of_names_is_told_to_who_has_asked() {
     let labs = pair(73);

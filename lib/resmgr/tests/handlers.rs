@@ -5,6 +5,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use abi::connect::{Connect, ConnectType, Extra};
 use abi::devctl::{ALL_GETFLAGS, ALL_SETFLAGS, CHR_DRAIN};
 use abi::io::{Chmod, Chown, Lseek, Pathconf, Read, Request, SetTime, TimeSpec, Utime, Whence};
@@ -77,6 +80,26 @@ fn a_duplicate_shares_the_offset_and_closes_by_itself() {
     assert_eq!(other.read(5).unwrap(), b"world");
     assert_eq!(file.read(1), Err(Errno::EBADF));
     assert_eq!(manager.open_connections(), 1);
+}
+
+// qnx: R12
+#[test]
+fn a_second_open_of_a_connection_closes_the_first() {
+    struct Counter(Arc<AtomicUsize>);
+    impl Resource for Counter {
+        fn close(&self, _file: &OpenFile) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let closed = Arc::new(AtomicUsize::new(0));
+    let manager = TestManager::new(Attributes::device(0o444), Counter(Arc::clone(&closed)));
+    let file = manager.client(5, 5).open("", READ).unwrap();
+    let again = Connect::open(Handle(1), b"", READ).to_bytes().unwrap();
+    assert_eq!(file.send(&again).wait().unwrap().0, 0);
+    assert_eq!(closed.load(Ordering::SeqCst), 1);
+    assert_eq!(manager.open_connections(), 1);
+    file.close().unwrap();
+    assert_eq!(closed.load(Ordering::SeqCst), 2);
 }
 
 // qnx: R12

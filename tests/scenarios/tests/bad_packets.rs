@@ -106,6 +106,7 @@ fn connect(endpoint: &Endpoint, lab: &Cluster, server: &[u32]) -> Connection {
     Connection::attach(endpoint, lab["lab1"].nd_of("lab2"), pid, channel).unwrap()
 }
 
+// qnx: Q11
 #[test]
 fn an_attacker_on_the_wire_disturbs_neither_nodes_nor_programs() {
     in_own_network(

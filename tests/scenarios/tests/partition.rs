@@ -63,6 +63,7 @@ fn a_short_cut_costs_time_and_nothing_else() {
     });
 }
 
+// qnx: I60, I69, Q10, Q12
 #[test]
 fn a_long_cut_ends_every_send_in_time_and_mending_it_is_enough() {
     in_own_network(

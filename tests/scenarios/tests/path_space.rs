@@ -15,7 +15,7 @@ use abi::{AttachFlags, ChannelFlags, Errno, FileType, Handle, OpenFlags};
 use client::Namespace;
 use export_manager::ExportOptions;
 use ipc::{Channel, Endpoint};
-use resmgr::Running;
+use resmgr::{Answer, Attributes, OpenFile, ReadRequest, Resource, Running, Server};
 use slashnet_scenarios::until;
 use tempfile::TempDir;
 use testkit::Cluster;
@@ -91,6 +91,38 @@ fn managers_under_one_prefix_are_one_directory_with_the_newest_on_top() {
     until("the upper manager is gone", || {
         names(&far, "/net/lab2/srv") == ["both", "low"]
     });
+}
+
+/// Says its name.
+struct Voice(&'static str);
+
+impl Resource for Voice {
+    fn read(&self, _file: &OpenFile, read: ReadRequest) -> Answer {
+        read.slice(self.0.as_bytes())
+    }
+}
+
+// qnx: P10, P11, P20
+#[test]
+fn flags_say_which_manager_at_one_path_stands_ahead() {
+    let lab = Cluster::start(["lab1"]);
+    let near = Namespace::of(&lab["lab1"].endpoint());
+    let serve = |name, flags| {
+        let server = Server::new(&lab["lab1"].endpoint()).unwrap();
+        let (kind, attributes) = (FileType::ANY, Attributes::device(0o666));
+        server
+            .attach_with("/dev/voice", flags, kind, attributes, Voice(name))
+            .map(|server| server.start().unwrap())
+    };
+    let ahead = serve("ahead", AttachFlags::BEFORE).unwrap();
+    let behind = serve("behind", AttachFlags::AFTER).unwrap();
+    let newest = serve("newest", AttachFlags::empty()).unwrap();
+    for (running, name) in [(ahead, "ahead"), (newest, "newest"), (behind, "behind")] {
+        until(name, || read(&near, "/dev/voice") == Ok(name.to_owned()));
+        drop(running);
+    }
+    let refused = serve("sticky", AttachFlags::STICKY).map(drop);
+    assert_eq!(refused, Err(Errno::EINVAL), "a process manager's flag");
 }
 
 // qnx: P60, P64

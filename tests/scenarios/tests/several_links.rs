@@ -143,7 +143,7 @@ fn descriptors_of_one_server_keep_to_the_links_of_their_paths() {
     );
 }
 
-// qnx: Q4, Q7
+// qnx: Q1, Q7
 #[test]
 fn a_cut_fails_or_stops_those_who_insist_on_the_link_and_nobody_else() {
     in_own_network(

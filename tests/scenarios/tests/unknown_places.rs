@@ -34,7 +34,7 @@ fn open(namespace: &Namespace, path: &str) -> Result<(), Errno> {
     namespace.open(path, READ).map(drop)
 }
 
-// qnx: Q13
+// qnx: P36, Q13
 #[test]
 fn unknown_nodes_and_unknown_paths_are_enoent_at_once() {
     let lab = Cluster::start(["lab1", "lab2"]);
@@ -70,7 +70,7 @@ fn unknown_nodes_and_unknown_paths_are_enoent_at_once() {
     assert!(began.elapsed() < GIVEN_UP);
 }
 
-// qnx: P36
+// qnx: P6
 #[test]
 fn names_up_to_255_bytes_and_paths_up_to_the_limit_pass_and_longer_ones_are_enametoolong() {
     let lab = Cluster::start(["lab1", "lab2"]);
