@@ -20,6 +20,7 @@ use ipc::{Channel, Endpoint, Received};
 use node::Daemon;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::accept;
+use testkit::until;
 
 fn offer(local: u32) -> Offer {
     Offer {
@@ -41,14 +42,6 @@ fn start() -> (tempfile::TempDir, Daemon, Endpoint) {
     let daemon = thread::spawn(|| Daemon::welcome(listener, 7).0);
     let endpoint = Endpoint::connect(directory.path()).unwrap();
     (directory, daemon.join().unwrap(), endpoint)
-}
-
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < end, "{what}");
-        thread::yield_now();
-    }
 }
 
 #[test]
@@ -291,7 +284,7 @@ fn what_a_dead_client_has_sent_still_counts_and_then_it_is_gone() {
         }
     }
     assert_eq!(values, (0..10).collect::<Vec<_>>());
-    eventually("the session is gone", || {
+    until("the session is gone", || {
         endpoint.session_stats().is_empty()
     });
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use abi::{ChannelFlags, Errno, Pulse};
 use ipc::{Cause, Channel, Delivery, Interrupt, SendOptions};
-use pair::{Pair, eventually, message, pulse, soon};
+use pair::{Pair, message, pulse, soon};
+use testkit::until;
 
 over_both! {
     // qnx: I23, I43
@@ -104,7 +105,7 @@ over_both! {
             });
             let message = message(channel.receive_until(&mut [0; 1], soon()).unwrap());
             interrupt.trigger();
-            eventually("the request to unblock arrives", || message.unblock_requested());
+            until("the request to unblock arrives", || message.unblock_requested());
             message.fail(Errno::EINTR).unwrap();
             assert_eq!(sender.join().unwrap().unwrap_err().errno, Errno::EINTR);
             let nothing = channel.receive_until(&mut [], Some(Instant::now())).unwrap_err();
@@ -137,7 +138,7 @@ over_both! {
             let received = scope.spawn(|| connection.send(b"1", &mut []).unwrap_err());
             let message = message(channel.receive_until(&mut [0; 1], soon()).unwrap());
             let queued = scope.spawn(|| connection.send(b"2", &mut []).unwrap_err());
-            eventually("the second message waits", || {
+            until("the second message waits", || {
                 assert_eq!(channel.receive_pulse(Some(Instant::now())), Err(Errno::ETIMEDOUT));
                 pair.server.session_stats()[0].operations == 2
             });
@@ -223,13 +224,13 @@ over_both! {
             let received = scope.spawn(|| connection.send(&[1; 100], &mut []));
             let held = message(channel.receive_until(&mut [0; 1], soon()).unwrap());
             let queued = scope.spawn(|| connection.send(&[2; 100], &mut []));
-            eventually("the second message waits", || {
+            until("the second message waits", || {
                 assert_eq!(channel.receive_pulse(Some(Instant::now())), Err(Errno::ETIMEDOUT));
                 pair.server.session_stats()[0].operations == 2
             });
             ipc::direct::shut_down(&pair.client);
             assert!(received.join().unwrap().is_err() && queued.join().unwrap().is_err());
-            eventually("the server hears of it", || pair.server.session_stats().is_empty());
+            until("the server hears of it", || pair.server.session_stats().is_empty());
             let gone = pulse(channel.receive_until(&mut [0; 1], soon()).unwrap());
             assert_eq!((gone.code, gone.sender), (Pulse::DISCONNECT, held.info().sender));
             assert_eq!(held.read_at(0, &mut [0; 4]), Err(Errno::ESRCH));

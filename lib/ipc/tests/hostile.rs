@@ -12,7 +12,8 @@ use abi::{ChannelFlags, ChannelId, Errno, Nd, Pid};
 use drivers::{MemoryDriver, PacketDriver, ReceiveBatch};
 use ipc::direct::{Introduction, client_over_memory, server_over_memory};
 use ipc::{Channel, Connection, Endpoint, Received};
-use pair::{Pair, eventually, message, soon};
+use pair::{Pair, message, soon};
+use testkit::until;
 use transport::{
     Buffer, Config, Event, LaneParams, LinkIndex, Memory, Meta, Request, Role, SessionKey,
     SessionParams, Transport,
@@ -197,7 +198,7 @@ fn memory_that_was_full_when_its_peer_died_does_not_stop_its_successor() {
     let ask = &ask;
     std::thread::scope(|scope| {
         let asking: Vec<_> = (1..=64).map(|n| scope.spawn(move || ask(n))).collect();
-        eventually("all ask", || client.session_stats()[0].operations == 64);
+        until("all ask", || client.session_stats()[0].operations == 64);
         drop(end);
         for asked in asking {
             assert!(asked.join().unwrap().is_some());

@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use abi::{ChannelFlags, ChannelId, Errno, Pid};
 use ipc::{Cause, Connection, Delivery, Message, Received, SendOptions};
-use pair::{Pair, eventually, message, pattern, pulse, soon};
+use pair::{Pair, message, pattern, pulse, soon};
+use testkit::until;
 
 over_both! {
     // qnx: I20, I21, I60
@@ -183,7 +184,7 @@ over_both! {
                 });
             }
             let operations = || pair.server.session_stats()[0].operations;
-            eventually("three messages wait", || {
+            until("three messages wait", || {
                 // A look that takes nothing, so that what has arrived is taken in.
                 assert_eq!(channel.receive_pulse(Some(Instant::now())), Err(Errno::ETIMEDOUT));
                 operations() == 3
@@ -230,7 +231,7 @@ over_both! {
         for value in 0..sent {
             assert_eq!(channel.receive_pulse(soon()).unwrap().value, value);
         }
-        eventually("a pulse can be sent again", || connection.pulse(-1, 1, sent).is_ok());
+        until("a pulse can be sent again", || connection.pulse(-1, 1, sent).is_ok());
         assert_eq!(channel.receive_pulse(soon()).unwrap().value, sent);
         assert_eq!(connection.pulse(0, 1, 0), Err(Errno::EINVAL));
         assert_eq!(connection.pulse(256, 1, 0), Err(Errno::EINVAL));

@@ -49,7 +49,7 @@ over_both! {
             let message = message(channel.receive_until(&mut [0; 1], soon()).unwrap());
             assert!(!pending.is_ended());
             message.reply(3, &[]).unwrap();
-            pair::eventually("the answer comes by itself", || pending.is_ended());
+            testkit::until("the answer comes by itself", || pending.is_ended());
             assert_eq!(pending.wait().unwrap().answer.status, 3);
         }
     }

@@ -17,6 +17,7 @@ use ipc::{Connection, Endpoint, Interrupt, SendOptions, direct};
 use resmgr::{
     Answer, Attributes, OpenFile, ReadRequest, Resource, Running, Server, WaitQueue, WriteRequest,
 };
+use testkit::until;
 
 /// A mailbox: reads wait for a write; counts its closes.
 #[derive(Clone, Default)]
@@ -125,15 +126,6 @@ fn read(connection: &Connection, nbytes: u32) -> Result<Vec<u8>, Errno> {
     assert_eq!(answer.len, answer.status as usize, "all bytes are counted");
     reply.truncate(answer.len);
     Ok(reply)
-}
-
-/// Waits for what another thread is about to do; the bound only ends a broken test.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        thread::yield_now();
-    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abi::connect::Connect;
 use abi::io::{Read, Request};
@@ -18,6 +18,7 @@ use resmgr::{
     Answer, Attributes, Detach, OpenFile, RawRequest, ReadRequest, Resource, Server, ThreadPool,
     WaitQueue,
 };
+use testkit::until;
 
 /// Reads wait for ever.
 #[derive(Clone, Default)]
@@ -33,14 +34,6 @@ impl Resource for Silent {
 
     fn close(&self, _file: &OpenFile) {
         self.closed.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        thread::yield_now();
     }
 }
 

@@ -13,34 +13,11 @@ use abi::{Errno, OpenFlags};
 use export_manager::{Export, Tree};
 use resmgr::Attributes;
 use resmgr::testing::{TestClient, TestManager};
+use testkit::rerun::inside;
 
 const READ: OpenFlags = OpenFlags::READ;
 const BOTH: OpenFlags = OpenFlags::READ_WRITE;
 const CREATE: OpenFlags = OpenFlags::CREATE;
-
-/// Says that this is the limited process.
-const INSIDE: &str = "SLASHNET_TEST_INSIDE";
-
-/// Runs the test `name` once more by `command`, which must end by running a program; inside of that
-/// process runs `body`.
-fn inside(name: &str, command: &[&str], body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    let output = Command::new(command[0])
-        .args(&command[1..])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{errors}"
-    );
-}
 
 fn serve(directory: &Path) -> TestClient {
     let tree = Tree::open(directory, false).unwrap();

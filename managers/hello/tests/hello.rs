@@ -3,11 +3,10 @@
 
 use std::io::Read;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use abi::{Errno, OpenFlags};
 use client::Namespace;
-use testkit::Cluster;
+use testkit::{Cluster, until};
 
 /// The program; killed when dropped.
 struct Hello(Child);
@@ -16,15 +15,6 @@ impl Drop for Hello {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// Waits for what another process is about to do; the bound only ends a broken test.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        std::thread::yield_now();
     }
 }
 

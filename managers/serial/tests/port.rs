@@ -17,10 +17,11 @@ use abi::io::{Events, Lseek, Notify, NotifyAction, Read, Request, Whence};
 use abi::{Decode, Errno, OpenFlags};
 use resmgr::Attributes;
 use resmgr::testing::TestManager;
+use testkit::until;
 
 mod bench;
 
-use bench::{BOTH, Bench, options, plug_in, until};
+use bench::{BOTH, Bench, options, plug_in};
 
 fn want(nbytes: u32) -> Request<'static> {
     Request::Read(Read {

@@ -15,8 +15,9 @@ use abi::devctl::{
 };
 use abi::io::{Read, Request};
 use abi::{Errno, OpenFlags};
-use bench::{BOTH, Bench, until};
+use bench::{BOTH, Bench};
 use resmgr::testing::{TestClient, TestFile};
+use testkit::until;
 
 const READ: OpenFlags = OpenFlags::READ;
 const ALONE: OpenFlags = BOTH.union(OpenFlags::EXCLUSIVE);

@@ -5,7 +5,6 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -19,30 +18,13 @@ const IP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 /// Packets kept for later; a story makes far fewer.
 const KEPT_MAX: usize = 20_000;
-/// Set in the process that [`in_own_network`] starts.
-const INSIDE: &str = "SLASHNET_TEST_IN_OWN_NETWORK";
 
 /// Runs the test `name` of this program once more, as root of user and network namespaces of its own, with the loopback
 /// up; there runs `body`.
 pub fn in_own_network(name: &str, body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "sh", "-c"])
-        .arg("ip link set lo up && exec \"$0\" --exact \"$1\" --nocapture")
-        .arg(program)
-        .arg(name)
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{errors}"
-    );
+    let unshare = ["unshare", "--user", "--map-root-user", "--net"];
+    let with_loopback = ["sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""];
+    testkit::rerun::inside(name, &[&unshare[..], &with_loopback].concat(), body);
 }
 
 /// A packet as it was seen.

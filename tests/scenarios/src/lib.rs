@@ -10,19 +10,9 @@ pub mod line;
 pub mod relay;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Far more than anything here takes on a busy machine; only a broken test waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits until `done`, which looks at a condition that another thread or process is about to make true.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        std::thread::yield_now();
-    }
-}
+pub use testkit::{PATIENCE, until};
 
 /// Sets a flag when it goes: threads of a scope end also when what they accompany has failed.
 #[derive(Debug)]

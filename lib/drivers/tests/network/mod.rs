@@ -9,9 +9,6 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-/// Set in the process that [`alone`] starts.
-const INSIDE: &str = "SLASHNET_TEST_IN_OWN_NETWORK";
-
 /// Runs the test `name` of this program once more, as root of namespaces of its own; there runs `body`.
 pub(crate) fn in_own_network(name: &str, body: impl FnOnce()) {
     alone(name, &["--user", "--map-root-user", "--net"], body);
@@ -19,22 +16,7 @@ pub(crate) fn in_own_network(name: &str, body: impl FnOnce()) {
 
 /// The same with the namespaces that `unshare` is told to make.
 pub(crate) fn alone(name: &str, namespaces: &[&str], body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    let output = Command::new("unshare")
-        .args(namespaces)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{errors}"
-    );
+    testkit::rerun::inside(name, &[&["unshare"][..], namespaces].concat(), body);
 }
 
 /// A network namespace.

@@ -110,15 +110,6 @@ pub(crate) fn pattern(len: usize, seed: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Waits until `condition` holds; a test that waits in vain fails.
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < end, "{what}");
-        thread::yield_now();
-    }
-}
-
 /// Runs each test over both kinds of session.
 #[macro_export]
 macro_rules! over_both {

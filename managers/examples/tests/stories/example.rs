@@ -1,10 +1,9 @@
 //! An example as a process, on one of two real nodes.
 
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use client::Namespace;
-use testkit::Cluster;
+use testkit::{Cluster, until};
 
 /// Two nodes, and the program on the second.
 pub(crate) struct Example {
@@ -42,14 +41,5 @@ impl Drop for Example {
     fn drop(&mut self) {
         let _ = self.program.kill();
         let _ = self.program.wait();
-    }
-}
-
-/// Waits for what another process is about to do; the bound only ends a broken test.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        std::thread::yield_now();
     }
 }

@@ -4,7 +4,6 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use abi::OpenFlags;
 use resmgr::Attributes;
@@ -97,13 +96,4 @@ pub(crate) fn plug_in(path: &Path) -> std::fs::File {
     let name = rustix::pty::ptsname(&device, Vec::new()).unwrap();
     symlink(PathBuf::from(name.to_str().unwrap()), path).unwrap();
     device.into()
-}
-
-/// Waits for what another thread is about to do; the bound only ends a broken test.
-pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(5);
-    while !done() {
-        assert!(Instant::now() < end, "did not happen: {what}");
-        std::thread::yield_now();
-    }
 }
