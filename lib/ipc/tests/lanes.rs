@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use abi::Errno;
 use abi::system::LaneState;
 use ipc::{Cause, Delivery, SendOptions};
+use testkit::until;
 use two_nodes::{EXCLUSIVE_A, EXCLUSIVE_B, EXCLUSIVE_C, PREFERRED_A, TwoNodes, WAIT_A, WAIT_C};
 
 const CALLS: u64 = 50;
@@ -178,22 +179,20 @@ fn a_lane_that_a_stuck_node_called_down_is_tried_again() {
 
 #[test]
 fn the_node_is_told_what_has_moved_over_which_link() {
+    let begun = Instant::now();
     let nodes = TwoNodes::start();
     let a = nodes.attach(EXCLUSIVE_A);
-    let begun = Instant::now();
-    let mut calls = 0;
-    while begun.elapsed() < Duration::from_millis(2500) {
+    let (mut calls, mut reports) = (0, Vec::new());
+    until("three reports", || {
         nodes.ask(&a).unwrap();
         calls += 1;
-    }
-    let mut reports = nodes.traffic();
-    // A suspicion is told at once.
-    reports.retain(|rows| rows.iter().any(|row| !row.suspect));
-    assert!(
-        (2..=4).contains(&reports.len()),
-        "{} reports",
-        reports.len()
-    );
+        reports = nodes.traffic();
+        // A suspicion is told at once.
+        reports.retain(|rows| rows.iter().any(|row| !row.suspect));
+        reports.len() >= 3
+    });
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(2), "one a second: {took:?}");
     let rows: Vec<_> = reports.into_iter().flatten().collect();
     let over = |link| {
         rows.iter()
