@@ -88,7 +88,8 @@ impl Channel {
         self.endpoint.shared().receive_pulse(self.id, deadline)
     }
 
-    /// Queues a pulse to this channel from within its own process. Never blocks.
+    /// Queues a pulse to this channel from within its own process. Never blocks. It stands in the queue by `priority`,
+    /// larger ones first; codes below 0 are the system's.
     ///
     /// # Errors
     /// `EAGAIN` when too many pulses wait, `ESRCH` when the channel is destroyed, `EBADF` in a forked child.

@@ -74,7 +74,8 @@ impl Connection {
     /// As [`attach`](Self::attach), but speaking for `identity`. Every identity has a session of its own.
     ///
     /// # Errors
-    /// `EPERM` when the caller is neither the superuser nor that identity, else as [`attach`](Self::attach).
+    /// `EPERM` when the caller is neither the superuser, nor the owner of the node, nor that identity, else as
+    /// [`attach`](Self::attach).
     pub fn attach_as(
         endpoint: &Endpoint,
         nd: Nd,

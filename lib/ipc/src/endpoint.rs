@@ -100,7 +100,9 @@ impl Endpoint {
     /// Claims a path prefix for a channel (P1). The claim outlives restarts of the daemon.
     ///
     /// # Errors
-    /// Those of P10 to P21 (`EACCES`, `EEXIST`, `EINVAL`...); `EBADF` in a forked child.
+    /// `EPERM` this user may not own the path, `EEXIST` the name of a channel is taken (P4), `EINVAL` no path, or flags
+    /// that contradict each other (P10 to P21), `ENAMETOOLONG` (P6), `ENOSPC` the program or its user owns too many;
+    /// `EBADF` in a forked child.
     #[doc(alias = "resmgr_attach")]
     #[doc(alias = "resmgr_pathname")]
     pub fn attach_prefix(

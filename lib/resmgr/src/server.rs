@@ -80,8 +80,8 @@ impl Server {
     }
 
     /// How much of a message is received at once, in bytes; the rest is fetched when needed. The
-    /// default is 80 KiB; managers of bulk data raise it to a little over 1 MiB. Each thread that
-    /// works holds one such buffer.
+    /// default, and the least, is 80 KiB; managers of bulk data raise it to a little over 1 MiB; 16 MiB are
+    /// the most. Each thread that works holds one such buffer.
     #[must_use]
     pub fn message_bytes(mut self, bytes: usize) -> Self {
         self.message_bytes = bytes.clamp(MESSAGE_BYTES, 16 << 20);
@@ -91,8 +91,8 @@ impl Server {
     /// Owns `path` with `resource`. Attributes of a directory make it own everything below, too.
     ///
     /// # Errors
-    /// EPERM if this user may not own the path, EINVAL for a path that is none; see
-    /// [`Endpoint::attach_prefix`].
+    /// EPERM if this user may not own the path, EINVAL for a path that is none, ENAMETOOLONG for one beyond the limits
+    /// (`P6`), ENOSPC if the program or its user owns too many; see [`Endpoint::attach_prefix`].
     #[doc(alias = "resmgr_attach")]
     pub fn attach(
         self,
