@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
@@ -117,6 +118,28 @@ fn json_has_every_name_as_it_is_and_one_letter_for_each_type() {
         .output();
     let stat: Vec<Value> = serde_json::from_str(&text(&stat.expect("it runs"))).expect("rows");
     assert_eq!(stat[0]["path"], json!({ "bytes": path.as_bytes() }));
+}
+
+#[test]
+fn what_is_made_lacks_the_permissions_that_the_umask_takes() {
+    let lab = start();
+    let run = |arguments: &[&str]| {
+        let own = machine::command(&lab.path("lab1"));
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "umask 027 && exec \"$0\" \"$@\""]);
+        shell.arg(own.get_program()).args(own.get_args());
+        text(&shell.args(arguments).output().expect("it runs"));
+    };
+    let source = lab.path("srv/project").display().to_string();
+    run(&["mkdir", "/net/lab2/srv/made"]);
+    run(&["cp", "-r", &source, "/net/lab2/srv/copied"]);
+    let mode = |path: &str| {
+        let metadata = fs::metadata(lab.path(path)).expect("it is there");
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode("srv/made"), 0o750);
+    assert_eq!(mode("srv/copied"), 0o750);
+    assert_eq!(mode("srv/copied/plan"), 0o640);
 }
 
 #[test]

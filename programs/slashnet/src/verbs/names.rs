@@ -8,7 +8,7 @@ use crate::failure::{During, Outcome};
 use crate::notation::printable;
 
 /// Permissions of a new directory, before the umask.
-pub(crate) const DIRECTORY_MODE: u32 = 0o777;
+const DIRECTORY_MODE: u32 = 0o777;
 
 /// Removes files, or empty directories.
 pub(crate) fn remove(global: &GlobalOptions, options: &RmOptions) -> Outcome {
@@ -36,7 +36,7 @@ pub(crate) fn make_directories(global: &GlobalOptions, options: &PathsOptions) -
         .map(|path| path.as_bytes())
         .try_for_each(|path| {
             namespace
-                .mkdir(path, DIRECTORY_MODE)
+                .mkdir(path, DIRECTORY_MODE & !namespace.umask())
                 .during(printable(path))
         })
 }
