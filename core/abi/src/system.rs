@@ -40,7 +40,8 @@ pub use session::{
 pub use table::{LinkRow, NodeRow, NodeState, PrefixRow, ProcessRow, Rows, SessionRow, Table};
 
 use crate::codec::{Decode, Encode, Malformed, Overflow, Reader, Writer};
-use crate::ids::ChannelId;
+use crate::flags::FileType;
+use crate::ids::{ChannelId, Nd};
 
 /// Version of this protocol. Other versions are refused, not guessed at.
 pub const VERSION: u16 = 2;
@@ -114,6 +115,19 @@ pub fn unpack<'a, T: Decode<'a>>(
     let mut r = Reader::new(bytes);
     let serial = r.u32()?;
     Ok((serial, T::from_bytes(r.rest())))
+}
+
+impl Resolve {
+    /// Asks for whatever is at a path, links followed.
+    #[must_use]
+    pub fn any(nd: Nd, path: &[u8]) -> Self {
+        Self {
+            nd,
+            path: path.to_vec(),
+            file_type: FileType::ANY,
+            no_follow: false,
+        }
+    }
 }
 
 #[cfg(test)]

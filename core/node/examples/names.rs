@@ -144,13 +144,8 @@ fn measure(prefixes: u32) -> [u128; 4] {
     for _ in 0..QUESTIONS {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let (rack, port) = ((random >> 8) % programs, (random >> 3) % EACH);
-        let path = format!("/dev/rack{rack}/port{port}/x/y").into_bytes();
-        let resolve = Request::Resolve(Resolve {
-            nd: Nd::LOCAL,
-            path,
-            file_type: FileType::ANY,
-            no_follow: false,
-        });
+        let path = format!("/dev/rack{rack}/port{port}/x/y");
+        let resolve = Request::Resolve(Resolve::any(Nd::LOCAL, path.as_bytes()));
         // Nobody finds itself, so rack 0 has nobody for its own program.
         match lab.ask(asker, &resolve) {
             Reply::Resolved(_) | Reply::Error(_) => {}

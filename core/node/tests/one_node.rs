@@ -21,12 +21,7 @@ const OWNER: u32 = 1000;
 const ROOT: u32 = 0;
 
 fn resolve(path: &[u8]) -> Request {
-    Request::Resolve(Resolve {
-        nd: Nd::LOCAL,
-        path: path.to_vec(),
-        file_type: FileType::ANY,
-        no_follow: false,
-    })
+    Request::Resolve(Resolve::any(Nd::LOCAL, path))
 }
 
 fn owners(lab: &mut Lab, program: Program, path: &[u8]) -> Vec<Pid> {

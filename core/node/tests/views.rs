@@ -28,12 +28,7 @@ fn attach(path: &[u8]) -> Request {
 }
 
 fn resolve(nd: Nd, path: &[u8]) -> Request {
-    Request::Resolve(Resolve {
-        nd,
-        path: path.to_vec(),
-        file_type: FileType::ANY,
-        no_follow: false,
-    })
+    Request::Resolve(Resolve::any(nd, path))
 }
 
 fn network(nd: Nd, path: &[u8]) -> Request {

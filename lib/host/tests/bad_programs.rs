@@ -27,12 +27,7 @@ fn attach(path: &[u8]) -> Request {
 }
 
 fn resolve(path: &[u8]) -> Request {
-    Request::Resolve(Resolve {
-        nd: Nd::LOCAL,
-        path: path.to_vec(),
-        file_type: FileType::ANY,
-        no_follow: false,
-    })
+    Request::Resolve(Resolve::any(Nd::LOCAL, path))
 }
 
 #[test]

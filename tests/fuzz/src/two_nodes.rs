@@ -164,12 +164,8 @@ impl Lab {
             return;
         };
         let resolve = |path: &[u8]| {
-            Request::Resolve(Resolve {
-                nd: Nd(10 + u32::from(at == LAB1)),
-                path: path.to_vec(),
-                file_type: FileType::ANY,
-                no_follow: false,
-            })
+            let nd = Nd(10 + u32::from(at == LAB1));
+            Request::Resolve(Resolve::any(nd, path))
         };
         let request = match what % 6 {
             0 => resolve(b"/dev/ser1"),

@@ -24,12 +24,7 @@ pub fn attach(path: &[u8]) -> Request {
 }
 
 pub fn resolve(nd: Nd, path: &[u8]) -> Request {
-    Request::Resolve(Resolve {
-        nd,
-        path: path.to_vec(),
-        file_type: FileType::ANY,
-        no_follow: false,
-    })
+    Request::Resolve(Resolve::any(nd, path))
 }
 
 pub fn nd(lab: &mut Lab, program: Program, node: &str) -> Nd {

@@ -93,12 +93,7 @@ pub fn attach(program: &mut Program, path: &[u8]) {
 }
 
 pub fn resolve(nd: Nd, path: &[u8]) -> Request {
-    Request::Resolve(Resolve {
-        nd,
-        path: path.to_vec(),
-        file_type: FileType::ANY,
-        no_follow: false,
-    })
+    Request::Resolve(Resolve::any(nd, path))
 }
 
 /// The program's sockets on all links; the kernel chose the ports.

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use abi::Nd;
 use abi::system::{Reply, Request, Resolve};
-use abi::{FileType, Nd};
 use ipc::{Connection, Endpoint};
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
@@ -95,13 +95,7 @@ fn connect(endpoint: &Endpoint, node: Node) -> Outcome<Connection> {
         Node::Lab1 => Nd::LOCAL,
         Node::Lab2 | Node::Stranger => daemon::lookup(endpoint, name)?,
     };
-    let path = PATH.as_bytes().to_vec();
-    let question = Resolve {
-        nd,
-        path,
-        file_type: FileType::ANY,
-        no_follow: false,
-    };
+    let question = Resolve::any(nd, PATH.as_bytes());
     let what = format!("{PATH} on {name}");
     let answer = daemon::ask(endpoint, &what, &Request::Resolve(question))?;
     let Reply::Resolved(resolved) = answer else {

@@ -8,10 +8,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use abi::Nd;
 use abi::OpenFlags;
 use abi::flags::mode::{PERMISSIONS, is_directory, is_regular, is_symlink};
 use abi::system::{Reply, Request, Resolve};
-use abi::{FileType, Nd};
 use client::Namespace;
 
 use crate::command::{CpOptions, GlobalOptions};
@@ -120,12 +120,7 @@ impl Copier<'_> {
         if !bytes.starts_with(b"/") {
             return Ok(Place::Here(path.into()));
         }
-        let question = Resolve {
-            nd: Nd::LOCAL,
-            path: bytes.to_vec(),
-            file_type: FileType::ANY,
-            no_follow: false,
-        };
+        let question = Resolve::any(Nd::LOCAL, bytes);
         let endpoint = self.namespace.endpoint().during(printable(bytes))?;
         let owned = match endpoint.request(&Request::Resolve(question)) {
             Ok(Reply::Resolved(resolved)) => !resolved.candidates.is_empty(),
