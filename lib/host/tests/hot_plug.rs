@@ -5,12 +5,6 @@
     reason = "a test that cannot go on fails"
 )]
 
-#[allow(
-    dead_code,
-    reason = "made for the tests of the drivers, which use all of it"
-)]
-#[path = "../../drivers/tests/network/mod.rs"]
-mod network;
 mod support;
 
 use std::thread;
@@ -19,8 +13,8 @@ use std::time::Duration;
 use abi::system::{Query, QueryKind, Reply, Request, Rows};
 use abi::{ChannelFlags, Nd};
 use ipc::{Channel, Connection, Endpoint, Received};
-use network::{Cable, in_own_network};
 use slashnet_host::{Builder, Host};
+use support::network::{Cable, in_own_network};
 use support::pair::{invite, join, name, nd};
 use support::{Program, until};
 

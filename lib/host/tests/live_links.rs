@@ -5,20 +5,14 @@
     reason = "a test that cannot go on fails"
 )]
 
-#[allow(
-    dead_code,
-    reason = "made for the tests of the drivers, which use all of it"
-)]
-#[path = "../../drivers/tests/network/mod.rs"]
-mod network;
 mod support;
 
 use std::path::Path;
 use std::time::Duration;
 
 use abi::system::{LinkKind, NodeLink, Notice};
-use network::{Cable, Network, alone, in_own_network};
 use slashnet_host::{Builder, Host};
+use support::network::{Cable, Network, alone, in_own_network};
 use support::pair::{invite, join, name, nd};
 use support::{Program, until};
 

@@ -11,9 +11,9 @@ mod support;
 use std::os::fd::{AsFd, OwnedFd};
 
 use abi::system::{
-    self, Accept, Attach, CloseSession, Death, DeathCause, Detach, Invite, Join, Link, List,
-    Network, Notice, Offer, OpenSession, Query, QueryKind, Refuse, Reply, Request, Resolve, Rows,
-    Stat, Ticket,
+    self, Accept, Attach, CloseSession, DeathCause, Detach, Invite, Join, Link, List, Network,
+    Notice, Offer, OpenSession, Query, QueryKind, Refuse, Reply, Request, Resolve, Rows, Stat,
+    Ticket,
 };
 use abi::{AttachFlags, ChannelId, Errno, FileType, Handle, Nd, Pid};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -31,12 +31,7 @@ fn attach(path: &[u8]) -> Request {
 }
 
 fn resolve(path: &[u8]) -> Request {
-    Request::Resolve(Resolve {
-        nd: Nd::LOCAL,
-        path: path.to_vec(),
-        file_type: FileType::ANY,
-        no_follow: false,
-    })
+    Request::Resolve(Resolve::any(Nd::LOCAL, path))
 }
 
 fn owners(program: &mut Program, path: &[u8]) -> Vec<(Pid, ChannelId, Handle)> {
@@ -242,17 +237,9 @@ fn two_programs_are_introduced_and_each_learns_of_the_other_s_end() {
         })),
         Reply::Done
     );
-    let closed = Death {
-        sessions: vec![first.peer],
-        cause: DeathCause::Session,
-    };
-    assert_eq!(server.notice().1, Notice::Death(closed));
+    server.expect_death(first.peer, DeathCause::Session);
     drop(client);
-    let died = Death {
-        sessions: vec![second.peer],
-        cause: DeathCause::Process,
-    };
-    assert_eq!(server.notice().1, Notice::Death(died));
+    server.expect_death(second.peer, DeathCause::Process);
 }
 
 #[test]
@@ -312,12 +299,7 @@ fn bad_requests_are_refused_and_the_connection_goes_on() {
     program.send_bytes(&[5, 0, 0, 0, 0xff, 0xff], &[]);
     assert!(matches!(program.answer(5), Reply::Error(refusal) if refusal.errno == Errno::EBADMSG));
     assert_eq!(program.refusal(&attach(b"")).0, Errno::ENOENT);
-    let long = Request::Resolve(Resolve {
-        nd: Nd::LOCAL,
-        path: vec![b'a'; 10_000],
-        file_type: FileType::ANY,
-        no_follow: false,
-    });
+    let long = Request::Resolve(Resolve::any(Nd::LOCAL, &[b'a'; 10_000]));
     assert_eq!(program.refusal(&long).0, Errno::ENAMETOOLONG);
     let join = |code: &[u8]| {
         Request::Join(Join {
@@ -388,28 +370,13 @@ fn programs_and_sessions_survive_the_daemon() {
     assert_ne!(again.incarnation, welcome.incarnation);
     let ours = vec![asked_from(&kept, None), asked_from(&lost, None)];
     let (mut client, _) = Program::returning(lab1.directory(), me.pid, ours);
-    let gone = Death {
-        sessions: vec![lost.local],
-        cause: DeathCause::Process,
-    };
-    assert_eq!(
-        client.notice().1,
-        Notice::Death(gone),
-        "after the time to come back is over"
-    );
+    // After the time to come back is over.
+    client.expect_death(lost.local, DeathCause::Process);
     client.ask(&Request::CloseSession(CloseSession {
         session: kept.local,
     }));
-    let closed = Death {
-        sessions: vec![kept.peer],
-        cause: DeathCause::Session,
-    };
-    let told = server.notice().1;
-    assert!(
-        matches!(told, Notice::Rights(_)),
-        "by today's rules: {told:?}"
-    );
-    assert_eq!(server.notice().1, Notice::Death(closed));
+    server.expect_rights();
+    server.expect_death(kept.peer, DeathCause::Session);
 }
 
 #[test]

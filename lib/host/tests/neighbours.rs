@@ -5,12 +5,6 @@
     reason = "a test that cannot go on fails"
 )]
 
-#[allow(
-    dead_code,
-    reason = "made for the tests of the drivers, which use all of it"
-)]
-#[path = "../../drivers/tests/network/mod.rs"]
-mod network;
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
@@ -20,9 +14,9 @@ use std::time::Duration;
 use abi::system::LinkKind;
 use abi::{ChannelFlags, Nd, Pid};
 use ipc::{Channel, Connection, Endpoint, Received};
-use network::{Network, in_own_network};
 use slashnet_host::Builder;
 use support::Program;
+use support::network::{Network, in_own_network};
 use support::pair::{invite, join, name, nd};
 
 const BULK: usize = 1 << 20;

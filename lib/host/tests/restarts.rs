@@ -11,7 +11,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use abi::system::{Death, DeathCause, Notice};
+use abi::system::{DeathCause, Notice};
 use slashnet_host::{Builder, Host};
 use support::pair::*;
 use support::{Program, asked_from, served_to};
@@ -57,26 +57,11 @@ fn sessions_outlive_both_daemons_and_death_is_still_told() {
     let (mut server, _) = Program::returning(lab2.directory(), server_was.pid, theirs);
     let ours = [&kept, &lost].map(|ticket| asked_from(ticket, Some("lab2")));
     let (mut client, _) = Program::returning(lab1.directory(), client_was.pid, ours.to_vec());
-    let gone = Death {
-        sessions: vec![lost.local],
-        cause: DeathCause::Process,
-    };
-    assert_eq!(
-        client.notice().1,
-        Notice::Death(gone),
-        "its server did not come back with it"
-    );
+    // Its server did not come back with it.
+    client.expect_death(lost.local, DeathCause::Process);
     drop(client);
-    let died = Death {
-        sessions: vec![offer.local],
-        cause: DeathCause::Process,
-    };
-    let told = server.notice().1;
-    assert!(
-        matches!(told, Notice::Rights(_)),
-        "by today's rules: {told:?}"
-    );
-    assert_eq!(server.notice().1, Notice::Death(died));
+    server.expect_rights();
+    server.expect_death(offer.local, DeathCause::Process);
     drop(directory);
 }
 

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use abi::system::{
-    CloseSession, Death, DeathCause, Identity, List, Network, Notice, OpenSession, Query,
-    QueryKind, Refuse, Reply, Request, Rows, SocketOnLink, Stat,
+    CloseSession, DeathCause, Identity, List, Network, Notice, OpenSession, Query, QueryKind,
+    Refuse, Reply, Request, Rows, SocketOnLink, Stat,
 };
 use abi::{ChannelId, Errno, Gid, LinkAddress, Nd, Pid, Uid};
 use support::pair::*;
@@ -112,17 +112,9 @@ fn programs_of_two_nodes_get_the_same_secret_and_each_other_s_addresses() {
         })),
         Reply::Done
     );
-    let closed = Death {
-        sessions: vec![offer.local],
-        cause: DeathCause::Session,
-    };
-    assert_eq!(server.notice().1, Notice::Death(closed));
+    server.expect_death(offer.local, DeathCause::Session);
     drop(server);
-    let died = Death {
-        sessions: vec![second.local],
-        cause: DeathCause::Process,
-    };
-    assert_eq!(client.notice().1, Notice::Death(died));
+    client.expect_death(second.local, DeathCause::Process);
 }
 
 #[test]

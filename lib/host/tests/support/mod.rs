@@ -10,6 +10,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[path = "../../../drivers/tests/network/mod.rs"]
+pub mod network;
 pub mod pair;
 
 use std::io::{IoSlice, IoSliceMut};
@@ -19,10 +21,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use abi::system::{
-    self, FromNode, Hello, LiveSession, Notice, Offer, Refusal, Reply, Request, SessionRole,
-    Ticket, Welcome,
+    self, Death, DeathCause, FromNode, Hello, LiveSession, Notice, Offer, Refusal, Reply, Request,
+    SessionRole, Ticket, Welcome,
 };
-use abi::{Errno, NodeName, Pid, Uid};
+use abi::{Errno, NodeName, Pid, SessionId, Uid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -163,6 +165,20 @@ impl Program {
             (serial, FromNode::Notice(notice), descriptors) => (serial, notice, descriptors),
             (_, FromNode::Reply(reply), _) => panic!("an answer without a question: {reply:?}"),
         }
+    }
+
+    /// The next notice, which must be the end of this session.
+    #[track_caller]
+    pub fn expect_death(&mut self, session: SessionId, cause: DeathCause) {
+        let sessions = vec![session];
+        assert_eq!(self.notice().1, Notice::Death(Death { sessions, cause }));
+    }
+
+    /// The next notice, which must say what clients may do by the rules of today.
+    #[track_caller]
+    pub fn expect_rights(&mut self) {
+        let told = self.notice().1;
+        assert!(matches!(told, Notice::Rights(_)), "{told:?}");
     }
 
     /// The next packet, or `None` at the end of the connection.
