@@ -114,14 +114,15 @@ fn echo(mut far_end: &File, unplugged: &UnixStream) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn open(device: &EchoDevice) -> File {
+        let mut how = File::options();
+        how.read(true).write(true).open(device.path()).unwrap()
+    }
+
     #[test]
     fn every_byte_comes_back_once_and_unchanged() {
         let device = EchoDevice::plug_in().unwrap();
-        let mut port = File::options()
-            .read(true)
-            .write(true)
-            .open(device.path())
-            .unwrap();
+        let mut port = open(&device);
         let sent: Vec<u8> = (0..=255).cycle().take(20_000).collect();
         let mut received = Vec::new();
         for chunk in sent.chunks(500) {
@@ -136,11 +137,7 @@ mod tests {
     #[test]
     fn an_unplugged_device_is_gone() {
         let device = EchoDevice::plug_in().unwrap();
-        let mut port = File::options()
-            .read(true)
-            .write(true)
-            .open(device.path())
-            .unwrap();
+        let mut port = open(&device);
         drop(device);
         assert_eq!(port.read(&mut [0; 1]).unwrap_or(0), 0);
     }
