@@ -259,14 +259,7 @@ impl MemoryDriver {
                 break;
             }
         }
-        self.consumed.store(consumer.position(), Ordering::Relaxed);
-        if let Some(cpu) = consumer.peer_cpu() {
-            self.peer_cpu.store(cpu, Ordering::Relaxed);
-        }
-        drop(consumer);
-        if wake {
-            self.ring_peer();
-        }
+        self.end_reading(consumer, wake);
         Ok(taken)
     }
 
@@ -286,6 +279,18 @@ impl MemoryDriver {
     #[must_use]
     pub fn peer_address(&self) -> LinkAddress {
         address(self.sending.reverse())
+    }
+
+    /// Keeps what was seen while reading, and wakes a peer that waits for room, after the ring is free for other threads.
+    fn end_reading(&self, consumer: MutexGuard<'_, Consumer>, wake: bool) {
+        self.consumed.store(consumer.position(), Ordering::Relaxed);
+        if let Some(cpu) = consumer.peer_cpu() {
+            self.peer_cpu.store(cpu, Ordering::Relaxed);
+        }
+        drop(consumer);
+        if wake {
+            self.ring_peer();
+        }
     }
 
     fn ring_peer(&self) {
@@ -351,14 +356,7 @@ impl PacketDriver for MemoryDriver {
             batch.commit(from, len);
         }
         let wake = !batch.is_empty() && consumer.publish();
-        self.consumed.store(consumer.position(), Ordering::Relaxed);
-        if let Some(cpu) = consumer.peer_cpu() {
-            self.peer_cpu.store(cpu, Ordering::Relaxed);
-        }
-        drop(consumer);
-        if wake {
-            self.ring_peer();
-        }
+        self.end_reading(consumer, wake);
         Ok(batch.len())
     }
 
