@@ -199,11 +199,8 @@ impl<'a> Attempt<'a> {
                     path: path.clone(),
                 }),
                 Step::Own { nd, path, .. } => {
-                    let doer = Doer::Manager {
-                        nd: *nd,
-                        path: path.clone(),
-                    };
-                    accept(doer).map_or_else(Answer::Failed, |()| Answer::Done)
+                    let (nd, path) = (*nd, path.clone());
+                    accept(Doer::Manager { nd, path }).map(|()| Answer::Done)
                 }
                 Step::Connect {
                     candidate,
@@ -219,19 +216,16 @@ impl<'a> Attempt<'a> {
                     file_type,
                 } => self.probe(candidate, path, (*path_flags, *file_type)),
             };
+            let answer = answer.unwrap_or_else(Answer::Failed);
             observe(&step, &answer);
             walk.answered(answer);
         }
     }
 
-    fn ask(&mut self, question: &Question) -> Answer {
-        match self.namespace.resolver.ask(question) {
-            Ok((reply, age)) => {
-                self.kept_for = self.kept_for.max(age);
-                answer_of(reply)
-            }
-            Err(errno) => Answer::Failed(errno),
-        }
+    fn ask(&mut self, question: &Question) -> Result<Answer> {
+        let (reply, age) = self.namespace.resolver.ask(question)?;
+        self.kept_for = self.kept_for.max(age);
+        Ok(answer_of(reply))
     }
 
     fn connect(
@@ -240,30 +234,18 @@ impl<'a> Attempt<'a> {
         path: &[u8],
         looks: (PathFlags, FileType),
         accept: &mut dyn FnMut(Doer) -> Result,
-    ) -> Answer {
-        let deed = self.deed;
-        let message = message(deed, candidate, path, looks);
-        let mut body = vec![0; deed.room];
-        let (line, reply) =
-            match self.send(candidate, &message, &mut body, deed.subtype.stays_open()) {
-                Ok(sent) => sent,
-                Err(errno) => return Answer::Failed(errno),
-            };
-        body.truncate(reply.len);
-        match understood(&reply, &body) {
-            Ok(Answer::Done) => {
-                let candidate = *candidate;
-                let doer = Doer::Server {
-                    line,
-                    candidate,
-                    path: path.to_vec(),
-                    body,
-                };
-                accept(doer).map_or_else(Answer::Failed, |()| Answer::Done)
-            }
-            Ok(answer) => answer,
-            Err(errno) => Answer::Failed(errno),
+    ) -> Result<Answer> {
+        let (line, reply, body) = self.send(self.deed, candidate, path, looks)?;
+        let answer = understood(&reply, &body)?;
+        if let Answer::Done = answer {
+            accept(Doer::Server {
+                line,
+                candidate: *candidate,
+                path: path.to_vec(),
+                body,
+            })?;
         }
+        Ok(answer)
     }
 
     /// An open and close of nothing, to see whether the server knows better whom to ask (P37).
@@ -272,33 +254,27 @@ impl<'a> Attempt<'a> {
         candidate: &Candidate,
         path: &[u8],
         looks: (PathFlags, FileType),
-    ) -> Answer {
+    ) -> Result<Answer> {
         let deed = Deed {
             subtype: ConnectType::CombineClose,
             extra: Extra::Combined(&[]),
             ..Deed::default()
         };
-        let message = message(&deed, candidate, path, looks);
-        let mut body = vec![0; deed.room];
-        match self.send(candidate, &message, &mut body, false) {
-            Ok((_, reply)) => {
-                body.truncate(reply.len);
-                understood(&reply, &body).unwrap_or_else(Answer::Failed)
-            }
-            Err(errno) => Answer::Failed(errno),
-        }
+        let (_, reply, body) = self.send(&deed, candidate, path, looks)?;
+        understood(&reply, &body)
     }
 
-    /// Sends a connect message, on a connection of its own if it `stays`. A kept connection whose server is gone is
-    /// replaced once.
+    /// Sends a connect message, on a connection of its own if something stays open on it. A kept connection whose
+    /// server is gone is replaced once.
     fn send(
         &mut self,
+        deed: &Deed<'_>,
         candidate: &Candidate,
-        message: &Result<Vec<u8>>,
-        body: &mut [u8],
-        stays: bool,
-    ) -> Result<(Arc<dyn Line>, Reply)> {
-        let message = message.as_ref().map_err(|errno| *errno)?;
+        path: &[u8],
+        looks: (PathFlags, FileType),
+    ) -> Result<(Arc<dyn Line>, Reply, Vec<u8>)> {
+        let message = message(deed, candidate, path, looks)?;
+        let mut body = vec![0; deed.room];
         let namespace = self.namespace;
         let address = (candidate.nd, candidate.pid, candidate.chid);
         let mut last = Errno::ESRCH;
@@ -315,19 +291,21 @@ impl<'a> Attempt<'a> {
                     return Err(errno);
                 }
             };
-            let own = if stays {
-                kept.duplicate()
-            } else {
-                Ok(Arc::clone(&kept))
+            let own = match deed.subtype.stays_open() {
+                true => kept.duplicate(),
+                false => Ok(Arc::clone(&kept)),
             };
             let sent = own.map_err(local).and_then(|line| {
-                let request = [IoSlice::new(message)];
-                let mut room = [IoSliceMut::new(body)];
+                let request = [IoSlice::new(&message)];
+                let mut room = [IoSliceMut::new(&mut body)];
                 let reply = line.send(&request, &mut room, &namespace.options())?;
                 Ok((line, reply))
             });
             match sent {
-                Ok(sent) => return Ok(sent),
+                Ok((line, reply)) => {
+                    body.truncate(reply.len);
+                    return Ok((line, reply, body));
+                }
                 Err(failure) if failure.cause == ipc::Cause::Answer => return Err(failure.errno),
                 Err(failure) => {
                     last = failure.errno;
