@@ -1,4 +1,5 @@
-//! For tests: several real nodes on one machine (`Cluster`), and the simulated world.
+//! For tests: several real nodes on one machine (`Cluster`), and the simulated world. [`until`] waits for what other
+//! threads and processes are about to do; [`rerun`] takes a test into namespaces and limits of its own.
 //!
 //! The world is processes, lanes and faults in virtual time, all chosen by one seed. [`World::run`]
 //! plays one seed to its end and answers what the checkers have found. The same seed always gives

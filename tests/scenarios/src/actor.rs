@@ -6,6 +6,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use abi::{ChannelId, Pid};
+use ipc::Connection;
+use testkit::Member;
+
 use crate::PATIENCE;
 
 /// A running actor; killed when dropped.
@@ -21,6 +25,13 @@ impl Actor {
     pub fn start<A: AsRef<OsStr>>(program: &Path, arguments: &[A]) -> Self {
         let mut command = Command::new(program);
         command.args(arguments);
+        Self::run(command)
+    }
+
+    /// Starts `program` in a role on a node.
+    pub fn on(node: &Member, program: &str, role: &str, more: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.arg(role).arg(node.directory()).args(more);
         Self::run(command)
     }
 
@@ -61,6 +72,12 @@ impl Actor {
             .collect()
     }
 
+    /// Where it serves: waits until it says so, which it does once.
+    pub fn place(&self) -> (Pid, ChannelId) {
+        let numbers = self.numbers("ready ");
+        (Pid(numbers[0]), ChannelId(numbers[1]))
+    }
+
     /// Gives it an order: one line on its standard input.
     pub fn order(&mut self, line: &str) {
         let orders = self.orders.as_mut().unwrap();
@@ -85,4 +102,13 @@ impl Drop for Actor {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// How many messages an actor that counts has executed, and how many of them more than once.
+#[must_use]
+pub fn tally(connection: &Connection) -> (i64, u64) {
+    let mut again = [1; 8];
+    let question = u64::MAX.to_le_bytes();
+    let answer = connection.send(&question, &mut again).unwrap();
+    (answer.status, u64::from_le_bytes(again))
 }

@@ -11,7 +11,7 @@ use std::thread;
 use abi::{ChannelId, Nd, Pid};
 use ipc::direct::{self, Introduction};
 use ipc::{Connection, Endpoint};
-use slashnet_scenarios::actor::Actor;
+use slashnet_scenarios::actor::{Actor, tally};
 use slashnet_scenarios::attacker::{Attacker, in_own_network};
 use slashnet_scenarios::relay::Ends;
 use slashnet_scenarios::{PATIENCE, until};
@@ -34,15 +34,6 @@ fn converse(connection: &Connection, numbers: std::ops::Range<u64>) {
             .all(|(asked, got)| *got == !*asked);
         assert!(same, "the answer to message {number} is changed");
     }
-}
-
-/// How many messages the other side has executed, and how many of them more than once.
-fn tally(connection: &Connection) -> (i64, u64) {
-    let mut again = [0; 8];
-    let answer = connection
-        .send(&u64::MAX.to_le_bytes(), &mut again)
-        .unwrap();
-    (answer.status, u64::from_le_bytes(again))
 }
 
 #[test]
@@ -101,8 +92,7 @@ fn assert_reaches_everybody() {
 }
 
 /// A connection from a program on lab1 to the actor on lab2.
-fn connect(endpoint: &Endpoint, lab: &Cluster, server: &[u32]) -> Connection {
-    let (pid, channel) = (Pid(server[0]), ChannelId(server[1]));
+fn connect(endpoint: &Endpoint, lab: &Cluster, (pid, channel): (Pid, ChannelId)) -> Connection {
     Connection::attach(endpoint, lab["lab1"].nd_of("lab2"), pid, channel).unwrap()
 }
 
@@ -116,11 +106,10 @@ fn an_attacker_on_the_wire_disturbs_neither_nodes_nor_programs() {
             assert_reaches_everybody();
             // Already joining, handshakes and introductions are watched, altered and repeated.
             let mut lab = Cluster::start_processes(Path::new(ACTOR), ["lab1", "lab2"]);
-            let directory = lab["lab2"].directory().to_str().unwrap().to_owned();
-            let server = Actor::start(Path::new(ACTOR), &["count", &directory, "/dev/count"]);
-            let place = server.numbers("ready ");
+            let server = Actor::on(&lab["lab2"], ACTOR, "count", &["/dev/count"]);
+            let place = server.place();
             let endpoint = lab["lab1"].endpoint();
-            let connection = connect(&endpoint, &lab, &place);
+            let connection = connect(&endpoint, &lab, place);
             converse(&connection, 0..200);
             attacker.replay();
             converse(&connection, 200..300);
@@ -135,8 +124,7 @@ fn an_attacker_on_the_wire_disturbs_neither_nodes_nor_programs() {
             until("a new program is introduced", || {
                 let newcomer = lab["lab1"].endpoint();
                 let nd = lab["lab1"].nd_of("lab2");
-                let (pid, channel) = (Pid(place[0]), ChannelId(place[1]));
-                Connection::attach(&newcomer, nd, pid, channel)
+                Connection::attach(&newcomer, nd, place.0, place.1)
                     .is_ok_and(|connection| tally(&connection) == (400, 0))
             });
             // It misses some when it is slower than the nodes.

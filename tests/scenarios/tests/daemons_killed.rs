@@ -11,7 +11,7 @@ use abi::system::{QueryKind, Rows};
 use abi::{ChannelId, Nd, OpenFlags, Pid};
 use client::Namespace;
 use ipc::Connection;
-use slashnet_scenarios::actor::Actor;
+use slashnet_scenarios::actor::{Actor, tally};
 use slashnet_scenarios::{Ended, until};
 use testkit::Cluster;
 
@@ -20,15 +20,14 @@ const ACTOR: &str = env!("CARGO_BIN_EXE_slashnet-actor");
 /// A counting server on lab2 and a connection to it from a program on lab1.
 struct Lab {
     server: Actor,
-    place: Vec<u32>,
+    place: (Pid, ChannelId),
     cluster: Cluster,
 }
 
 fn lab() -> Lab {
     let cluster = Cluster::start_processes(Path::new(ACTOR), ["lab1", "lab2"]);
-    let directory = cluster["lab2"].directory().to_str().unwrap();
-    let server = Actor::start(Path::new(ACTOR), &["count", directory, "/dev/count"]);
-    let place = server.numbers("ready ");
+    let server = Actor::on(&cluster["lab2"], ACTOR, "count", &["/dev/count"]);
+    let place = server.place();
     assert_eq!(server.line(), "attached");
     Lab {
         server,
@@ -40,18 +39,9 @@ fn lab() -> Lab {
 impl Lab {
     fn connect(&self) -> Result<Connection, abi::Errno> {
         let nd = self.cluster["lab1"].nd_of("lab2");
-        let (pid, channel) = (Pid(self.place[0]), ChannelId(self.place[1]));
+        let (pid, channel) = self.place;
         Connection::attach(&self.cluster["lab1"].endpoint(), nd, pid, channel)
     }
-}
-
-/// How many messages the server has executed, and how many of them more than once.
-fn tally(connection: &Connection) -> (i64, u64) {
-    let mut again = [0; 8];
-    let answer = connection
-        .send(&u64::MAX.to_le_bytes(), &mut again)
-        .unwrap();
-    (answer.status, u64::from_le_bytes(again))
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use abi::{ChannelId, Errno, Pid};
+use abi::Errno;
 use ipc::{Cause, Connection, Delivery, Endpoint};
-use slashnet_scenarios::actor::Actor;
+use slashnet_scenarios::actor::{Actor, tally};
 use slashnet_scenarios::attacker::in_own_network;
 use slashnet_scenarios::until;
 use testkit::Cluster;
@@ -29,12 +29,10 @@ fn loopback(state: &str) {
 fn a_short_cut_costs_time_and_nothing_else() {
     in_own_network("a_short_cut_costs_time_and_nothing_else", || {
         let lab = Cluster::start_processes(Path::new(ACTOR), ["lab1", "lab2"]);
-        let directory = lab["lab2"].directory().to_str().unwrap();
-        let server = Actor::start(Path::new(ACTOR), &["count", directory]);
-        let place = server.numbers("ready ");
+        let server = Actor::on(&lab["lab2"], ACTOR, "count", &[]);
+        let (pid, channel) = server.place();
         let endpoint = lab["lab1"].endpoint();
         let nd = lab["lab1"].nd_of("lab2");
-        let (pid, channel) = (Pid(place[0]), ChannelId(place[1]));
         let connection = Connection::attach(&endpoint, nd, pid, channel).unwrap();
         let ask = |number: u64| {
             connection
@@ -55,11 +53,7 @@ fn a_short_cut_costs_time_and_nothing_else() {
                 loopback("up");
             });
         }
-        let mut again = [1; 8];
-        let tally = connection
-            .send(&u64::MAX.to_le_bytes(), &mut again)
-            .unwrap();
-        assert_eq!((tally.status, again), (12, [0; 8]));
+        assert_eq!(tally(&connection), (12, 0));
     });
 }
 
@@ -70,12 +64,10 @@ fn a_long_cut_ends_every_send_in_time_and_mending_it_is_enough() {
         "a_long_cut_ends_every_send_in_time_and_mending_it_is_enough",
         || {
             let lab = Cluster::start_processes(Path::new(ACTOR), ["lab1", "lab2"]);
-            let directory = lab["lab2"].directory().to_str().unwrap();
-            let server = Actor::start(Path::new(ACTOR), &["hold", directory, "1"]);
-            let place = server.numbers("ready ");
+            let server = Actor::on(&lab["lab2"], ACTOR, "hold", &["1"]);
+            let (pid, channel) = server.place();
             let endpoint = lab["lab1"].endpoint();
             let nd = lab["lab1"].nd_of("lab2");
-            let (pid, channel) = (Pid(place[0]), ChannelId(place[1]));
             let connection = Connection::attach(&endpoint, nd, pid, channel).unwrap();
             thread::scope(|scope| {
                 let in_work = scope.spawn(|| connection.send(b"in work", &mut []).unwrap_err());

@@ -12,7 +12,7 @@ use std::thread;
 use abi::{ChannelId, Errno, Nd, Pid};
 use client::Namespace;
 use ipc::{Cause, Connection, Endpoint, Failure};
-use slashnet_scenarios::actor::Actor;
+use slashnet_scenarios::actor::{Actor, tally};
 use slashnet_scenarios::attacker::in_own_network;
 use slashnet_scenarios::cuts::Cuts;
 use slashnet_scenarios::{Ended, until};
@@ -26,7 +26,7 @@ struct Lab {
     _server: Mutex<Actor>,
     endpoint: Endpoint,
     names: Namespace,
-    place: Vec<u32>,
+    place: (Pid, ChannelId),
     cuts: Cuts,
     next: AtomicU64,
     cluster: Cluster,
@@ -35,9 +35,8 @@ struct Lab {
 impl Lab {
     fn start(program: &Path) -> Self {
         let cluster = Cluster::start_processes(program, ["lab1", "lab2"]);
-        let directory = cluster["lab2"].directory().to_str().unwrap();
-        let server = Actor::start(Path::new(ACTOR), &["count", directory]);
-        let place = server.numbers("ready ");
+        let server = Actor::on(&cluster["lab2"], ACTOR, "count", &[]);
+        let place = server.place();
         let endpoint = cluster["lab1"].endpoint();
         let names = Namespace::of(&endpoint);
         Self {
@@ -65,7 +64,7 @@ impl Lab {
     }
 
     fn try_attach(&self, nd: Nd) -> abi::Result<Connection> {
-        let (pid, channel) = (Pid(self.place[0]), ChannelId(self.place[1]));
+        let (pid, channel) = self.place;
         Connection::attach(&self.endpoint, nd, pid, channel)
     }
 
@@ -101,15 +100,6 @@ impl Lab {
             failure.is_some()
         });
         failure.unwrap()
-    }
-
-    /// Messages executed twice; there must be none.
-    fn doubled(&self, connection: &Connection) -> u64 {
-        let mut again = [0; 8];
-        connection
-            .send(&u64::MAX.to_le_bytes(), &mut again)
-            .unwrap();
-        u64::from_le_bytes(again)
     }
 }
 
@@ -173,7 +163,7 @@ fn a_cut_fails_or_stops_those_who_insist_on_the_link_and_nobody_else() {
                 lab.cuts.mend();
             });
             lab.until_answered(&insists);
-            assert_eq!(lab.doubled(&plain), 0);
+            assert_eq!(tally(&plain).1, 0);
         },
     );
 }
@@ -207,7 +197,7 @@ fn both_nodes_die_while_a_link_is_cut_and_it_is_used_again_without_them() {
             let later = lab.attach(nd);
             lab.until_answered(&later);
             lab.ask(&plain).unwrap();
-            assert_eq!(lab.doubled(&plain), 0);
+            assert_eq!(tally(&plain).1, 0);
         },
     );
 }
@@ -237,7 +227,7 @@ fn links_cut_in_turn_under_load_cost_no_message() {
                 assert!(caller.join().unwrap() > 0);
             }
         });
-        assert_eq!(lab.doubled(&plain), 0);
+        assert_eq!(tally(&plain).1, 0);
     });
 }
 
@@ -284,7 +274,7 @@ fn relayed_programs_follow_a_node_that_is_started_anew() {
                 lab.cluster.get_mut(name).restart();
                 lab.ask(&plain).unwrap();
             }
-            assert_eq!(lab.doubled(&plain), 0);
+            assert_eq!(tally(&plain).1, 0);
         },
     );
 }

@@ -5,13 +5,12 @@
 
 use std::fs;
 use std::io::IoSlice;
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use abi::system::{ProcessRow, QueryKind, Rows, SessionRow};
-use abi::{ChannelFlags, ChannelId, Errno, Nd, Pid, Pulse};
+use abi::{ChannelFlags, Errno, Nd, Pulse};
 use client::Namespace;
 use ipc::{Cause, Channel, Connection, Delivery, Endpoint, Message, Received, SendOptions};
 use slashnet_scenarios::actor::Actor;
@@ -27,12 +26,6 @@ const MUCH: u32 = 64 << 20;
 const OPERATIONS: usize = 1024;
 /// Messages beyond them.
 const WAITING: usize = 8;
-
-fn actor(role: &str, lab: &Cluster, node: &str, more: &[&str]) -> Actor {
-    let mut arguments = vec![role, lab[node].directory().to_str().unwrap()];
-    arguments.extend(more);
-    Actor::start(Path::new(ACTOR), &arguments)
-}
 
 fn message(received: Received) -> Message {
     match received {
@@ -65,7 +58,7 @@ fn killed_client(client: &str) {
     let (pid, id) = (endpoint.pid().0.to_string(), channel.id().0.to_string());
     let len = MUCH.to_string();
     for _ in 0..3 {
-        let mut sender = actor("send", &lab, client, &["lab2", &pid, &id, &len]);
+        let mut sender = Actor::on(&lab[client], ACTOR, "send", &["lab2", &pid, &id, &len]);
         let mut head = [0; 1000];
         let held = message(channel.receive_until(&mut head, soon()).unwrap());
         assert_eq!((held.info().len, head), (MUCH.into(), [7; 1000]));
@@ -114,10 +107,10 @@ fn killed_server(client: &str) {
     let lab = Cluster::start(["lab1", "lab2"]);
     let endpoint = lab[client].endpoint();
     let deaths = Channel::create(&endpoint, ChannelFlags::COID_DISCONNECT).unwrap();
-    let mut server = actor("hold", &lab, "lab2", &["2"]);
-    let place = server.numbers("ready ");
+    let mut server = Actor::on(&lab["lab2"], ACTOR, "hold", &["2"]);
+    let (pid, channel) = server.place();
     let nd = lab[client].nd_of("lab2");
-    let connection = Connection::attach(&endpoint, nd, Pid(place[0]), ChannelId(place[1])).unwrap();
+    let connection = Connection::attach(&endpoint, nd, pid, channel).unwrap();
     thread::scope(|scope| {
         let senders: Vec<_> = (0..2 + 3)
             .map(|_| scope.spawn(|| connection.send(&[1; 100], &mut []).unwrap_err()))
@@ -150,7 +143,7 @@ fn killed_server(client: &str) {
         (later.errno, later.delivery),
         (Errno::EBADF, Delivery::NotDone)
     );
-    let again = Connection::attach(&endpoint, nd, Pid(place[0]), ChannelId(place[1]));
+    let again = Connection::attach(&endpoint, nd, pid, channel);
     assert_eq!(again.map(drop), Err(Errno::ESRCH));
 }
 
@@ -177,10 +170,10 @@ fn sleeps(thread: u32) -> bool {
 fn messages_that_waited_for_their_turn_are_certainly_not_done_when_the_server_is_killed() {
     let lab = Cluster::start(["lab1", "lab2"]);
     let endpoint = lab["lab1"].endpoint();
-    let mut server = actor("hold", &lab, "lab2", &["1"]);
-    let place = server.numbers("ready ");
+    let mut server = Actor::on(&lab["lab2"], ACTOR, "hold", &["1"]);
+    let (pid, channel) = server.place();
     let nd = lab["lab1"].nd_of("lab2");
-    let connection = Connection::attach(&endpoint, nd, Pid(place[0]), ChannelId(place[1])).unwrap();
+    let connection = Connection::attach(&endpoint, nd, pid, channel).unwrap();
     thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         let send = || {
