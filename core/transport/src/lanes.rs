@@ -133,8 +133,6 @@ impl Session {
         let heard = lane.is_heard(now, &self.config);
         lane.pto_count = lane.pto_count.saturating_add(1);
         lane.flight.restart_probe_timer(now);
-        lane.doubt_place(lane.pto_count);
-        lane.ping_now |= lane.place.is_doubted();
         if others && heard && lane.pto_count <= HEARD_MAX {
             lane.probes = 2;
             lane.ping_now = true;
@@ -213,7 +211,13 @@ impl Session {
             lane.ping_at = lane.excused_until;
             return;
         }
-        if self.busy_at + IDLE_AFTER < now {
+        let doubted = lane.place.is_doubted();
+        if !doubted && !lane.is_asked() {
+            lane.ping_at = None;
+            return;
+        }
+        // A doubt ends by itself, so it may as well end before the rest.
+        if !doubted && self.busy_at + IDLE_AFTER < now {
             lane.ping_at = None;
             self.dormant = true;
             return;
@@ -241,9 +245,7 @@ impl Session {
         self.dormant = false;
         self.busy_at = now;
         for lane in &mut self.lanes {
-            let asks = lane.state == LaneState::Suspect
-                || lane.state == LaneState::Down && lane.why == LaneReason::Unanswered;
-            if asks && lane.ping_at.is_none() {
+            if lane.is_asked() && lane.ping_at.is_none() {
                 lane.plan_probe(now, &self.config);
             }
         }
@@ -333,7 +335,7 @@ impl Session {
 
     /// The newest packet of a lane came from another address: the peer has moved, or somebody was faster
     /// than the peer with a copy of its packet. The address must prove itself.
-    pub(crate) fn follow(&mut self, index: usize, to: LinkAddress) {
+    pub(crate) fn follow(&mut self, now: Instant, index: usize, to: LinkAddress) {
         let Some(secret) = &self.challenge else {
             return;
         };
@@ -341,7 +343,9 @@ impl Session {
         let drawn = keys::purpose(secret, b"slashnet challenge", &self.moves.to_le_bytes());
         let [a, b, c, d, ..] = drawn.0;
         let lane = &mut self.lanes[index];
-        lane.ping_now |= lane.place.follow(to, u32::from_le_bytes([a, b, c, d]));
+        if lane.place.follow(to, u32::from_le_bytes([a, b, c, d])) {
+            lane.start_probing(now, &self.config);
+        }
     }
 
     /// The link's socket was made anew: the peer must learn where packets come from now.

@@ -148,7 +148,7 @@ impl Transport {
         let way = &session.lanes[lane];
         // The newest packet tells where the peer is now.
         if way.place.at() != *from && way.link == link && way.is_newest(header.pn) {
-            session.follow(lane, *from);
+            session.follow(now, lane, *from);
         }
         let from_peer = link == session.lanes[lane].link && session.lanes[lane].place.at() == *from;
         if from_peer {

@@ -4,7 +4,7 @@ use abi::time::{Duration, Instant};
 
 use super::Lane;
 use crate::config::Config;
-use crate::summary::LaneState;
+use crate::summary::{LaneReason, LaneState};
 
 /// Longest time between questions on a lane that does not answer: at first, and after a while.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
@@ -92,7 +92,16 @@ impl Lane {
         self.heard_at.is_some_and(|at| at + time >= now)
     }
 
-    /// The lane does not answer: it is asked at once, along with what may go only here.
+    /// Whether questions go on until the lane answers.
+    pub(crate) fn is_asked(&self) -> bool {
+        match self.state {
+            LaneState::Active => false,
+            LaneState::Suspect => true,
+            LaneState::Down => self.why == LaneReason::Unanswered,
+        }
+    }
+
+    /// The lane does not answer, or its peer may have moved: it is asked at once, along with what may go only here.
     pub(crate) fn start_probing(&mut self, now: Instant, config: &Config) {
         self.pings = 0;
         self.plan_probe(now, config);
@@ -102,11 +111,11 @@ impl Lane {
     /// many were asked in vain.
     pub(crate) fn plan_probe(&mut self, now: Instant, config: &Config) -> u32 {
         self.ping_now = true;
-        self.probes = if self.state == LaneState::Suspect {
-            2
-        } else {
-            0
-        };
+        match self.state {
+            LaneState::Active => {}
+            LaneState::Suspect => self.probes = 2,
+            LaneState::Down => self.probes = 0,
+        }
         let unanswered = self.pings;
         self.pings = self.pings.saturating_add(1);
         let wait = self.probe_timeout(config) * (1 << unanswered.min(10));
@@ -124,9 +133,11 @@ impl Lane {
     pub(crate) fn revive(&mut self, now: Instant) {
         self.control.on_restart(now);
         self.pto_count = 0;
-        self.pings = 0;
         self.probes = 0;
-        self.ping_at = None;
+        if !self.place.is_doubted() {
+            self.pings = 0;
+            self.ping_at = None;
+        }
         self.tell_peer = false;
     }
 }

@@ -7,10 +7,10 @@ use core::cell::Cell;
 
 use abi::LinkAddress;
 
-use super::pair::{Pair, address, lossy, millis, pattern};
+use super::pair::{Packet, Pair, address, lossy, millis, pattern};
 use crate::{
-    Buffer, Event, LaneParams, LaneReport, LaneWord, LinkIndex, Meta, Policy, Protection, Request,
-    SessionParams,
+    Buffer, Event, LaneParams, LaneReport, LaneState, LaneWord, LinkIndex, Meta, Policy,
+    Protection, Request, SessionParams,
 };
 
 fn echo(pair: &mut Pair, salt: u8) {
@@ -138,6 +138,41 @@ fn a_socket_that_is_made_anew_tells_the_peer_without_traffic() {
     pair.client.transport.rebound(pair.now, LinkIndex(0));
     pair.run(millis(5));
     assert_eq!(pair.server.sent_to, Some(address(5)));
+}
+
+/// The server asks on its lane 0 and gets the answer, but before it a copy of a later packet, from a victim's address;
+/// then nothing comes on the lane that would lead it back.
+#[test]
+fn a_lane_that_answers_while_its_peer_seems_elsewhere_finds_the_peer_again() {
+    let victim = address(200);
+    let mut pair = Pair::new(lossy(2));
+    echo(&mut pair, 1);
+    pair.run(millis(20));
+    let link = LinkIndex(0);
+    pair.server.transport.link_down(pair.now, link);
+    pair.server.transport.link_up(pair.now, link);
+    let comes = |packet: &Packet| packet.to_server && packet.link == link;
+    while !pair.wire.iter().any(comes) {
+        assert!(pair.step(pair.now + millis(1000)));
+    }
+    pair.client.transport.rebound(pair.now, link);
+    pair.flush();
+    let (mut coming, others) = pair.wire.drain(..).partition::<Vec<_>, _>(comes);
+    pair.wire.extend(others);
+    let raced = coming.pop().map(|packet| (victim, packet));
+    let coming = coming.into_iter().map(|packet| (address(0), packet));
+    for (from, mut packet) in raced.into_iter().chain(coming) {
+        let side = &mut pair.server;
+        let (bytes, memory) = (&mut packet.bytes, &mut side.memory);
+        side.transport.receive(pair.now, link, &from, bytes, memory);
+        pair.flush();
+    }
+    let lane = |pair: &Pair| pair.server.transport.sessions().next().unwrap().lanes[0];
+    assert_eq!(lane(&pair).state, LaneState::Active);
+    assert_eq!(lane(&pair).peer, victim);
+    pair.fate = Box::new(move |_, to_server, on, _| !to_server || on != link);
+    pair.run(millis(1000));
+    assert_eq!(lane(&pair).peer, address(0));
 }
 
 #[test]
