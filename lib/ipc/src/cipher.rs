@@ -82,8 +82,6 @@ struct Receiving {
     phase: bool,
     /// Lowest packet number that each lane has shown under the present key.
     first: [Option<u64>; LANES],
-    /// Packets opened with the present key.
-    opened: u64,
 }
 
 impl AeadCipher {
@@ -124,7 +122,6 @@ impl AeadCipher {
                 next,
                 phase: false,
                 first: [None; LANES],
-                opened: 0,
             },
             guard,
         }
@@ -185,16 +182,21 @@ impl PacketCipher for AeadCipher {
             let plain = receiving.chain.open(lane, pn, header, body)?;
             let first = &mut receiving.first[lane_at];
             *first = Some(first.map_or(pn, |first| first.min(pn)));
-            receiving.opened += 1;
             return Ok(plain);
         }
         if let Some(previous) = &receiving.previous {
-            let is_old = match receiving.first[lane_at] {
-                Some(first) => pn < first,
-                None => receiving.opened < SETTLED,
-            };
-            if is_old {
-                return previous.open(lane, pn, header, body);
+            match receiving.first[lane_at] {
+                Some(first) if pn < first => return previous.open(lane, pn, header, body),
+                Some(_) => {}
+                // A lane that was not used under the present key does not tell which of the others this one is under.
+                None => {
+                    let mut copy = body.to_vec();
+                    if let Ok(plain) = previous.open(lane, pn, header, &mut copy) {
+                        let body = &mut body[..plain.len()];
+                        body.copy_from_slice(plain);
+                        return Ok(body);
+                    }
+                }
             }
         }
         let plain = receiving.next.open(lane, pn, header, body)?;
@@ -204,7 +206,6 @@ impl PacketCipher for AeadCipher {
         receiving.phase = phase;
         receiving.first = [None; LANES];
         receiving.first[lane_at] = Some(pn);
-        receiving.opened = 1;
         Ok(plain)
     }
 }
@@ -255,8 +256,6 @@ const TAG_LEN: usize = 16;
 const LANES: usize = 16;
 /// Packets sealed with one key: half of what AES-GCM allows with the usual margin (RFC 9001).
 const UPDATE_AFTER: u64 = 1 << 22;
-/// Packets after which one with the other phase bit belongs to the next key, not to the previous one.
-const SETTLED: u64 = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -342,6 +341,30 @@ mod tests {
             let mut body = body.clone();
             let opened = server.open(0, at as u64, header, &mut body).unwrap();
             assert_eq!(opened, [at as u8; 3], "packet {at}");
+        }
+    }
+
+    #[test]
+    fn a_lane_that_was_not_used_under_the_present_key_may_bring_the_previous_and_the_next() {
+        let (mut client, mut server) = pair(Suite::Aes256Gcm, 4);
+        let mut packets: Vec<_> = [
+            (1, 0),
+            (0, 0),
+            (0, 1),
+            (0, 2),
+            (0, 3),
+            (0, 4),
+            (0, 5),
+            (0, 6),
+        ]
+        .map(|(lane, pn)| (lane, pn, seal(&mut client, lane, pn, b"text")))
+        .into();
+        // It comes when the next key is in use already.
+        packets.rotate_left(1);
+        packets.push((2, 0, seal(&mut client, 2, 0, b"text")));
+        for (lane, pn, (header, mut body)) in packets {
+            let opened = server.open(lane, pn, &header, &mut body);
+            assert_eq!(opened.unwrap(), b"text", "packet {pn} of lane {lane}");
         }
     }
 
