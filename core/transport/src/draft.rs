@@ -7,8 +7,11 @@ use alloc::vec::Vec;
 use abi::codec::{Encode, Writer};
 use abi::time::Instant;
 
+use crate::cipher::HEADER_LEN;
 use crate::event::{Buffer, Memory};
 use crate::frame::Frame;
+use crate::lane::SIZE_LEAST;
+use crate::protection;
 use crate::queue::Control;
 use crate::recovery::SentFrame;
 use crate::session::Session;
@@ -71,6 +74,13 @@ impl<'a> Draft<'a> {
         self.eliciting = true;
     }
 
+    /// No more than `len` bytes go into it.
+    fn shorten(&mut self, len: usize) {
+        let body = core::mem::take(&mut self.body);
+        let len = len.max(self.len).min(body.len());
+        self.body = &mut body[..len];
+    }
+
     /// Whether content that is bound to the lane, or not, may be added: what is bound travels
     /// apart, so that the rest can go elsewhere when the lane fails.
     fn admits(&self, bound: bool) -> bool {
@@ -113,9 +123,14 @@ impl Session {
         }
     }
 
-    /// Questions about lanes, answers, and notices that a lane is not used.
+    /// Questions about lanes, answers, and notices that a lane is not used. A packet with a question or an answer is one
+    /// that passes where large ones vanish: else a lane that carries small ones would seem to carry none.
     pub(crate) fn draft_probes(&mut self, now: Instant, index: usize, draft: &mut Draft<'_>) {
+        let overhead = protection::overhead(self.lanes[index].protection, self.cipher.as_deref());
         let lane = &mut self.lanes[index];
+        if !lane.reliable && (lane.pong.is_some() || lane.ping_now) {
+            draft.shorten(SIZE_LEAST - HEADER_LEN - overhead);
+        }
         if let Some((id, time)) = lane.pong.take() {
             draft.put(&Frame::Pong { id, time });
         }

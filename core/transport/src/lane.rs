@@ -19,6 +19,7 @@ use crate::summary::{LaneReason, LaneState, LaneSummary};
 use self::address::Place;
 pub(crate) use self::debt::{AckDebt, Urgency};
 use self::probing::{Floor, PROBE_INTERVAL_MAX};
+pub(crate) use self::size::SIZE_LEAST;
 use self::size::Size;
 
 /// Round-trip time and rate assumed of a lane of which nothing is known.

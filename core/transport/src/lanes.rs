@@ -171,7 +171,8 @@ impl Session {
         }
         let count = if timeouts > HINT_AFTER { usize::MAX } else { 2 };
         self.give_up(index, count);
-        if self.queue.is_empty() {
+        // Small packets may pass where large ones vanish.
+        if self.queue.is_empty() || timeouts > 1 {
             self.lanes[index].ping_now = true;
         }
     }

@@ -123,6 +123,8 @@ pub enum Happening {
         way: usize,
         up: bool,
     },
+    /// Both ends' monitors say how large packets of a way may be, in bytes.
+    Size(usize, u32),
     /// An end's timers and packets wait so long.
     Stall {
         end: usize,
@@ -381,7 +383,8 @@ impl Track {
                 self.driver(way, SERVER, up);
             }
             Happening::DriverOf { way, end, up } => self.driver(way, end, up),
-            Happening::Monitor { way, up } => self.monitor(way, up),
+            Happening::Monitor { way, up } => self.monitor(way, up, None),
+            Happening::Size(way, mtu) => self.monitor(way, true, Some(mtu)),
             Happening::Stall { end, time } => {
                 let until = self.now + time;
                 self.ends[end].stalled_until = self.ends[end].stalled_until.max(until);
@@ -409,12 +412,12 @@ impl Track {
         self.settle(n);
     }
 
-    fn monitor(&mut self, way: usize, up: bool) {
+    fn monitor(&mut self, way: usize, up: bool, mtu: Option<u32>) {
         let report = LaneReport {
             word: if up { LaneWord::Up } else { LaneWord::Down },
             rtt: None,
             rate: None,
-            mtu: None,
+            mtu,
         };
         for n in [CLIENT, SERVER] {
             let End {

@@ -10,20 +10,28 @@ use crate::summary::LaneReport;
 
 /// Every network should carry packets of the first size (UDP payload), and does those of the second.
 const BASE: usize = 1232;
-const LEAST: usize = 548;
+pub(crate) const SIZE_LEAST: usize = 548;
 /// Large packets lost in a row that show a smaller limit on the way.
 const BLACK_HOLE: u8 = 6;
-/// How long a size that was found not to pass is not believed again.
+/// How long a size that was found not to pass is not believed again, at first and at most: whoever says it may not
+/// be able to say a smaller one, and each time it is believed in vain costs a pause.
 const DISTRUST: Duration = Duration::from_secs(10);
+const DISTRUST_MAX: Duration = Duration::from_secs(600);
 
 /// Largest packet of a lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     packet: usize,
     big_lost: u8,
-    /// What was said of it last, and when that was found to be wrong.
-    reported: usize,
-    refuted_at: Option<Instant>,
+    refuted: Option<Refuted>,
+    distrust: Duration,
+}
+
+/// A size that was found not to pass.
+#[derive(Clone, Copy, Debug)]
+struct Refuted {
+    packet: usize,
+    until: Instant,
 }
 
 impl Size {
@@ -31,8 +39,8 @@ impl Size {
         Self {
             packet,
             big_lost: 0,
-            reported: packet,
-            refuted_at: None,
+            refuted: None,
+            distrust: DISTRUST,
         }
     }
 
@@ -41,9 +49,25 @@ impl Size {
         self.packet
     }
 
+    /// Whether a size that somebody says is to be used.
+    fn believes(&mut self, now: Instant, packet: usize) -> bool {
+        let Some(refuted) = self.refuted else {
+            return true;
+        };
+        if packet < refuted.packet {
+            self.distrust = DISTRUST;
+        } else if refuted.until > now {
+            return false;
+        } else {
+            self.distrust = (self.distrust * 2).min(DISTRUST_MAX);
+        }
+        self.refuted = None;
+        true
+    }
+
     /// The size to fall back to: packets up to it prove nothing.
     const fn lower(&self) -> usize {
-        if self.packet > BASE { BASE } else { LEAST }
+        if self.packet > BASE { BASE } else { SIZE_LEAST }
     }
 }
 
@@ -59,7 +83,10 @@ impl Lane {
             return false;
         }
         self.size.big_lost = 0;
-        self.size.refuted_at = Some(now);
+        self.size.refuted = Some(Refuted {
+            packet: self.size.packet,
+            until: now + self.size.distrust,
+        });
         self.set_packet(self.size.lower());
         true
     }
@@ -79,11 +106,7 @@ impl Lane {
     pub(crate) fn learn(&mut self, now: Instant, report: &LaneReport, config: &Config) {
         if let Some(mtu) = report.mtu {
             let packet = mtu.clamp(MTU_MIN, MTU_MAX) as usize;
-            let refuted = self.size.refuted_at.is_some_and(|at| at + DISTRUST > now);
-            let stale = refuted && packet == self.size.reported;
-            self.size.reported = packet;
-            if !stale && packet != self.size.packet {
-                self.size.refuted_at = None;
+            if packet != self.size.packet && self.size.believes(now, packet) {
                 self.set_packet(packet);
             }
         }
