@@ -14,6 +14,7 @@
 use abi::system::{self, Attach, Detect, FromNode, Hello, List, Reply, Request, Resolve};
 use abi::{AttachFlags, ChannelId, FileType, Gid, Handle, Incarnation, Instant, Nd, NodeName};
 use abi::{Pid, Uid};
+use slashnet_node::limits::PROGRAMS_MAX;
 use slashnet_node::{Caller, Config, Input, Kept, Node, Output, ProgramKey};
 
 #[path = "../tests/support/crypto.rs"]
@@ -43,6 +44,7 @@ impl Lab {
             one_port: false,
             kept: Kept::default(),
             rights: Default::default(),
+            programs_max: PROGRAMS_MAX,
             seed: 1,
         };
         Self {

@@ -117,6 +117,9 @@ pub struct Config {
     pub kept: Kept,
     /// The rules of the config file; those that are kept come before them.
     pub rights: Rules,
+    /// Connections of programs for which the host has room; more than [`PROGRAMS_MAX`](crate::limits::PROGRAMS_MAX) are
+    /// not taken.
+    pub programs_max: usize,
     /// For session numbers and jitter; nothing secret depends on it.
     pub seed: u64,
 }

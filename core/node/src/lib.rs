@@ -20,6 +20,7 @@ pub mod limits;
 mod network_manager;
 mod node;
 mod process_manager;
+mod share;
 
 pub use crypto::{Crypto, PublicKey, Secret};
 pub use interface::{

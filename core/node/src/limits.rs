@@ -2,11 +2,13 @@
 
 use core::time::Duration;
 
-/// Connections of programs. Two descriptors each in the host, and the usual limit of descriptors, which the host raises
-/// as far as it may, is far above.
-pub const PROGRAMS_MAX: usize = 16_384;
-/// Connections of programs of one ordinary user, so that nobody keeps the others out.
+/// Connections of programs: more than one user may have, and room for others. Two descriptors each in the host, which may
+/// have room for fewer.
+pub const PROGRAMS_MAX: usize = 32_768;
+/// Connections of programs of one ordinary user, if as many again are left for others.
 pub const PROGRAMS_PER_USER: usize = 12_288;
+/// One of so many connections of programs is kept for root and the node's owner, who may have to end something.
+pub const PROGRAMS_RESERVE: usize = 32;
 /// Endpoints of one process: the bits of a pid above Linux's 2^22.
 pub const ENDPOINTS_PER_PROCESS: u32 = 1 << 10;
 /// Prefixes of one program. The tree has room for a million: 10 000 programs with a hundred each.
@@ -17,8 +19,14 @@ pub const PREFIXES_PER_USER: usize = 32_768;
 pub const SESSIONS_PER_PROGRAM: usize = 16_384;
 /// Doors at once: entrances for programs with a smaller view, each a socket of the host.
 pub const DOORS_MAX: usize = 256;
-/// Doors of one user.
+/// Doors of one ordinary user, if as many again are left for others.
 pub const DOORS_PER_USER: usize = 64;
+/// Doors that are kept for root and the node's owner.
+pub const DOORS_RESERVE: usize = 32;
+/// News from other nodes that names have changed, at once. Each empties what the programs of this node know of names.
+pub const NEWS_BURST: u32 = 8;
+/// And each second from then on; what comes in between is told together.
+pub const NEWS_PER_SECOND: u32 = 10;
 /// Other nodes that a program with a smaller view can come to see.
 pub const VIEW_NODES_MAX: usize = 4096;
 /// Servers that such a program can come to know. As many as it may have sessions.

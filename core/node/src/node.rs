@@ -28,6 +28,7 @@ use alloc::vec::Vec;
 use abi::system::{self, Refusal, Reply};
 use abi::{Encode, Errno, Instant, SessionId};
 
+use crate::allowance::Allowance;
 use crate::crypto::Crypto;
 use crate::interface::{Attached, Config, Descriptors, Input, Level, Output, ProgramKey};
 use crate::limits::RETURN_GRACE;
@@ -59,6 +60,9 @@ pub struct Node {
     watchers: BTreeSet<u16>,
     /// Watchers that have not been told yet.
     news: BTreeSet<u16>,
+    /// How often other nodes may say that names have changed, and when those are told that were too many.
+    far_news: Allowance,
+    far_news_at: Option<Instant>,
     /// When to ask which nodes for lost sessions.
     checks: BTreeMap<u16, Instant>,
     extensions: extend::Extensions,
@@ -80,7 +84,7 @@ impl Node {
         config.links.truncate(crate::limits::LINKS_MAX);
         let network = NetworkManager::new(now, &config, crypto);
         Self {
-            processes: ProcessManager::new(config.owner),
+            processes: ProcessManager::new(config.owner, config.programs_max),
             network,
             outputs: VecDeque::new(),
             offers: Offers::default(),
@@ -95,6 +99,8 @@ impl Node {
             knows_at: now.checked_add(RETURN_GRACE).unwrap_or(now),
             watchers: BTreeSet::new(),
             news: BTreeSet::new(),
+            far_news: Allowance::default(),
+            far_news_at: None,
             checks: BTreeMap::new(),
             extensions: extend::Extensions::default(),
             talked: BTreeSet::new(),
@@ -119,12 +125,7 @@ impl Node {
             matches!(&input, Input::Datagram { bytes, .. } if NetworkManager::is_probe(bytes));
         match input {
             Input::Connected { program, caller } => {
-                if self
-                    .processes
-                    .programs
-                    .connect(now, program, caller)
-                    .is_err()
-                {
+                if self.processes.connect(now, program, caller).is_err() {
                     self.log(
                         Level::Warn,
                         String::from("too many programs: one is turned away"),
@@ -206,6 +207,7 @@ impl Node {
             self.grace_ends,
             self.stopping,
             self.keep_at,
+            self.far_news_at,
             check,
         ];
         own.into_iter()
@@ -220,6 +222,9 @@ impl Node {
         self.drive_extensions(now);
         if self.keep_at.is_some_and(|at| now >= at) {
             self.keep(now, None);
+        }
+        if self.far_news_at.take_if(|at| now >= *at).is_some() {
+            self.far_names_changed(now);
         }
         if self.grace_ends.is_some_and(|at| now >= at) {
             self.grace_ends = None;

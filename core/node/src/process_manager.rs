@@ -5,9 +5,9 @@ pub(crate) mod programs;
 pub(crate) mod sessions;
 pub(crate) mod view;
 
-use abi::Uid;
+use abi::{Instant, Result, Uid};
 
-use crate::interface::Caller;
+use crate::interface::{Caller, ProgramKey};
 use names::Names;
 use programs::Programs;
 use sessions::Sessions;
@@ -22,13 +22,22 @@ pub(crate) struct ProcessManager {
 }
 
 impl ProcessManager {
-    pub(crate) fn new(owner: Uid) -> Self {
+    pub(crate) fn new(owner: Uid, programs_max: usize) -> Self {
         Self {
-            programs: Programs::default(),
+            programs: Programs::new(programs_max),
             names: Names::new(),
             sessions: Sessions::default(),
             owner,
         }
+    }
+
+    /// A program comes.
+    ///
+    /// # Errors
+    /// EAGAIN if there are too many.
+    pub(crate) fn connect(&mut self, now: Instant, key: ProgramKey, caller: Caller) -> Result {
+        let manages = self.may_manage(&caller);
+        self.programs.connect(now, key, caller, manages)
     }
 
     /// Whether somebody may change what belongs to the node: its prefixes (P4), its trust, its life.

@@ -13,6 +13,7 @@ use abi::system::{
     Reply, Request, Resolve, Rows, Stat, Symlink, Unlink,
 };
 use abi::{AttachFlags, ChannelId, Errno, FileType, Gid, Handle, Nd, Pid, Uid};
+use slashnet_node::limits::{DOORS_MAX, DOORS_PER_USER};
 use support::{Lab, Program, name};
 
 const OWNER: u32 = 1000;
@@ -352,4 +353,26 @@ fn a_door_is_one_for_each_program_and_not_behind_a_link() {
     assert_eq!(refused(lab.door(owner, b"/modem/x")), Errno::EINVAL);
     assert!(matches!(lab.door(owner, b"/a"), Reply::Door(_)));
     assert_eq!(refused(lab.door(owner, b"/b")), Errno::EALREADY);
+}
+
+#[test]
+fn several_users_together_cannot_take_all_doors() {
+    let mut lab = Lab::strangers(1);
+    lab.start_all();
+    let mut taken = 0;
+    for user in 2000..2006 {
+        loop {
+            let (program, _) = lab.program_of(0, user, Pid(0), vec![]);
+            if !matches!(lab.door(program, b"/srv"), Reply::Door(_)) {
+                break;
+            }
+            taken += 1;
+        }
+    }
+    assert!(taken > DOORS_PER_USER * 3 && taken < DOORS_MAX, "{taken}");
+    for user in [2006, OWNER] {
+        let (program, _) = lab.program_of(0, user, Pid(0), vec![]);
+        let door = lab.door(program, b"/srv");
+        assert!(matches!(door, Reply::Door(_)), "user {user}: {door:?}");
+    }
 }

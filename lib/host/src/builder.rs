@@ -19,8 +19,8 @@ use crate::interface_watch::InterfaceWatch;
 use crate::link_place::Own;
 use crate::links::Links;
 use crate::{
-    StartError, clock, directories, event_number, invite_store, key_file, program_socket,
-    rights_store, trust_store,
+    StartError, clock, descriptor_limit, directories, event_number, invite_store, key_file,
+    program_socket, rights_store, trust_store,
 };
 
 const LOCK_NAME: &str = "node.lock";
@@ -184,6 +184,7 @@ impl Builder {
             detect: self.detect,
             one_port: self.one_port,
             rights: self.rights,
+            programs_max: descriptor_limit::room_for_programs(),
             seed: seed()?,
         };
         let link_configs = config.links.clone();

@@ -161,7 +161,6 @@ impl EventLoop {
     /// Runs until the node is stopped.
     pub(crate) fn run(mut self) {
         be_prompt();
-        accepting::raise_descriptors();
         let mut space = vec![0; PACKET_MAX + 1];
         let mut events = Vec::with_capacity(EVENTS_MAX);
         self.drain();

@@ -10,6 +10,7 @@
 mod builder;
 mod clock;
 mod crypto;
+mod descriptor_limit;
 mod descriptors;
 mod directories;
 mod doors;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use abi::codec::{Decode, Encode};
 use abi::system::{self, Detect, FromNode, LinkKind, Request};
 use abi::{Gid, Incarnation, Instant, LinkAddress, NodeName, Pid, Uid};
+use slashnet_node::limits::PROGRAMS_MAX;
 use slashnet_node::{
     Attached, Caller, Config, Descriptors, Input, Kept, LinkConfig, Node, Output, ProgramKey,
 };
@@ -66,6 +67,7 @@ impl Daemon {
             one_port: false,
             kept: Kept::default(),
             rights: Default::default(),
+            programs_max: PROGRAMS_MAX,
             seed: 7919,
         };
         let crypto = Box::new(Toy::new(0, 1, now));

@@ -10,6 +10,7 @@ use abi::{
     AttachFlags, ChannelId, FileType, Gid, Handle, Incarnation, Instant, LinkAddress, Nd, NodeName,
     Pid, Uid,
 };
+use slashnet_node::limits::PROGRAMS_MAX;
 use slashnet_node::{
     Caller, Config, IdentityMap, Input, Kept, LinkConfig, Node, Output, ProgramKey, TrustRecord,
 };
@@ -345,6 +346,7 @@ fn place(now: Instant, at: usize, run: u64, shared: &Shared) -> Place {
             rights: Default::default(),
         },
         rights: Default::default(),
+        programs_max: PROGRAMS_MAX,
         seed: run * 7919,
     };
     let toy = Toy::new(at as u8, run, now);

@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 
 use abi::system::peer::{Check, Ended, PeerRequest, SessionPair};
 use abi::system::{self, Death, DeathCause, Notice, Reply, Revoke, Verify};
-use abi::{Instant, SessionId};
+use abi::{Duration, Instant, SessionId};
 
 use super::Node;
 use super::peer_answers::Ask;
 use super::requests::{Refused, plainly};
 use crate::interface::{Attached, Level, Output, ProgramKey};
-use crate::limits::{RETURN_GRACE, SESSIONS_PER_MESSAGE};
+use crate::limits::{NEWS_BURST, NEWS_PER_SECOND, RETURN_GRACE, SESSIONS_PER_MESSAGE};
 use crate::process_manager::sessions::Session;
 
 impl Node {
@@ -227,7 +227,7 @@ impl Node {
         let patience = if another_run {
             RETURN_GRACE
         } else {
-            core::time::Duration::ZERO
+            Duration::ZERO
         };
         self.schedule_check(now, peer, patience);
     }
@@ -272,6 +272,16 @@ impl Node {
     /// Nodes that asked for names here learn that their answers may be old. Told once; they ask again if they care.
     pub(super) fn tell_watchers(&mut self) {
         self.news.append(&mut self.watchers);
+    }
+
+    /// Another node says that names have changed there. Programs forget what they know of all names then, so those who say
+    /// it all the time are not heard at once.
+    pub(super) fn far_names_changed(&mut self, now: Instant) {
+        if self.far_news.take(now, NEWS_BURST, NEWS_PER_SECOND) {
+            self.outputs.push_back(Output::NamesChanged);
+        } else if self.far_news_at.is_none() {
+            self.far_news_at = now.checked_add(Duration::from_secs(1) / NEWS_PER_SECOND);
+        }
     }
 
     pub(super) fn send_news(&mut self, now: Instant) {

@@ -13,7 +13,7 @@ use rights::Operation;
 use transport::IncomingKey;
 
 use super::Node;
-use crate::interface::{Level, Output};
+use crate::interface::Level;
 use crate::process_manager::names::{Asker, Found};
 
 impl Node {
@@ -73,7 +73,7 @@ impl Node {
             }
             PeerRequest::Check(check) => self.peer_check(now, peer, check),
             PeerRequest::Changed => {
-                self.outputs.push_back(Output::NamesChanged);
+                self.far_names_changed(now);
                 Ok(PeerReply::Done)
             }
             PeerRequest::Goodbye => {

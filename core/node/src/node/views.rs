@@ -11,8 +11,15 @@ use paths::Pathname;
 use super::Node;
 use super::requests::{Call, Refused, plainly};
 use crate::interface::{Caller, Level, Output, ProgramKey};
-use crate::limits::{DOORS_MAX, DOORS_PER_USER};
+use crate::limits::{DOORS_MAX, DOORS_PER_USER, DOORS_RESERVE};
 use crate::process_manager::view::View;
+use crate::share::Share;
+
+const DOORS: Share = Share {
+    all: DOORS_MAX,
+    of_user: DOORS_PER_USER,
+    reserve: DOORS_RESERVE,
+};
 
 impl Node {
     /// A program came in by the door that `owner` had opened.
@@ -25,7 +32,7 @@ impl Node {
     ) {
         let door = self.processes.programs.get(owner);
         let root = door.and_then(|owner| owner.door.clone());
-        let connected = self.processes.programs.connect(now, program, caller);
+        let connected = self.processes.connect(now, program, caller);
         match (root, connected, self.processes.programs.get_mut(program)) {
             (Some(root), Ok(()), Some(known)) => known.view = Some(View::new(root)),
             _ => {
@@ -56,11 +63,17 @@ impl Node {
             return Err((Errno::EALREADY, String::from(text)));
         }
         let doors = || programs.iter().filter(|(.., other)| other.door.is_some());
+        let taken = doors().count();
         let of_user = doors().filter(|(.., other)| other.caller.uid == known.caller.uid);
-        if doors().count() >= DOORS_MAX || of_user.count() >= DOORS_PER_USER {
+        let own = of_user.count();
+        let has_one = match self.processes.may_manage(&known.caller) {
+            true => DOORS.has_one_for_manager(taken),
+            false => DOORS.has_one_for_user(own, taken),
+        };
+        if !has_one {
             return Err((
                 Errno::EAGAIN,
-                format!("too many doors: {DOORS_PER_USER} of one user, {DOORS_MAX} of all"),
+                format!("too many doors: at most {DOORS_PER_USER} of one user, {DOORS_MAX} of all"),
             ));
         }
         let (process, started) = (known.caller.pid, known.caller.started);

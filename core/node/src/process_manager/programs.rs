@@ -10,7 +10,8 @@ use paths::Pathname;
 use super::view::View;
 use crate::allowance::Allowance;
 use crate::interface::{Caller, ProgramKey};
-use crate::limits::{ENDPOINTS_PER_PROCESS, PROGRAMS_MAX, PROGRAMS_PER_USER};
+use crate::limits::{ENDPOINTS_PER_PROCESS, PROGRAMS_MAX, PROGRAMS_PER_USER, PROGRAMS_RESERVE};
+use crate::share::Share;
 
 /// Bits of a pid that are the kernel's; the rest tells endpoints of one process apart.
 const PROCESS_BITS: u32 = 22;
@@ -39,8 +40,9 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Programs {
+    share: Share,
     by_key: BTreeMap<ProgramKey, Program>,
     by_pid: BTreeMap<Pid, ProgramKey>,
     by_user: BTreeMap<Uid, Count>,
@@ -54,15 +56,47 @@ struct Count {
 }
 
 impl Programs {
+    /// No more than `most` of them, nor than [`PROGRAMS_MAX`].
+    pub(crate) const fn new(most: usize) -> Self {
+        let all = if most < PROGRAMS_MAX {
+            most
+        } else {
+            PROGRAMS_MAX
+        };
+        Self {
+            share: Share {
+                all,
+                of_user: PROGRAMS_PER_USER,
+                reserve: all / PROGRAMS_RESERVE,
+            },
+            by_key: BTreeMap::new(),
+            by_pid: BTreeMap::new(),
+            by_user: BTreeMap::new(),
+        }
+    }
+
+    /// A program comes, of a user who manages the node or not.
+    ///
     /// # Errors
     /// EAGAIN if there are too many.
-    pub(crate) fn connect(&mut self, now: Instant, key: ProgramKey, caller: Caller) -> Result {
-        let of_user = self.by_user.entry(caller.uid).or_default();
-        let is_greedy = caller.uid != Uid::ROOT && of_user.programs >= PROGRAMS_PER_USER;
-        if is_greedy || self.by_key.len() >= PROGRAMS_MAX {
+    pub(crate) fn connect(
+        &mut self,
+        now: Instant,
+        key: ProgramKey,
+        caller: Caller,
+        manages: bool,
+    ) -> Result {
+        let taken = self.by_key.len();
+        let of_user = self.by_user.get(&caller.uid);
+        let own = of_user.map_or(0, |count| count.programs);
+        let has_one = match manages {
+            true => self.share.has_one_for_manager(taken),
+            false => self.share.has_one_for_user(own, taken),
+        };
+        if !has_one {
             return Err(Errno::EAGAIN);
         }
-        of_user.programs += 1;
+        self.by_user.entry(caller.uid).or_default().programs += 1;
         let program = Program {
             caller,
             pid: None,
@@ -210,12 +244,16 @@ mod tests {
         }
     }
 
+    fn connect(programs: &mut Programs, key: u64, caller: Caller) -> Result {
+        let manages = caller.uid == Uid::ROOT;
+        programs.connect(Instant::from_nanos(0), ProgramKey(key), caller, manages)
+    }
+
     #[test]
     fn endpoints_of_one_process_have_different_pids() {
-        let mut programs = Programs::default();
-        let now = Instant::from_nanos(0);
+        let mut programs = Programs::new(PROGRAMS_MAX);
         for key in 1..=3 {
-            programs.connect(now, ProgramKey(key), caller(500)).unwrap();
+            connect(&mut programs, key, caller(500)).unwrap();
         }
         assert_eq!(programs.hello(ProgramKey(1), Pid(0), b"a", 1), Ok(Pid(500)));
         assert_eq!(
@@ -233,10 +271,9 @@ mod tests {
 
     #[test]
     fn a_returning_program_keeps_its_pid_but_cannot_take_another_process_s() {
-        let mut programs = Programs::default();
-        let now = Instant::from_nanos(0);
-        programs.connect(now, ProgramKey(1), caller(500)).unwrap();
-        programs.connect(now, ProgramKey(2), caller(501)).unwrap();
+        let mut programs = Programs::new(PROGRAMS_MAX);
+        connect(&mut programs, 1, caller(500)).unwrap();
+        connect(&mut programs, 2, caller(501)).unwrap();
         assert_eq!(
             programs.hello(ProgramKey(1), Pid(500 | 2 << 22), b"a", 1),
             Ok(Pid(500 | 2 << 22))
@@ -247,7 +284,7 @@ mod tests {
         );
         let first = programs.get(ProgramKey(1)).unwrap().incarnation;
         programs.disconnect(ProgramKey(1));
-        programs.connect(now, ProgramKey(3), caller(500)).unwrap();
+        connect(&mut programs, 3, caller(500)).unwrap();
         programs
             .hello(ProgramKey(3), Pid(500 | 2 << 22), b"a", 1)
             .unwrap();
@@ -259,49 +296,49 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_bounded() {
-        let mut programs = Programs::default();
-        let now = Instant::from_nanos(0);
+    fn programs_are_bounded_by_what_the_host_has_room_for() {
         let root = Caller {
             uid: Uid::ROOT,
             ..caller(500)
         };
-        for key in 0..PROGRAMS_MAX as u64 {
-            programs
-                .connect(now, ProgramKey(key), root.clone())
-                .unwrap();
+        for (most, expected) in [(64, 64), (PROGRAMS_MAX + 1, PROGRAMS_MAX)] {
+            let mut programs = Programs::new(most);
+            for key in 0..expected as u64 {
+                connect(&mut programs, key, root.clone()).unwrap();
+            }
+            let full = connect(&mut programs, 1 << 40, root.clone());
+            assert_eq!(full, Err(Errno::EAGAIN));
         }
-        assert_eq!(
-            programs.connect(now, ProgramKey(1 << 40), root),
-            Err(Errno::EAGAIN)
-        );
     }
 
     #[test]
-    fn one_user_cannot_keep_the_others_out() {
-        let mut programs = Programs::default();
-        let now = Instant::from_nanos(0);
-        for key in 0..PROGRAMS_PER_USER as u64 {
-            programs.connect(now, ProgramKey(key), caller(500)).unwrap();
-        }
-        assert_eq!(
-            programs.connect(now, ProgramKey(1 << 40), caller(500)),
-            Err(Errno::EAGAIN)
-        );
-        let another = Caller {
-            uid: Uid(1001),
-            ..caller(501)
+    fn several_users_together_cannot_keep_the_others_out() {
+        let mut programs = Programs::new(PROGRAMS_MAX);
+        let of = |uid: u32| Caller {
+            uid: Uid(uid),
+            ..caller(500)
         };
-        assert_eq!(programs.connect(now, ProgramKey(1 << 40), another), Ok(()));
+        let mut key = 0;
+        for uid in 1000..1004 {
+            loop {
+                key += 1;
+                if connect(&mut programs, key, of(uid)).is_err() {
+                    break;
+                }
+            }
+        }
+        connect(&mut programs, 1 << 40, of(1004)).unwrap();
+        for key in 0..(PROGRAMS_MAX / PROGRAMS_RESERVE) as u64 {
+            connect(&mut programs, 1 << 41 | key, of(0)).unwrap();
+        }
     }
 
     #[test]
     fn what_a_user_has_is_counted_until_the_last_program_is_gone() {
-        let mut programs = Programs::default();
-        let now = Instant::from_nanos(0);
+        let mut programs = Programs::new(PROGRAMS_MAX);
         let uid = Uid(1000);
         for key in 1..=2 {
-            programs.connect(now, ProgramKey(key), caller(500)).unwrap();
+            connect(&mut programs, key, caller(500)).unwrap();
             programs.own(ProgramKey(key), key as u32);
             programs.own(ProgramKey(key), key as u32);
         }
@@ -317,16 +354,13 @@ mod tests {
 
     #[test]
     fn an_ordinary_user_leaves_room_for_other_users() {
-        let mut programs = Programs::default();
-        let now = Instant::from_nanos(0);
-        let connect = |programs: &mut Programs, key: usize| {
-            programs.connect(now, ProgramKey(key as u64), caller(500))
-        };
+        let mut programs = Programs::new(PROGRAMS_MAX);
         for key in 0..PROGRAMS_PER_USER {
-            connect(&mut programs, key).unwrap();
+            connect(&mut programs, key as u64, caller(500)).unwrap();
         }
-        assert_eq!(connect(&mut programs, PROGRAMS_MAX), Err(Errno::EAGAIN));
+        let another = |programs: &mut Programs| connect(programs, 1 << 40, caller(500));
+        assert_eq!(another(&mut programs), Err(Errno::EAGAIN));
         programs.disconnect(ProgramKey(0));
-        assert_eq!(connect(&mut programs, PROGRAMS_MAX), Ok(()));
+        assert_eq!(another(&mut programs), Ok(()));
     }
 }

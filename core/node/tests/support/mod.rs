@@ -24,6 +24,7 @@ use std::time::Duration;
 use abi::system::{self, Detect, FromNode, LaneRow, LinkKind, Notice};
 use abi::{Incarnation, Instant, LinkAddress, NodeName, SessionId, Uid};
 use crypto::Toy;
+use slashnet_node::limits::PROGRAMS_MAX;
 use slashnet_node::{
     Attached, Config, Descriptors, IdentityMap, Input, Kept, LinkConfig, Node, Output, ProgramKey,
     PublicKey, TrustRecord,
@@ -190,6 +191,7 @@ impl Lab {
             one_port: place.one_port,
             kept: place.kept.clone(),
             rights: Default::default(),
+            programs_max: PROGRAMS_MAX,
             seed: self.runs * 7919,
         };
         let calendar = self.calendar.unwrap_or(self.now);

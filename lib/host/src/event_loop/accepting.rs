@@ -5,10 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use abi::Pid;
-use node::limits::PROGRAMS_MAX;
 use node::{Input, ProgramKey};
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{ACCEPT_PAUSE, BURST, DOOR, EventLoop, HEARTBEAT, KIND_SHIFT, LISTENER};
 use crate::clock;
@@ -92,19 +90,3 @@ impl EventLoop {
         self.node.handle(clock::now(), input);
     }
 }
-
-/// Lets this process have the descriptors that as many programs need as a node takes, or as many as it may.
-pub(super) fn raise_descriptors() {
-    let mut limit = getrlimit(Resource::Nofile);
-    let wanted = (2 * PROGRAMS_MAX + OTHERS) as u64;
-    let allowed = limit.maximum.unwrap_or(wanted).min(wanted);
-    if limit.current.is_some_and(|current| current < allowed) {
-        limit.current = Some(allowed);
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::debug!("the node goes on with few descriptors: {error}");
-        }
-    }
-}
-
-/// Descriptors for links, rings and files.
-const OTHERS: usize = 1024;
