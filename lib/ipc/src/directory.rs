@@ -17,7 +17,7 @@ pub fn own_directory() -> PathBuf {
 
 /// The directory of the node that programs use unless told otherwise: `$SLASHNET_DIR`; else [`own_directory`]; else, if
 /// no node was started there, that of the machine, `/run/slashnet`, if one was started there. Looks for sockets, and does
-/// not ask whether somebody answers.
+/// not ask whether somebody answers; who does must be root or this process's user.
 #[must_use]
 pub fn default_directory() -> PathBuf {
     named().unwrap_or_else(|| own_or_machine(of_the_user(), Path::new(MACHINE)))

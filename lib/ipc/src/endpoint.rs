@@ -37,7 +37,8 @@ impl Endpoint {
     /// Registers with the node daemon whose directory is `directory`.
     ///
     /// # Errors
-    /// `ENOENT` or `ECONNREFUSED` no daemon there, `EACCES` not allowed, `ENOTSUP` another protocol version,
+    /// `ENOENT` or `ECONNREFUSED` no daemon there, `EACCES` not allowed or run by somebody who is neither root nor this
+    /// process's user, `ENOTSUP` another protocol version,
     /// `ETIMEDOUT` no answer within 30 s.
     pub fn connect(directory: &Path) -> Result<Self> {
         Shared::connect(directory).map(Self::from_shared)

@@ -51,6 +51,7 @@ mod server;
 mod session;
 mod shared;
 mod signals;
+mod socket_owner;
 mod sockets;
 mod spin;
 mod stats;

@@ -15,6 +15,7 @@ use rustix::net::{
     connect, recvmsg, sendmsg, socket_with, sockopt,
 };
 
+use crate::socket_owner;
 use crate::system_error::errno;
 
 /// A connected socket to a node daemon.
@@ -43,7 +44,7 @@ pub(crate) enum Incoming {
 }
 
 impl NodeSocket {
-    /// Connects to the daemon in `directory`.
+    /// Connects to the daemon in `directory`, if root or this process's user runs it.
     pub(crate) fn connect(directory: &Path) -> Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let fd =
@@ -51,6 +52,7 @@ impl NodeSocket {
         let path = directory.join(SOCKET_NAME);
         let address = SocketAddrUnix::new(&path).map_err(|_| Errno::ENAMETOOLONG)?;
         connect(&fd, &address).map_err(errno)?;
+        socket_owner::check(&fd)?;
         for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
             sockopt::set_socket_timeout(&fd, timeout, Some(WELCOME_MAX)).map_err(errno)?;
         }

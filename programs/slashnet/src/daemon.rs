@@ -117,6 +117,11 @@ pub(crate) fn endpoint(dir: &Path) -> Outcome<Endpoint> {
             Errno::ENOENT | Errno::ECONNREFUSED => {
                 "no node daemon there; 'slashnet up' starts one, '--dir' names another".to_owned()
             }
+            Errno::EACCES => {
+                "permission denied: it is closed to this user, or run by another one who is not \
+                              root; '--dir' names another node"
+                    .to_owned()
+            }
             errno => errno.explain(),
         };
         Failure::new(socket.display(), why)
