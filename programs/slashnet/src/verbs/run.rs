@@ -5,6 +5,7 @@
 //! node's other entrance and shows only the same part where the path space is mounted.
 
 mod confined;
+mod library_file;
 mod preload;
 mod program;
 
@@ -51,7 +52,7 @@ pub(crate) fn run(global: &GlobalOptions, options: &RunOptions) -> Outcome {
         ),
     };
     let name = printable(options.command[0].as_bytes());
-    // In a user namespace the broker's files cannot be opened.
+    // In a user namespace the broker's terminals cannot be opened.
     let hides_processes =
         options.root.is_some() && !options.without_namespace && !geteuid().is_root();
     if !options.no_preload && !hides_processes {

@@ -101,7 +101,8 @@ fn bare_command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_slashnet"));
     command
         .env_remove("SLASHNET_DIR")
-        .env_remove("SLASHNET_LOG");
+        .env_remove("SLASHNET_LOG")
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

@@ -1,8 +1,8 @@
 //! The preload library for the program that `slashnet run` starts, and the broker that serves it.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,18 +10,15 @@ use std::time::Duration;
 
 use preload_messages::{NAMES_VARIABLE, Token, VARIABLE};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serial_manager::terminal::Broker;
 
-use super::program;
+use super::{library_file, program};
 use crate::command::{BrokerOptions, GlobalOptions, RunOptions};
 use crate::failure::{During, Failure, Outcome};
 use crate::signals::{readable, wait_for_any};
 use crate::{daemon, logging, supervised};
 
-/// The library, as a file that can be loaded.
-const LIBRARY: &[u8] = include_bytes!(env!("SLASHNET_PRELOAD"));
 /// Where the descriptor goes that tells the broker of the life of its programs: above those that programs count on.
 const LIFE_FD: i32 = 200;
 /// How often the broker looks whether the last terminal was closed, once its programs have ended.
@@ -43,9 +40,9 @@ pub(super) fn prepare(
         .collect();
     let (life, ours) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).during("broker")?;
+    let library = library_file::path()?;
     let place = start_broker(node, global, options, life)?;
-    let [place, library] = [0, 1].map(|index| place.split(' ').nth(index).unwrap_or_default());
-    if library.is_empty() {
+    if place.is_empty() {
         return Err(Failure::new("broker", "it ended before it was ready"));
     }
     let mut libraries = OsString::from(library);
@@ -143,9 +140,7 @@ pub(crate) fn broker(global: &GlobalOptions, options: &BrokerOptions) -> Outcome
         .iter()
         .map(|name| (name.from.clone().into_bytes(), name.to.clone().into_bytes()));
     let broker = Broker::new(daemon::namespace(global)?, &name, token, names).during("broker")?;
-    let library = library()?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), library.as_raw_fd());
-    crate::output::line(format!("{name}:{} {path}", hexadecimal(&token)))?;
+    crate::output::line(format!("{name}:{}", hexadecimal(&token)))?;
     // Nobody reads it any more; a closed one could become another file.
     let null = std::fs::OpenOptions::new()
         .write(true)
@@ -182,20 +177,6 @@ fn serve(broker: &Broker, program: &OwnedFd) {
 fn has_ended(life: &std::io::Stdin) -> bool {
     readable(life.as_fd(), Duration::ZERO)
         && matches!(life.lock().read(&mut [0; 1]), Ok(0) | Err(_))
-}
-
-/// The library in memory that no file system has to keep, and nobody can change.
-fn library() -> Outcome<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let file = rustix::fs::memfd_create("slashnet-preload", flags).during("preload library")?;
-    let mut file = std::fs::File::from(file);
-    file.write_all(LIBRARY).during("preload library")?;
-    let seals = rustix::fs::SealFlags::WRITE
-        | rustix::fs::SealFlags::GROW
-        | rustix::fs::SealFlags::SHRINK
-        | rustix::fs::SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals).during("preload library")?;
-    Ok(file.into())
 }
 
 fn token() -> Outcome<Token> {
