@@ -197,15 +197,12 @@ pub(crate) struct ConfinedOptions {
     /// What stands for it
     #[arg(long, value_name = "DIR")]
     pub(crate) door: PathBuf,
-    /// Show this part of a mount
+    /// The root, relative to what a mount of the node shows
     #[arg(long, value_name = "DIR")]
-    pub(crate) show: Vec<PathBuf>,
-    /// In place of this mount
-    #[arg(long, value_name = "DIR")]
-    pub(crate) at: Vec<PathBuf>,
-    /// Show nothing of this mount
-    #[arg(long, value_name = "DIR")]
-    pub(crate) hide: Vec<PathBuf>,
+    pub(crate) root: PathBuf,
+    /// The node's directory is a door's itself
+    #[arg(long)]
+    pub(crate) nested: bool,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,

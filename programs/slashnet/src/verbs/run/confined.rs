@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change,
@@ -36,19 +38,41 @@ impl Confinement<'_> {
         let mut command = Command::new(own);
         command.arg("confined").arg("--node").arg(self.node);
         command.arg("--door").arg(self.door);
-        for mount in mounted::of(self.node)? {
-            match self.shown_of(&mount) {
-                Some(part) => {
-                    command.arg("--show").arg(mount.point.join(part));
-                    command.arg("--at").arg(mount.point);
-                }
-                None => {
-                    command.arg("--hide").arg(mount.point);
-                }
-            }
+        command.arg("--root").arg(self.root);
+        if self.is_nested {
+            command.arg("--nested");
         }
         command.arg("--").args(words);
         Ok(command)
+    }
+
+    /// Covers each mount with the root, or with nothing where that is not to be seen. Mounts are covered as they are open:
+    /// another user could make a link of the way to one. One that is not to be seen any more lies under another.
+    fn narrow_mounts(&self) -> Outcome {
+        let here = std::env::current_dir().ok();
+        for mount in mounted::whosever(self.node)? {
+            let point = mount.point.display();
+            let Some(top) = mount.top()? else { continue };
+            // What another user has mounted may be anything.
+            let part = self.shown_of(&mount).filter(|_| mount.is_ours());
+            match part.map(|part| show(&top, part)) {
+                Some(Ok(())) => {}
+                // What this user may not enter, the command may not either.
+                Some(Err(Errno::ACCESS)) | None => hide(&top).during(point)?,
+                Some(Err(error)) => {
+                    let why = Failure::new(self.root.display(), error);
+                    output::remark(&format!("{point} shows nothing: {why}"));
+                    hide(&top).during(point)?;
+                }
+            }
+            if here
+                .as_ref()
+                .is_some_and(|here| here.starts_with(&mount.point))
+            {
+                std::env::set_current_dir(&mount.point).during(mount.point.display())?;
+            }
+        }
+        Ok(())
     }
 
     /// Where the root is in what a mount shows; none if it cannot be seen there.
@@ -93,31 +117,41 @@ pub(crate) fn enter(options: &ConfinedOptions) -> Outcome {
     }
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).during("mounts")?;
-    let here = std::env::current_dir().ok();
-    for (from, at) in options.show.iter().zip(&options.at) {
-        if let Err(error) = mount_bind_recursive(from, at) {
-            // What this user may not enter, the command may not either.
-            if error != Errno::ACCESS {
-                let why = Failure::new(from.display(), error);
-                output::remark(&format!("{} shows nothing: {why}", at.display()));
-            }
-            hide(at)?;
-        }
-        if here.as_ref().is_some_and(|here| here.starts_with(at)) {
-            std::env::set_current_dir(at).during(at.display())?;
-        }
-    }
-    options.hide.iter().try_for_each(|at| hide(at))?;
+    let confinement = Confinement {
+        node: &options.node,
+        door: &options.door,
+        root: &options.root,
+        is_nested: options.nested,
+    };
+    confinement.narrow_mounts()?;
     mount_bind(&options.door, &options.node).during(options.door.display())?;
     let mut command = super::command(&options.command);
     let error = command.env("SLASHNET_DIR", &options.node).exec();
     Err(super::not_started(&options.command[0], error))
 }
 
-/// Covers a mount with an empty directory.
-fn hide(at: &Path) -> Outcome {
+/// Covers the top of a mount with a part of it, to which no link leads.
+fn show(top: &OwnedFd, part: &Path) -> rustix::io::Result<()> {
+    let part = if part == Path::new("") {
+        Path::new(".")
+    } else {
+        part
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    let part = openat2(top, part, flags, Mode::empty(), resolve)?;
+    mount_bind_recursive(path_of(&part), path_of(top))
+}
+
+/// Covers a directory with an empty one.
+fn hide(at: &OwnedFd) -> rustix::io::Result<()> {
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("slashnet", at, "tmpfs", flags, Some(c"mode=555")).during(at.display())
+    mount("slashnet", path_of(at), "tmpfs", flags, Some(c"mode=555"))
+}
+
+/// The name of what is open, whatever has become of its path.
+fn path_of(open: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", open.as_raw_fd())
 }
 
 #[expect(unsafe_code, reason = "no crate here carries it as a safe call")]
@@ -134,8 +168,10 @@ mod tests {
 
     fn mounted(point: &str, shows: &str) -> Mounted {
         Mounted {
+            id: 0,
             point: point.into(),
             shows: shows.into(),
+            owner: 0,
         }
     }
 
