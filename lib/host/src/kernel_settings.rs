@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::setting_records::{Record, Records};
+
 /// Where the kernel keeps what is said of networks.
 const SETTINGS: &str = "/proc/sys/net";
 
@@ -11,22 +13,31 @@ const SETTINGS: &str = "/proc/sys/net";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Setting {
     /// Such as `ipv4/conf`.
-    pub(crate) table: &'static str,
+    pub(crate) table: String,
     pub(crate) interface: String,
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
 }
 
 impl Setting {
-    pub(crate) fn new(table: &'static str, interface: &str, name: &'static str) -> Self {
+    pub(crate) fn new(table: &str, interface: &str, name: &str) -> Self {
         Self {
-            table,
+            table: table.to_owned(),
             interface: interface.to_owned(),
-            name,
+            name: name.to_owned(),
+        }
+    }
+
+    /// Makes it what it was before a node set it to `now`, unless somebody else has changed it since.
+    pub(crate) fn put_back(&self, kernel: &impl Kernel, before: u32, now: u32) {
+        if kernel.get(self) == Some(now)
+            && let Err(error) = kernel.set(self, before)
+        {
+            tracing::warn!("{self} is not {before} again: {error}");
         }
     }
 
     fn path(&self) -> PathBuf {
-        [SETTINGS, self.table, &self.interface, self.name]
+        [SETTINGS, &self.table, &self.interface, &self.name]
             .iter()
             .collect()
     }
@@ -62,10 +73,12 @@ impl Kernel for ThisKernel {
     }
 }
 
-/// What a node has changed. Dropped, it leaves the kernel as it was, but for what somebody else has changed since.
+/// What a node has changed. Dropped, it leaves the kernel as it was, but for what somebody else has changed since, and
+/// what other nodes need.
 #[derive(Debug)]
 pub(crate) struct Changes<K: Kernel> {
     kernel: K,
+    records: Records,
     made: Vec<Change>,
 }
 
@@ -74,12 +87,14 @@ struct Change {
     setting: Setting,
     before: u32,
     now: u32,
+    record: Option<Record>,
 }
 
 impl<K: Kernel> Changes<K> {
-    pub(crate) const fn new(kernel: K) -> Self {
+    pub(crate) const fn new(kernel: K, records: Records) -> Self {
         Self {
             kernel,
+            records,
             made: Vec::new(),
         }
     }
@@ -96,33 +111,60 @@ impl<K: Kernel> Changes<K> {
         now: u32,
         why: &str,
     ) -> io::Result<()> {
-        self.kernel.set(&setting, now)?;
+        let at = self.made.iter().position(|made| made.setting == setting);
+        // Before the change: a node may be killed at any time.
+        let record = match at {
+            Some(_) => None,
+            None => self.records.begin(&setting, before, now),
+        };
+        if let Err(error) = self.kernel.set(&setting, now) {
+            record.map(|record| self.records.end(record));
+            return Err(error);
+        }
         tracing::info!("{setting} is {now} while this node runs: {why}");
         // An interface that is made anew is told again; what it was at first is what it gets back.
-        match self.made.iter_mut().find(|made| made.setting == setting) {
+        match at.and_then(|at| self.made.get_mut(at)) {
             Some(made) => made.now = now,
             None => self.made.push(Change {
                 setting,
-                before,
+                before: record.as_ref().map_or(before, |record| record.before),
                 now,
+                record,
             }),
         }
         Ok(())
+    }
+
+    /// A setting is as this node needs it. If that is because another node has changed it, it stays so for this one.
+    pub(crate) fn share(&mut self, setting: &Setting) {
+        if self.made.iter().any(|made| made.setting == *setting) {
+            return;
+        }
+        if let Some(record) = self.records.join(setting) {
+            self.made.push(Change {
+                setting: setting.clone(),
+                before: record.before,
+                now: record.now,
+                record: Some(record),
+            });
+        }
+    }
+
+    /// Leaves everything as it is, as a node does that is killed.
+    #[cfg(test)]
+    pub(crate) fn forget(mut self) {
+        self.made.clear();
     }
 }
 
 impl<K: Kernel> Drop for Changes<K> {
     fn drop(&mut self) {
-        for Change {
-            setting,
-            before,
-            now,
-        } in self.made.iter().rev()
-        {
-            if self.kernel.get(setting) == Some(*now)
-                && let Err(error) = self.kernel.set(setting, *before)
-            {
-                tracing::warn!("{setting} is not {before} again: {error}");
+        for change in self.made.drain(..).rev() {
+            let record = change.record;
+            if record.is_none_or(|record| self.records.end(record)) {
+                change
+                    .setting
+                    .put_back(&self.kernel, change.before, change.now);
             }
         }
     }
@@ -138,7 +180,7 @@ pub(crate) struct Paper {
 
 #[cfg(test)]
 impl Paper {
-    pub(crate) fn with(table: &'static str, settings: &[(&str, &'static str, u32)]) -> Self {
+    pub(crate) fn with(table: &str, settings: &[(&str, &str, u32)]) -> Self {
         let paper = Self::default();
         for (interface, name, value) in settings {
             let setting = Setting::new(table, interface, name);

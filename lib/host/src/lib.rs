@@ -35,6 +35,7 @@ mod private_file;
 mod program_socket;
 mod relays;
 mod rights_store;
+mod setting_records;
 mod shared_network;
 mod trust_keeper;
 mod trust_store;

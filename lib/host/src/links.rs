@@ -17,6 +17,7 @@ use crate::kernel_settings::ThisKernel;
 use crate::link_place::{self, At, Found, Own, SocketPlace};
 use crate::link_spec::LinkSpec;
 use crate::neighbour_wait::NeighbourWait;
+use crate::setting_records::Records;
 use crate::shared_network::SharedNetworks;
 
 /// All links, by number. A link keeps its number while the node runs, whether it is there or not.
@@ -62,13 +63,15 @@ impl Links {
         own: Own,
         interfaces: &Interfaces,
     ) -> Result<Self, StartError> {
+        let records = Records::of_this_machine();
+        records.recover(&ThisKernel);
         let mut links = Self {
             all: wanted.is_empty(),
             slots: Vec::new(),
             own,
             said_full: false,
-            shared: SharedNetworks::new(ThisKernel),
-            wait: NeighbourWait::new(ThisKernel),
+            shared: SharedNetworks::new(ThisKernel, records.clone()),
+            wait: NeighbourWait::new(ThisKernel, records),
         };
         let wanted = if links.all {
             eligible(interfaces).collect()

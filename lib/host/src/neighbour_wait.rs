@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use crate::interfaces::Interfaces;
 use crate::kernel_settings::{Changes, Kernel, Setting};
+use crate::setting_records::Records;
 
 /// Milliseconds between two questions: ten small packets in a second, to each neighbour that does not answer.
 const WAIT: u32 = 100;
@@ -29,9 +30,9 @@ pub(crate) struct NeighbourWait<K: Kernel> {
 }
 
 impl<K: Kernel> NeighbourWait<K> {
-    pub(crate) const fn new(kernel: K) -> Self {
+    pub(crate) const fn new(kernel: K, records: Records) -> Self {
         Self {
-            changes: Changes::new(kernel),
+            changes: Changes::new(kernel, records),
             refused: BTreeSet::new(),
         }
     }
@@ -58,15 +59,16 @@ impl<K: Kernel> NeighbourWait<K> {
     }
 
     fn shorten(&mut self, place: &Setting) -> io::Result<()> {
-        let Some(before) = self.changes.get(place).filter(|wait| *wait > WAIT) else {
+        let wait = self.changes.get(place);
+        let Some(before) = wait.filter(|wait| *wait > WAIT) else {
+            if wait.is_some() {
+                self.share(place);
+            }
             return Ok(());
         };
         // First, so that the kernel's patience is at no time shorter than it was.
         for name in QUESTIONS {
-            let place = Setting {
-                name,
-                ..place.clone()
-            };
+            let place = Setting::new(&place.table, &place.interface, name);
             if let Some(asked) = self.changes.get(&place).filter(|asked| *asked > 0) {
                 let now = asked.saturating_mul(before) / WAIT;
                 let now = now.min(QUESTIONS_MAX).max(asked);
@@ -74,6 +76,15 @@ impl<K: Kernel> NeighbourWait<K> {
             }
         }
         self.changes.make(place.clone(), before, WAIT, WHY)
+    }
+
+    /// It is short enough, perhaps because another node has seen to it.
+    fn share(&mut self, place: &Setting) {
+        for name in QUESTIONS {
+            let place = Setting::new(&place.table, &place.interface, name);
+            self.changes.share(&place);
+        }
+        self.changes.share(place);
     }
 }
 
@@ -115,7 +126,7 @@ mod tests {
     #[test]
     fn neighbours_of_a_link_are_asked_for_more_often_but_no_shorter_until_the_node_ends() {
         let paper = linux();
-        let mut wait = NeighbourWait::new(paper.clone());
+        let mut wait = NeighbourWait::new(paper.clone(), Records::default());
         wait.look(&ETH1, &interfaces());
         assert_eq!(of(&paper, TABLES[0], "eth1"), [100, 30, 30]);
         assert_eq!(of(&paper, TABLES[0], "eth2"), [1000, 3, 3]);
@@ -133,7 +144,7 @@ mod tests {
     #[test]
     fn an_interface_that_was_made_anew_is_told_again() {
         let paper = linux();
-        let mut wait = NeighbourWait::new(paper.clone());
+        let mut wait = NeighbourWait::new(paper.clone(), Records::default());
         wait.look(&ETH1, &interfaces());
         *paper.values.borrow_mut() = linux().values.take();
         wait.look(&ETH1, &interfaces());
@@ -153,7 +164,7 @@ mod tests {
         };
         for paper in [quick, forbidden] {
             let before = paper.values.borrow().clone();
-            NeighbourWait::new(paper.clone()).look(&ETH1, &interfaces());
+            NeighbourWait::new(paper.clone(), Records::default()).look(&ETH1, &interfaces());
             assert_eq!(*paper.values.borrow(), before);
         }
     }

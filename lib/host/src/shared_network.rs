@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use crate::interfaces::{Interface, Interfaces};
 use crate::kernel_settings::{Changes, Kernel, Setting};
+use crate::setting_records::Records;
 
 const TABLE: &str = "ipv4/conf";
 const WHY: &str = "two of its links are in one network";
@@ -51,9 +52,9 @@ const WANTED: [Wanted; 3] = [
 ];
 
 impl<K: Kernel> SharedNetworks<K> {
-    pub(crate) const fn new(kernel: K) -> Self {
+    pub(crate) const fn new(kernel: K, records: Records) -> Self {
         Self {
-            changes: Changes::new(kernel),
+            changes: Changes::new(kernel, records),
             said: BTreeSet::new(),
         }
     }
@@ -96,6 +97,7 @@ impl<K: Kernel> SharedNetworks<K> {
             return Ok(());
         };
         if !(wanted.is_bad)(own.max(all)) {
+            self.changes.share(&place);
             return Ok(());
         }
         self.changes.make(place, own, wanted.good, WHY)
@@ -155,7 +157,7 @@ mod tests {
             TABLE,
             &[("eth1", "rp_filter", 1), ("eth2", "arp_announce", 1)],
         );
-        let mut networks = SharedNetworks::new(paper.clone());
+        let mut networks = SharedNetworks::new(paper.clone(), Records::default());
         assert_eq!(networks.look(&links, &all), [""; 0]);
         assert_eq!(all_of(&paper, "eth1"), [1, 2, 2]);
         assert_eq!(all_of(&paper, "eth2"), [1, 2, 0]);
@@ -180,7 +182,7 @@ mod tests {
             is_forbidden: true,
             ..Paper::default()
         };
-        let mut networks = SharedNetworks::new(paper);
+        let mut networks = SharedNetworks::new(paper, Records::default());
         let said = networks.look(&links, &all);
         assert_eq!(said.len(), 1);
         for part in ["eth1 and eth2", "arp_ignore=1", "arp_announce=2"] {
@@ -196,7 +198,7 @@ mod tests {
             let (all, links) = interfaces(addresses);
             let paper = Paper::with(TABLE, settings);
             let before = paper.values.borrow().clone();
-            let mut networks = SharedNetworks::new(paper.clone());
+            let mut networks = SharedNetworks::new(paper.clone(), Records::default());
             assert!(networks.look(&links, &all).is_empty());
             let after = paper.values.borrow().clone();
             before != after
