@@ -119,14 +119,20 @@ impl Directory {
     /// Appends the next piece of entries, of which there is at least one, to `entries`; false at the end.
     ///
     /// # Errors
-    /// `EINTR`, `ETIMEDOUT`, and what the server answers. Reading on tries again.
+    /// `EINTR`, `ETIMEDOUT`, what the server answers, and `EBADMSG` if it answers without end and without a name that is
+    /// new. Reading on tries again.
     #[doc(alias = "readdir")]
     pub fn read_into(
         &mut self,
         entries: &mut Vec<DirectoryEntry>,
         options: &SendOptions<'_>,
     ) -> Result<bool> {
+        let mut pieces = 0;
         while self.ready.is_empty() {
+            pieces += 1;
+            if pieces > PIECES_WITHOUT_NEWS_MAX {
+                return Err(Errno::EBADMSG);
+            }
             let Some(part) = self.parts.front_mut() else {
                 return Ok(false);
             };
@@ -228,5 +234,8 @@ impl Part {
 
 /// Room for one answer with entries: for most directories all of them, and not too much for a small one.
 const PIECE_BYTES: usize = 64 << 10;
+/// Answers in a row without any name that no server has told before: of two servers of one directory, the second may repeat
+/// what the first has said, 100 000 names and more.
+const PIECES_WITHOUT_NEWS_MAX: u32 = 1000;
 /// Room for the answers after the first.
 const NEXT_PIECE_BYTES: usize = 768 << 10;

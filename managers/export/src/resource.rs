@@ -230,6 +230,10 @@ impl Resource for Export {
                 Ok(())
             })
             .on(DIRECTORY_LEASE, |()| {
+                // It tells what happens in the directory, as a listing would.
+                if !file.is_readable() {
+                    return Err(Errno::EBADF);
+                }
                 self.leases.lease(file.opener(), node_of(file)?)
             })
             .take(LEASE_NEWS, |call, ()| self.leases.news(file, call))

@@ -19,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 
 use abi::connect::{ConnectType, Extra};
 use abi::credentials::Credentials;
+use abi::devctl::DIRECTORY_LEASE;
 use abi::flags::mode::{S_IFDIR, S_IFREG};
 use abi::io::{Chmod, Chown, ReadDirectory, Request, SetTime, TimeSpec, Truncate, Utime, Xattr};
 use abi::{Errno, Gid, Handle, Nd, OpenFlags, Pid, Result, Uid};
@@ -113,6 +114,25 @@ fn rename(client: &TestClient, old: &str, new: &str) -> Result {
         handle: Handle(1),
     };
     client.path(ConnectType::Rename, new, 0, extra).map(drop)
+}
+
+#[test]
+fn a_directory_that_is_only_named_tells_nobody_what_happens_in_it() {
+    let (directory, stranger, _) = tree();
+    fs::create_dir(directory.path().join("closed")).unwrap();
+    mode(&directory.path().join("closed"), 0o711);
+    let lease = Request::Devctl {
+        dcmd: DIRECTORY_LEASE.dcmd(),
+        data: &[],
+    };
+    let asked = |path: &str, flags: OpenFlags| {
+        let open = stranger.open(path, flags | OpenFlags::DIRECTORY)?;
+        open.start(&lease).wait().map(drop)
+    };
+    assert_eq!(asked("closed", PATH), Err(Errno::EBADF));
+    assert_eq!(asked("closed", READ), Err(Errno::EACCES));
+    assert_eq!(asked("", PATH), Err(Errno::EBADF));
+    assert_ne!(asked("", READ), Err(Errno::EBADF));
 }
 
 #[test]

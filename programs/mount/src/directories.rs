@@ -8,6 +8,7 @@ use crate::attributes;
 use crate::kernel::reply::{Entry, Known};
 use crate::kernel::{Answer, FileAttributes, Listing, Validity, reply};
 use crate::leases::{self, LEASED, Stamp};
+use crate::listing_space::Taken;
 use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 use std::time::Instant;
@@ -24,6 +25,7 @@ pub(crate) struct Listed {
 struct State {
     reader: Reader,
     entries: Vec<DirectoryEntry>,
+    taken: Taken,
     /// When the first piece was asked for, and the lease that was there.
     read: Instant,
     lease: Option<Stamp>,
@@ -34,6 +36,8 @@ enum Reader {
     Unopened,
     Open(Directory),
     AtEnd,
+    /// There is no room for the rest.
+    TooLong,
 }
 
 impl PathSpace {
@@ -53,6 +57,7 @@ impl PathSpace {
         let state = State {
             reader,
             entries: Vec::new(),
+            taken: self.listing_space.nothing(),
             read: call.begun,
             lease: leased,
         };
@@ -93,7 +98,8 @@ impl PathSpace {
         if rewound || matches!(state.reader, Reader::Unopened) {
             // What is there now counts.
             state.reader = Reader::Open(listed.view.read_directory(&listed.path)?);
-            state.entries.clear();
+            state.entries = Vec::new();
+            state.taken.clear();
         }
         let mut at = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
         while at.saturating_add(room / reply::ENTRY_MIN) > state.entries.len() + DOTS.len() {
@@ -201,18 +207,25 @@ fn push(
 impl State {
     /// Reads the next piece; false at the end.
     fn read_on(&mut self, call: &Call<'_>, lease: Option<Stamp>) -> Result<bool> {
-        let Reader::Open(reader) = &mut self.reader else {
-            return Ok(false);
+        let reader = match &mut self.reader {
+            Reader::Open(reader) => reader,
+            Reader::TooLong => return Err(Errno::ENOMEM),
+            Reader::Unopened | Reader::AtEnd => return Ok(false),
         };
-        if self.entries.len() >= ENTRIES_MAX {
-            return Err(Errno::ENOMEM);
-        }
         // Of all pieces the oldest knowledge counts.
         if self.entries.is_empty() {
             self.read = Instant::now();
             self.lease = lease;
         }
+        let before = self.entries.len();
         let more = reader.read_into(&mut self.entries, &call.options())?;
+        let read = self.entries.iter().skip(before);
+        let bytes = read.map(|entry| size_of::<DirectoryEntry>() + entry.name.len());
+        if let Err(errno) = self.taken.grow(bytes.sum()) {
+            self.entries.truncate(before);
+            self.reader = Reader::TooLong;
+            return Err(errno);
+        }
         if !more {
             // The server's directory can be closed already.
             self.reader = Reader::AtEnd;
@@ -222,9 +235,6 @@ impl State {
 }
 
 const DOTS: [&[u8]; 2] = [b".", b".."];
-
-/// Entries kept per open directory; about 200 bytes each.
-const ENTRIES_MAX: usize = 2_000_000;
 
 /// What FUSE itself lists where no number is known.
 const UNKNOWN_INO: u64 = 0xffff_ffff;

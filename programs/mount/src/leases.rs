@@ -46,6 +46,8 @@ struct State {
     /// The directory of each lease, by server and number.
     numbers: HashMap<(Server, u64), u64>,
     feeds: HashMap<Server, Arc<File>>,
+    /// Servers that are asked for no lease before.
+    shunned: HashMap<Server, Instant>,
     stamps: u64,
     /// Leases that are being asked for, and those that ended before their number was known here.
     being_made: usize,

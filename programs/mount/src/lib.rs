@@ -13,6 +13,7 @@ mod handles;
 mod identity;
 mod kernel;
 mod leases;
+mod listing_space;
 mod locks;
 mod mount;
 mod names;

@@ -17,6 +17,7 @@ use crate::kernel::device::Channel;
 use crate::kernel::request::Operation;
 use crate::kernel::{Answer, Handler, Header, Validity, reply};
 use crate::leases::{self, LEASED, Leases, Stamp};
+use crate::listing_space::ListingSpace;
 use crate::locks::Lockers;
 use crate::nodes::{Identity, Nodes};
 use crate::open_files::OpenFiles;
@@ -29,6 +30,7 @@ pub(crate) struct PathSpace {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) files: OpenFiles,
     pub(crate) directories: Handles<Listed>,
+    pub(crate) listing_space: ListingSpace,
     pub(crate) behind: Behind,
     pub(crate) lockers: Lockers,
     pub(crate) versions: Versions,
@@ -68,6 +70,7 @@ impl PathSpace {
             nodes,
             files: OpenFiles::new(),
             directories: Handles::new(),
+            listing_space: ListingSpace::default(),
             behind: Behind::new(),
             lockers: Lockers::new(),
             versions: Versions::new(),

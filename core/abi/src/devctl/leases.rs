@@ -7,7 +7,7 @@ use crate::codec::{Decode, Encode, Malformed, Reader, Writer};
 /// names, whoever changes it. The result numbers the lease; it ends with that news, and with the open file through which
 /// the client asks for [`LEASE_NEWS`].
 ///
-/// Refused with `EOPNOTSUPP` where the server could not notice every change, `EINVAL` if the client does not ask for news,
+/// Refused with `EBADF` if the directory is not open for reading, `EOPNOTSUPP` where the server could not notice every change, `EINVAL` if the client does not ask for news,
 /// `ENOSPC` if there are too many.
 pub const DIRECTORY_LEASE: Devctl<(), u64> = Devctl::from_device(class::FILES, 1, 8);
 

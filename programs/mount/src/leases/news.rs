@@ -8,7 +8,7 @@ use ipc::SendOptions;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Held, Server, Shared, Stamp};
+use super::{Held, Server, Shared, Stamp, State};
 
 impl Shared {
     pub(super) fn lease(
@@ -25,7 +25,11 @@ impl Shared {
         }
         let server = server_of(file.server());
         self.hear(server, path, view)?;
-        let number = lease_once_heard(file)?;
+        let number = lease_once_heard(file).inspect_err(|errno| {
+            if matches!(*errno, Errno::ETIMEDOUT | Errno::EINVAL) {
+                self.lock().shun(server);
+            }
+        })?;
         let mut state = self.lock();
         if !state.feeds.contains_key(&server) || state.ended_early.contains(&(server, number)) {
             return Err(Errno::ESRCH);
@@ -71,8 +75,14 @@ impl Shared {
 
     /// Has a thread listen to the news of a server, if none does. It asks through a file of its own.
     fn hear(self: &Arc<Self>, server: Server, path: &[u8], view: &Namespace) -> Result {
-        if self.lock().feeds.contains_key(&server) {
-            return Ok(());
+        {
+            let state = self.lock();
+            if state.feeds.contains_key(&server) {
+                return Ok(());
+            }
+            if state.is_shunned(server) {
+                return Err(Errno::EAGAIN);
+            }
         }
         let file = view.open(path, OpenFlags::READ | OpenFlags::DIRECTORY)?;
         if server_of(file.server()) != server {
@@ -99,56 +109,112 @@ impl Shared {
 /// The server knows a client that asks for news; the first question may still be on its way.
 fn lease_once_heard(file: &File) -> Result<u64> {
     let deadline = Instant::now() + HEARD_WITHIN;
+    let options = SendOptions {
+        deadline: Some(deadline),
+        ..SendOptions::default()
+    };
     loop {
-        match file.devctl(DIRECTORY_LEASE, ()) {
+        match file.devctl_with(DIRECTORY_LEASE, (), &options) {
             Err(Errno::EINVAL) if Instant::now() < deadline => std::thread::yield_now(),
             outcome => return outcome,
         }
     }
 }
 
-/// Hears the news of one server until it is not heard of any more.
+/// Hears the news of one server until it is not heard of any more, or tells too often what is none.
 fn listen(shared: &Weak<Shared>, server: Server, feed: &File) {
+    let mut pace = Pace::default();
     loop {
+        let asked = Instant::now();
         let options = SendOptions {
-            deadline: Some(Instant::now() + HEARD_WITHIN),
+            deadline: Some(asked + HEARD_WITHIN),
             ..SendOptions::default()
         };
         let news = feed.devctl_with(LEASE_NEWS, (), &options);
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        let ended: Vec<u64> = match &news {
-            Ok(broken) => {
-                let mut state = shared.lock();
-                let mut ended = Vec::new();
-                for number in &broken.numbers {
-                    match state.numbers.get(&(server, *number)) {
-                        Some(directory) => ended.push(*directory),
-                        None if state.being_made > 0 => {
-                            state.ended_early.insert((server, *number));
-                        }
-                        None => {}
-                    }
+        let mut state = shared.lock();
+        let heard = news.and_then(|broken| {
+            let ended = state.ended(server, &broken.numbers);
+            let is_bearable = pace.bears(asked.elapsed(), !ended.is_empty());
+            is_bearable.then_some(ended).ok_or(Errno::EPROTO)
+        });
+        let ended = match &heard {
+            Ok(ended) => ended.clone(),
+            Err(errno) => {
+                if *errno == Errno::EPROTO {
+                    state.shun(server);
                 }
-                ended
-            }
-            Err(_) => {
-                let mut state = shared.lock();
                 state.feeds.remove(&server);
-                let all = state.numbers.iter();
-                all.filter(|((of, _), _)| *of == server)
-                    .map(|(_, directory)| *directory)
-                    .collect()
+                state.all_of(server)
             }
         };
+        drop(state);
         if !ended.is_empty() {
             shared.end(&ended);
         }
-        if let Err(errno) = news {
+        if let Err(errno) = heard {
             tracing::debug!(%errno, "no news of leases any more");
             return;
         }
+    }
+}
+
+impl State {
+    /// The directories whose leases have these numbers. A lease that is being made may have ended already.
+    fn ended(&mut self, server: Server, numbers: &[u64]) -> Vec<u64> {
+        let mut ended = Vec::new();
+        for number in numbers {
+            match self.numbers.get(&(server, *number)) {
+                Some(directory) => ended.push(*directory),
+                None if self.being_made > 0 => {
+                    self.ended_early.insert((server, *number));
+                }
+                None => {}
+            }
+        }
+        ended
+    }
+
+    fn all_of(&self, server: Server) -> Vec<u64> {
+        let all = self.numbers.iter();
+        all.filter(|((of, _), _)| *of == server)
+            .map(|(_, directory)| *directory)
+            .collect()
+    }
+
+    /// Asks a server that keeps nothing of what it promises for no leases for a while.
+    fn shun(&mut self, server: Server) {
+        let now = Instant::now();
+        self.shunned.retain(|_, until| *until > now);
+        if self.shunned.len() >= SHUNNED_MAX {
+            self.shunned.clear();
+        }
+        self.shunned.insert(server, now + REFUSED_PAUSE);
+    }
+
+    fn is_shunned(&self, server: Server) -> bool {
+        self.shunned
+            .get(&server)
+            .is_some_and(|until| *until > Instant::now())
+    }
+}
+
+/// How often a server has answered before its time with nothing that is news here.
+#[derive(Default)]
+struct Pace {
+    hasty: u32,
+}
+
+impl Pace {
+    /// Whether a server may go on that has let wait so long for its last answer.
+    fn bears(&mut self, waited: Duration, was_news: bool) -> bool {
+        match was_news || waited >= HEARD_WITHIN / 8 {
+            true => self.hasty = 0,
+            false => self.hasty += 1,
+        }
+        self.hasty <= HASTY_MAX
     }
 }
 
@@ -166,3 +232,25 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// A server that is silent for so long may be gone: what is leased is not believed any more. Four times its beat.
 const HEARD_WITHIN: Duration = Duration::from_millis(4 * LEASE_BEAT_MS);
 const STACK_BYTES: usize = 256 << 10;
+/// Answers in a row without news and before their time. A server that is in order has some if leases end at both sides at once.
+const HASTY_MAX: u32 = 64;
+/// Servers that are shunned.
+const SHUNNED_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_say_nothing_in_time_and_news_at_any_time_but_not_nothing_all_the_time() {
+        let (at_once, in_time) = (Duration::ZERO, Duration::from_millis(LEASE_BEAT_MS));
+        let mut pace = Pace::default();
+        for _ in 0..2 * HASTY_MAX {
+            assert!(pace.bears(at_once, true) && pace.bears(in_time, false));
+        }
+        for _ in 0..HASTY_MAX {
+            assert!(pace.bears(at_once, false));
+        }
+        assert!(!pace.bears(at_once, false));
+    }
+}
