@@ -3,7 +3,7 @@
 //! All of `/dev/hello`:
 //!
 //! ```no_run
-//! use resmgr::{Answer, Attributes, OpenFile, ReadRequest, Resource, Result};
+//! use resmgr::{Answer, Attributes, OpenFile, ReadRequest, Resource, ServeError};
 //!
 //! struct Hello;
 //!
@@ -13,7 +13,7 @@
 //!     }
 //! }
 //!
-//! fn main() -> Result {
+//! fn main() -> Result<(), ServeError> {
 //!     resmgr::serve("/dev/hello", Attributes::device(0o444), Hello)
 //! }
 //! ```
@@ -44,6 +44,7 @@ mod request;
 mod resource;
 mod rights;
 mod running;
+mod serve;
 mod server;
 pub mod testing;
 mod wait_queue;
@@ -68,5 +69,6 @@ pub use self::request::{
 };
 pub use self::resource::Resource;
 pub use self::running::{Detach, Poster, Running};
-pub use self::server::{Server, serve};
+pub use self::serve::{ServeError, serve};
+pub use self::server::Server;
 pub use self::wait_queue::WaitQueue;

@@ -16,18 +16,6 @@ use crate::request::{Answer, RawRequest};
 use crate::resource::Resource;
 use crate::running::{Poster, Running};
 
-/// Owns `path` with one resource and serves it until the process ends.
-///
-/// Uses the node that `SLASHNET_DIR` names, or the machine's default node.
-///
-/// # Errors
-/// Those of [`Server::new`] and [`Server::attach`].
-pub fn serve(path: &str, attributes: Attributes, resource: impl Resource) -> Result {
-    Server::new(Endpoint::global()?)?
-        .attach(path, attributes, resource)?
-        .run()
-}
-
 /// One channel with its resources and threads.
 ///
 /// Not fork safe: a child of the process serves nothing.

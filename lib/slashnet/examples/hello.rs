@@ -1,7 +1,7 @@
 //! Serves `/dev/hello` until it is stopped: `cargo run -p slashnet --example hello`, then read it with
 //! `slashnet cat /dev/hello`, or `/net/<this node>/dev/hello` from any other node.
 
-use slashnet::resmgr::{self, Answer, Attributes, OpenFile, ReadRequest, Resource};
+use slashnet::resmgr::{self, Answer, Attributes, OpenFile, ReadRequest, Resource, ServeError};
 
 struct Hello;
 
@@ -11,6 +11,6 @@ impl Resource for Hello {
     }
 }
 
-fn main() -> slashnet::Result {
+fn main() -> Result<(), ServeError> {
     resmgr::serve("/dev/hello", Attributes::device(0o444), Hello)
 }

@@ -26,7 +26,7 @@
 //! # Serve one
 //!
 //! ```no_run
-//! use slashnet::resmgr::{self, Answer, Attributes, OpenFile, ReadRequest, Resource};
+//! use slashnet::resmgr::{self, Answer, Attributes, OpenFile, ReadRequest, Resource, ServeError};
 //!
 //! struct Hello;
 //!
@@ -36,7 +36,7 @@
 //!     }
 //! }
 //!
-//! fn main() -> slashnet::Result {
+//! fn main() -> Result<(), ServeError> {
 //!     resmgr::serve("/dev/hello", Attributes::device(0o444), Hello)
 //! }
 //! ```

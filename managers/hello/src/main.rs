@@ -1,5 +1,5 @@
 //! `/dev/hello`: the smallest resource manager, and the one to copy for a new one.
-use resmgr::{Answer, Attributes, OpenFile, ReadRequest, Resource, Result};
+use resmgr::{Answer, Attributes, OpenFile, ReadRequest, Resource, ServeError};
 
 struct Hello;
 
@@ -9,6 +9,6 @@ impl Resource for Hello {
     }
 }
 
-fn main() -> Result {
+fn main() -> Result<(), ServeError> {
     resmgr::serve("/dev/hello", Attributes::device(0o444), Hello)
 }

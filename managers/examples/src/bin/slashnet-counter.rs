@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use resmgr::{
-    Answer, Attributes, Errno, OpenFile, OpenRequest, Opening, ReadRequest, Resource, Result,
+    Answer, Attributes, Errno, OpenFile, OpenRequest, Opening, ReadRequest, Resource, ServeError,
     WriteRequest, posix,
 };
 
@@ -52,7 +52,7 @@ impl Resource for Counter {
     }
 }
 
-fn main() -> Result {
+fn main() -> Result<(), ServeError> {
     let path = std::env::args().nth(1);
     let path = path.as_deref().unwrap_or("/dev/counter");
     resmgr::serve(path, Attributes::device(0o666), Counter::default())
