@@ -315,7 +315,7 @@ pub(crate) struct InviteOptions {
 /// Options of `join`.
 #[derive(Debug, Args)]
 pub(crate) struct JoinOptions {
-    /// What `slashnet invite` printed on the other machine; '-' reads it from standard input
+    /// What `slashnet invite` printed on the other machine; '-' reads it from standard input, unseen by 'ps'
     pub(crate) code: String,
 }
 

@@ -105,12 +105,19 @@ fn civil(days: i64) -> (i64, i64, i64) {
 /// A path or name as people read it: bytes that would confuse a terminal are written as `\xNN` and the like, and a
 /// backslash as two, so that no two names look the same.
 pub(crate) fn printable(bytes: &[u8]) -> String {
-    escaped(bytes, |letter| letter.is_control() || letter == '\\')
+    escaped(bytes, |letter| is_treacherous(letter) || letter == '\\')
 }
 
 /// A sentence that came from elsewhere; what would confuse a terminal is written as in [`printable`].
 pub(crate) fn sentence(bytes: &[u8]) -> String {
-    escaped(bytes, char::is_control)
+    escaped(bytes, is_treacherous)
+}
+
+/// What a terminal does not show as it stands: control characters, and marks that turn the direction of the text
+/// around them.
+fn is_treacherous(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn escaped(bytes: &[u8], is_hidden: impl Fn(char) -> bool) -> String {
@@ -137,6 +144,32 @@ pub(crate) fn exact(bytes: &[u8]) -> Value {
         Ok(text) => text.into(),
         Err(_) => json!({ "bytes": bytes }),
     }
+}
+
+/// JSON in many lines, with whatever would confuse a terminal by its number: that says the same to programs.
+pub(crate) fn json(value: &Value) -> String {
+    harmless(&format!("{value:#}"))
+}
+
+/// The same in one line.
+pub(crate) fn json_line(value: &Value) -> String {
+    harmless(&value.to_string())
+}
+
+/// Outside of its strings, JSON has no control character but line ends, and within them no line end.
+fn harmless(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter == '\n' || !is_treacherous(letter) {
+            text.push(letter);
+        } else {
+            let mut units = [0; 2];
+            for unit in letter.encode_utf16(&mut units) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -176,6 +209,32 @@ mod tests {
         assert_eq!(printable(b"a\x1b[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(printable(b"caf\xe9 \xc3\xa9"), "caf\\xe9 \u{e9}");
         assert_eq!(sentence(b"found 'a\\b'\n"), "found 'a\\b'\\n");
+    }
+
+    #[test]
+    fn a_name_cannot_turn_the_text_around_it() {
+        assert_eq!(
+            printable("a\u{202e}b\u{9b}".as_bytes()),
+            "a\\u{202e}b\\u{9b}"
+        );
+        assert_eq!(sentence("\u{2066}x".as_bytes()), "\\u{2066}x");
+        assert_eq!(printable("\u{5d0}\u{200b}".as_bytes()), "\u{5d0}\u{200b}");
+    }
+
+    #[test]
+    fn json_is_safe_to_show_and_says_the_same() {
+        let names = "a\x1b[2J\x7f\u{9b}31m\u{202e}\u{2066}\u{e9}\u{1f980}\n";
+        let value = json!([{ "name": exact(names.as_bytes()) }]);
+        let text = json(&value);
+        let shown = text.replace('\n', "");
+        assert!(!shown.chars().any(is_treacherous), "{text}");
+        assert!(
+            text.contains("\\u007f\\u009b31m\\u202e\\u2066\u{e9}\u{1f980}\\n"),
+            "{text}"
+        );
+        for text in [text, json_line(&value)] {
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        }
     }
 
     #[test]

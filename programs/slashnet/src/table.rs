@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::failure::{Failure, Outcome};
-use crate::notation::{duration, exact, printable};
+use crate::failure::Outcome;
+use crate::notation::{self, duration, exact, printable};
 use crate::output;
 
 /// How a table is to be printed.
@@ -82,7 +82,7 @@ impl Table {
     /// Prints the table to standard output.
     pub(crate) fn print(&self, options: TableOptions) -> Outcome {
         if options.json {
-            output::line(self.json()?)
+            output::line(self.json())
         } else {
             output::write(self.text().as_bytes())
         }
@@ -121,18 +121,16 @@ impl Table {
     }
 
     /// The table as a JSON array with one object for each row.
-    pub(crate) fn json(&self) -> Outcome<String> {
-        serde_json::to_string_pretty(&self.objects())
-            .map_err(|error| Failure::new("--json", error.to_string()))
+    pub(crate) fn json(&self) -> String {
+        notation::json(&self.objects())
     }
 
     /// The same in one line.
-    pub(crate) fn json_line(&self) -> Outcome<String> {
-        serde_json::to_string(&self.objects())
-            .map_err(|error| Failure::new("--json", error.to_string()))
+    pub(crate) fn json_line(&self) -> String {
+        notation::json_line(&self.objects())
     }
 
-    fn objects(&self) -> Vec<Value> {
+    fn objects(&self) -> Value {
         self.rows
             .iter()
             .map(|row| {
@@ -189,7 +187,7 @@ mod tests {
 
     #[test]
     fn json_has_one_object_for_each_row_with_plain_values() {
-        let parsed: Value = serde_json::from_str(&sample().json().unwrap()).unwrap();
+        let parsed: Value = serde_json::from_str(&sample().json()).unwrap();
         assert_eq!(parsed[0]["node"], "lab1");
         assert_eq!(parsed[0]["round_trip"], Value::Null);
         assert_eq!(parsed[1]["round_trip"], 1500);
@@ -197,6 +195,6 @@ mod tests {
 
     #[test]
     fn an_empty_table_is_an_empty_array() {
-        assert_eq!(Table::new(&["NODE"]).json().unwrap(), "[]");
+        assert_eq!(Table::new(&["NODE"]).json(), "[]");
     }
 }

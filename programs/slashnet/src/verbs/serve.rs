@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use abi::Errno;
 use export_manager::ExportOptions;
 use serial_manager::rfc2217;
 
@@ -12,6 +13,9 @@ use crate::notation::printable;
 use crate::offer::ExportOffer;
 use crate::signals::Signals;
 use crate::{daemon, directory, logging, supervised};
+
+const MAY_NOT_OFFER: &str = "only root and the owner of the node may offer a path there, and whom a rule lets \
+                             ('slashnet rights add allow USER attach PATH')";
 
 /// Serves until a signal ends it.
 pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
@@ -27,7 +31,7 @@ pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
         ServeVerb::Serial { offers } => {
             let ports: Vec<_> = offers.iter().map(|offer| offer.port.clone()).collect();
             let serving = serial_manager::serve(&endpoint, &ports)
-                .map_err(|error| Failure::whole(format!("serial port: {error}")))?;
+                .map_err(|error| refused(format!("serial port: {error}"), error.errno))?;
             until_signal(&signals, serving)
         }
         ServeVerb::Rfc2217(options) => {
@@ -41,7 +45,7 @@ pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
         ServeVerb::Export { offers } => {
             let exports: Vec<ExportOptions> = offers.iter().map(export).collect();
             let serving = export_manager::serve(&endpoint, &exports)
-                .map_err(|error| Failure::whole(format!("export: {error}")))?;
+                .map_err(|error| refused(format!("export: {error}"), error.errno))?;
             until_signal(&signals, serving)
         }
     }
@@ -64,6 +68,15 @@ fn places(options: &Rfc2217Options) -> Outcome<Vec<rfc2217::Place>> {
         Ok(rfc2217::Place { port, address })
     };
     options.ports.iter().enumerate().map(place).collect()
+}
+
+/// Somebody without the right to own a path is told who has it.
+fn refused(why: String, errno: Errno) -> Failure {
+    let refused = Failure::whole(why);
+    match errno {
+        Errno::EPERM => refused.and(MAY_NOT_OFFER),
+        _ => refused,
+    }
 }
 
 fn until_signal<T>(signals: &Signals, serving: T) -> Outcome {

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::{links, tables};
 use crate::command::GlobalOptions;
 use crate::daemon::{self, Daemon};
-use crate::failure::{Failure, Outcome};
-use crate::notation::{exact, printable, time};
+use crate::failure::Outcome;
+use crate::notation::{self, exact, printable, time};
 use crate::running::Running;
 use crate::table::TableOptions;
 use crate::{directory, mounted, output};
@@ -45,8 +45,7 @@ pub(crate) fn run(global: &GlobalOptions, options: TableOptions) -> Outcome {
 }
 
 fn print(value: &Value) -> Outcome {
-    let text = serde_json::to_string_pretty(value);
-    output::line(text.map_err(|error| Failure::new("--json", error.to_string()))?)
+    output::line(notation::json(value))
 }
 
 fn bytes(path: &Path) -> &[u8] {

@@ -62,8 +62,7 @@ fn decide(global: &GlobalOptions, options: &WhyOptions) -> Outcome<Option<bool>>
             permission.as_ref(),
             verdict,
         );
-        let text = serde_json::to_string_pretty(&value);
-        output::line(text.map_err(|error| Failure::new("--json", error.to_string()))?)?;
+        output::line(notation::json(&value))?;
     } else {
         output::line(in_words(
             &question,
