@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-/// Connections of programs: more than one user may have, and room for others. Two descriptors each in the host, which may
-/// have room for fewer.
+/// Connections of programs: more than one user may have, and room for others. One or two descriptors each in the host, which
+/// may have room for fewer.
 pub const PROGRAMS_MAX: usize = 32_768;
 /// Connections of programs of one ordinary user, if as many again are left for others.
 pub const PROGRAMS_PER_USER: usize = 12_288;

@@ -174,6 +174,7 @@ impl Builder {
             name: *name_in_directories,
         };
         let links = Links::open(wanted, own, &interfaces)?;
+        let room = descriptor_limit::make_room();
         let config = Config {
             name,
             owner: Uid(rustix::process::geteuid().as_raw()),
@@ -184,7 +185,7 @@ impl Builder {
             detect: self.detect,
             one_port: self.one_port,
             rights: self.rights,
-            programs_max: descriptor_limit::room_for_programs(),
+            programs_max: room.programs,
             seed: seed()?,
         };
         let link_configs = config.links.clone();
@@ -202,6 +203,7 @@ impl Builder {
             state,
             lock,
             stop,
+            watched_max: room.watched,
         })?;
         Ok(Prepared {
             event_loop,

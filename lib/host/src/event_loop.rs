@@ -66,6 +66,7 @@ pub(crate) struct EventLoop {
     watch: InterfaceWatch,
     interfaces: Interfaces,
     programs: BTreeMap<ProgramKey, ProgramSocket>,
+    watched_max: usize,
     doors: Doors,
     held: Held,
     relays: Relays,
@@ -102,6 +103,8 @@ pub(crate) struct Parts {
     pub(crate) lock: std::fs::File,
     /// Becomes readable when the node shall stop.
     pub(crate) stop: OwnedFd,
+    /// Programs up to which their processes are watched.
+    pub(crate) watched_max: usize,
 }
 
 impl EventLoop {
@@ -138,6 +141,7 @@ impl EventLoop {
             watch: parts.watch,
             interfaces: parts.interfaces,
             programs: BTreeMap::new(),
+            watched_max: parts.watched_max,
             doors: Doors::default(),
             held: Held::default(),
             relays: Relays::default(),

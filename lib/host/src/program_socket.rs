@@ -65,8 +65,11 @@ pub(crate) enum Received {
 }
 
 impl ProgramSocket {
-    /// Takes one waiting connection, if there is one.
-    pub(crate) fn accept(listener: &OwnedFd) -> rustix::io::Result<Option<(Self, Caller)>> {
+    /// Takes one waiting connection, if there is one, and watches the process at its other end if it is to be.
+    pub(crate) fn accept(
+        listener: &OwnedFd,
+        watched: bool,
+    ) -> rustix::io::Result<Option<(Self, Caller)>> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = match rustix::net::accept_with(listener, flags) {
             Ok(socket) => socket,
@@ -79,9 +82,11 @@ impl ProgramSocket {
             return Err(rustix::io::Errno::ACCESS);
         };
         let pid = credentials.pid;
-        let process = peer_process(&socket).or_else(|| {
-            let pid = rustix::process::Pid::from_raw(pid)?;
-            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+        let process = watched.then(|| {
+            peer_process(&socket).or_else(|| {
+                let pid = rustix::process::Pid::from_raw(pid)?;
+                rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+            })
         });
         let caller = Caller {
             pid: Pid(pid.cast_unsigned()),
@@ -93,7 +98,7 @@ impl ProgramSocket {
         Ok(Some((
             Self {
                 socket,
-                process,
+                process: process.flatten(),
                 waiting: VecDeque::new(),
             },
             caller,

@@ -23,7 +23,8 @@ impl EventLoop {
             let Some(listener) = listener else {
                 return;
             };
-            match ProgramSocket::accept(listener) {
+            let watched = self.programs.len() < self.watched_max;
+            match ProgramSocket::accept(listener, watched) {
                 Ok(Some((socket, caller))) => {
                     self.last_program += 1;
                     let program = ProgramKey(self.last_program);
