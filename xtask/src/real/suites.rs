@@ -48,8 +48,12 @@ naptime = 0.02
 [dummy_auth]
 entries = [["nobody", "$(id -gn nobody)"], ["daemon", "daemon"]]
 END
-"$REAL/bin/pjdfstest" -c /run/pjdfstest.toml -p . -s /run 2>&1 || true
+status=0; "$REAL/bin/pjdfstest" -c /run/pjdfstest.toml -p . -s /run 2>&1 || status=$?
+echo; echo "status $status"
 "#;
+
+/// Tests that version of the suite has.
+const TESTS: usize = 398;
 
 fn pjdfstest(bed: &Bed, _extent: Extent) -> Outcome<String> {
     install("pjdfstest", "0.2.2")?;
@@ -62,14 +66,24 @@ fn pjdfstest(bed: &Bed, _extent: Extent) -> Outcome<String> {
             .collect()
     };
     let (passed, failed, skipped) = (with("ok"), with("FAILED"), with("skipped"));
-    if passed.is_empty() {
-        return Err(said);
+    let ran = passed.len() + failed.len() + skipped.len();
+    if ran != TESTS {
+        let last: Vec<&str> = said.lines().rev().take(5).collect();
+        return Err(format!(
+            "{ran} of {TESTS} tests ran; last, backwards: {last:?}"
+        ));
     }
     let unexplained: Vec<&String> = skipped.iter().filter(|name| !is_explained(name)).collect();
     if !failed.is_empty() || !unexplained.is_empty() {
         return Err(format!(
             "failed: {}\nskipped without a reason: {unexplained:?}",
             failed.join(" ")
+        ));
+    }
+    if said.lines().next_back() != Some("status 0") {
+        return Err(format!(
+            "no test failed, but the suite did: {:?}",
+            said.lines().next_back()
         ));
     }
     Ok(format!(
