@@ -308,7 +308,7 @@ impl<'a> Attempt<'a> {
                 }
                 Err(failure) if failure.cause == ipc::Cause::Answer => return Err(failure.errno),
                 Err(failure) => {
-                    last = failure.errno;
+                    last = told(&failure);
                     if ended_here(&failure) {
                         return Err(last);
                     }
@@ -332,6 +332,15 @@ fn local(errno: Errno) -> Failure {
         delivery: Delivery::NotDone,
         cause: ipc::Cause::Channel,
         peer: abi::Incarnation(0),
+    }
+}
+
+/// The error for who asked by a path: a node that does not answer is not a server that died, which a send that was
+/// under way has the same number for (I69).
+const fn told(failure: &Failure) -> Errno {
+    match (failure.errno, failure.cause) {
+        (Errno::ESRCH, ipc::Cause::Link | ipc::Cause::Node) => Errno::EHOSTDOWN,
+        (errno, _) => errno,
     }
 }
 

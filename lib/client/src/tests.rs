@@ -1,6 +1,7 @@
 //! Names, caches and listings against a world in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use abi::{Errno, Nd, OpenFlags};
 
@@ -165,6 +166,17 @@ fn a_dead_server_is_looked_for_anew_without_the_caller_noticing() {
     assert_eq!(contents(&namespace, "/net/lab2/srv/a").unwrap(), b"again");
     world.kill(LAB2, 54);
     assert_eq!(contents(&namespace, "/net/lab2/srv/a"), Err(Errno::ENOENT));
+}
+
+#[test]
+fn a_node_that_stops_answering_is_told_from_a_server_that_died() {
+    let (world, namespace) = lab2();
+    let server = world.serve(LAB2, 54, "/far", &[("", file(b"far"))]);
+    let open = namespace.open("/net/lab2/far", OpenFlags::READ).unwrap();
+    server.cut_off.store(true, Ordering::SeqCst);
+    assert_eq!(namespace.stat("/net/lab2/far"), Err(Errno::EHOSTDOWN));
+    assert_eq!(contents(&namespace, "/net/lab2/far"), Err(Errno::EHOSTDOWN));
+    assert_eq!(open.read(&mut [0; 4]), Err(Errno::ESRCH));
 }
 
 #[test]

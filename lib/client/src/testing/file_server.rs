@@ -39,6 +39,8 @@ pub struct FileServer {
     pub refusal: Mutex<Option<Errno>>,
     /// There is no space left for another write.
     pub full: AtomicBool,
+    /// The node does not answer any more: what is under way ends when its session does.
+    pub cut_off: AtomicBool,
     dead: AtomicBool,
     /// Something was written to a device.
     written: Condvar,
@@ -50,6 +52,7 @@ impl FileServer {
             files: Mutex::new(files),
             refusal: Mutex::new(None),
             full: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             written: Condvar::new(),
         }
@@ -95,6 +98,9 @@ impl Line for FakeLine {
         };
         if self.server.dead.load(Ordering::SeqCst) {
             return Err(failure(Errno::ESRCH, Delivery::NotDone, Cause::Server));
+        }
+        if self.server.cut_off.load(Ordering::SeqCst) {
+            return Err(failure(Errno::ESRCH, Delivery::Unknown, Cause::Node));
         }
         let message: Vec<u8> = request
             .iter()
