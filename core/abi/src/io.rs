@@ -13,7 +13,7 @@ mod statvfs;
 mod xattr;
 
 pub use attributes::{Chmod, Chown, SetTime, Stat, TimeSpec, Utime};
-pub use directory::{Entries, Entry, ReadDirectory, is_entry_name, push_entry};
+pub use directory::{Entries, Entry, LISTING_END, ReadDirectory, is_entry_name, push_entry};
 pub use lock::{Lock, LockCommand, LockKind, LockRange, LockStyle};
 pub use notify::{Events, Notify, NotifyAction, Watch, Watches};
 pub use position::{Info, Lseek, Pathconf, Read, Space, SpaceFlags, Sync, Truncate, Whence};

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use abi::connect::Opened;
-use abi::io::{Entries, Stat};
+use abi::io::{Entries, LISTING_END, Stat};
 use abi::{Candidate, Decode, Errno, Nd, OpenFlags, Result};
 use ipc::SendOptions;
 use paths::WalkOptions;
@@ -35,6 +35,8 @@ pub struct DirectoryEntry {
     pub name: Vec<u8>,
     /// Attributes, if the server gave them along.
     pub stat: Option<Stat>,
+    /// Who listed it; none where a process manager did.
+    pub server: Option<Candidate>,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,8 @@ enum Part {
         file: File,
         candidate: Candidate,
         cookie: u64,
+        /// The server has said that nothing comes behind.
+        ended: bool,
     },
     Tree {
         namespace: Namespace,
@@ -84,6 +88,7 @@ impl Namespace {
                         file,
                         candidate,
                         cookie: 0,
+                        ended: false,
                     }
                 }
                 Doer::Manager { nd, path } => Part::Tree {
@@ -182,15 +187,20 @@ impl Part {
                 file,
                 candidate,
                 cookie,
+                ended,
             } => {
+                if *ended {
+                    return Ok(None);
+                }
                 let room = if *cookie == 0 {
                     PIECE_BYTES
                 } else {
                     NEXT_PIECE_BYTES
                 };
                 space.resize(room, 0);
-                let filled = file.read_directory(*cookie, true, space, options)?;
-                let body = space.get(..filled).ok_or(Errno::EBADMSG)?;
+                let reply = file.read_directory(*cookie, true, space, options)?;
+                let body = space.get(..reply.len).ok_or(Errno::EBADMSG)?;
+                *ended = reply.status & LISTING_END != 0;
                 if body.is_empty() {
                     return Ok(None);
                 }
@@ -206,6 +216,7 @@ impl Part {
                         mode: entry.mode,
                         name: entry.name.to_vec(),
                         stat: entry.stat.map(|stat| placed(stat, candidate)),
+                        server: Some(*candidate),
                     });
                 }
                 Ok(Some(piece))
@@ -224,6 +235,7 @@ impl Part {
                     mode: entry.mode,
                     name: entry.name,
                     stat: None,
+                    server: None,
                 };
                 *listed = true;
                 Ok(Some(entries.into_iter().map(entry).collect()))

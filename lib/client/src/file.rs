@@ -312,22 +312,21 @@ impl File {
         Ok(self.line.send(&request, room, options)?)
     }
 
-    /// Entries of a directory into `space`, from `cookie` on; returns how much of it was filled. To be decoded by
-    /// [`abi::io::Entries`].
+    /// Entries of a directory into `space`, from `cookie` on. The reply is to be decoded by [`abi::io::Entries`].
     pub(crate) fn read_directory(
         &self,
         cookie: u64,
         with_stat: bool,
         space: &mut [u8],
         options: &SendOptions<'_>,
-    ) -> Result<usize> {
+    ) -> Result<Reply> {
         let nbytes = u32::try_from(space.len()).unwrap_or(u32::MAX);
         let request = Request::ReadDirectory(ReadDirectory {
             cookie,
             nbytes,
             with_stat,
         });
-        Ok(self.call(&request, space, options)?.len)
+        self.call(&request, space, options)
     }
 
     /// Sends any message to the open file. Returns the reply's status and how much of `body` was filled.

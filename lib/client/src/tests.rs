@@ -201,6 +201,17 @@ fn unknown_nodes_and_paths_are_not_there() {
     assert_eq!(namespace.stat("x".repeat(256)), Err(Errno::ENAMETOOLONG));
 }
 
+#[test]
+fn the_end_of_a_listing_comes_with_its_last_piece() {
+    let (world, namespace) = lab2();
+    namespace.stat("/net/lab2/srv").unwrap();
+    world.exchanges();
+    // The server tells two names at a time.
+    assert_eq!(names(&namespace, "/net/lab2/srv"), ["a", "b", "d", "rel"]);
+    let listing = ["connect", "ReadDirectory", "ReadDirectory", "Close"];
+    assert_eq!(world.exchanges(), listing);
+}
+
 // qnx: P38
 #[test]
 fn a_union_is_listed_once_per_name() {

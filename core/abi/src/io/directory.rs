@@ -16,6 +16,9 @@ record! {
     }
 }
 
+/// In the status of a reply with entries, besides their count: nothing comes behind them, so nobody needs to ask.
+pub const LISTING_END: i64 = 1 << 32;
+
 /// One entry of a directory.
 #[doc(alias = "dirent")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use abi::connect::{
     CombinedReply, Connect, ConnectStatus, ConnectType, Extra, Opened, SymlinkReply,
 };
 use abi::flags::mode;
-use abi::io::{Entry, Request, Stat, push_entry};
+use abi::io::{Entry, LISTING_END, Request, Stat, push_entry};
 use abi::{Decode, Encode, Errno, Incarnation, Nd, OpenFlags, Result};
 use ipc::{Cause, Delivery, Failure, Reply, SendOptions};
 
@@ -419,6 +419,10 @@ impl FakeLine {
             }
             count += 1;
         }
-        Ok((count, body))
+        let end = match from as i64 + count == names.len() as i64 {
+            true => LISTING_END,
+            false => 0,
+        };
+        Ok((count | end, body))
     }
 }

@@ -1,4 +1,4 @@
-use abi::io::{self, Entry, push_entry};
+use abi::io::{self, Entry, LISTING_END, push_entry};
 use abi::limits::DIRECTORY_ENTRIES_MAX;
 use abi::{Errno, Result};
 
@@ -68,13 +68,19 @@ impl ReadDirectoryRequest {
 
     /// Answers with the entries added; none is the end of the directory.
     pub fn end(self) -> Answer {
-        self.envelope.reply(self.entries as i64, &self.reply);
+        self.reply(0)
+    }
+
+    fn reply(self, mark: i64) -> Answer {
+        self.envelope.reply(self.entries as i64 | mark, &self.reply);
         Answer::given()
     }
 
-    /// Answers with the entries, or refuses; EINVAL if there is an entry but no room for it.
+    /// Answers with the entries, or refuses; EINVAL if there is an entry but no room for it. With `Ok(true)` they are the
+    /// last, and the client need not ask for more.
     pub fn finish(self, complete: Result<bool>) -> Answer {
         match complete {
+            Ok(true) if self.entries > 0 => self.reply(LISTING_END),
             Ok(false) if self.entries == 0 => self.fail(Errno::EINVAL),
             Err(errno) if self.entries == 0 => self.fail(errno),
             _ => self.end(),
