@@ -98,12 +98,27 @@ impl Namespace {
         self.stat_as(path.as_ref(), mode::S_IFLNK)
     }
 
+    /// As [`lstat`](Self::lstat), and the server that said it; none of a directory or link of a process manager.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn lstat_and_server(&self, path: impl AsRef<[u8]>) -> Result<(Stat, Option<Candidate>)> {
+        self.stat_at(path.as_ref(), mode::S_IFLNK)
+    }
+
     fn stat_as(&self, path: &[u8], link: u32) -> Result<Stat> {
+        self.stat_at(path, link).map(|(stat, _)| stat)
+    }
+
+    fn stat_at(&self, path: &[u8], link: u32) -> Result<(Stat, Option<Candidate>)> {
         self.combined(path, &Request::Stat, link, &mut |done| match done {
             Combined::Server {
                 candidate, body, ..
-            } => Ok(placed(Stat::from_bytes(body)?, &candidate)),
-            Combined::Manager { nd, path } => self.tree_stat(nd, path),
+            } => {
+                let stat = placed(Stat::from_bytes(body)?, &candidate);
+                Ok((stat, Some(candidate)))
+            }
+            Combined::Manager { nd, path } => Ok((self.tree_stat(nd, path)?, None)),
         })
     }
 

@@ -160,7 +160,8 @@ impl PathSpace {
             return push(listing, at, shown, plus, None);
         };
         let left = self.fresh.saturating_sub(state.read.elapsed());
-        let node = self.nodes.enter(call.node, &entry.name, Identity::of(stat));
+        let identity = Identity::of(stat, entry.server.as_ref());
+        let node = self.nodes.enter(call.node, &entry.name, identity);
         self.versions.told(node, stat);
         let leased = self.leases.holds(state.lease, &entry.name);
         let known = attributes::of(stat);

@@ -155,9 +155,10 @@ impl PathSpace {
         let change = self.leases.change(call.node, name);
         let permissions = mode & mode::PERMISSIONS;
         let (file, stat) = change.judge(call.view.open_and_stat(&path, wanted, permissions))?;
+        let identity = Identity::of(&stat, Some(file.server()));
         let open = OpenFile::new(file, call.caller);
         let flags = open.open_flags();
-        let node = self.nodes.enter(call.node, name, Identity::of(&stat));
+        let node = self.nodes.enter(call.node, name, identity);
         self.versions.told(node, &stat);
         let handle = self.files.insert(node, open);
         let _gate = self.leases.gate();

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::device::Channel;
 use crate::nodes::Nodes;
+use crate::server::Server;
 use own_changes::OwnChanges;
 
 /// The leases of one mount.
@@ -53,9 +54,6 @@ struct State {
     being_made: usize,
     ended_early: HashSet<(Server, u64)>,
 }
-
-/// What tells one export from another.
-type Server = (u32, u32, u32, u32);
 
 #[derive(Default)]
 struct Directory {

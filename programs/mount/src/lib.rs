@@ -21,6 +21,7 @@ mod nodes;
 mod open_files;
 mod path_space;
 mod readiness;
+mod server;
 mod versions;
 
 pub use error::{Error, MountPoint};

@@ -31,10 +31,10 @@ impl PathSpace {
         if let Some(known) = known {
             self.behind.settle(known, call.interrupt)?;
         }
-        match call.view.lstat(&path) {
-            Ok(stat) => {
+        match call.view.lstat_and_server(&path) {
+            Ok(found) => {
                 let holds = || self.leases.holds(above, name);
-                Ok(self.entry(call, (name, &stat), early, holds, own))
+                Ok(self.entry(call, (name, &found), early, holds, own))
             }
             // Node 0: the kernel may remember that there is nothing.
             Err(Errno::ENOENT) => {
@@ -192,8 +192,11 @@ impl PathSpace {
             }
         }
         self.by_name(call.node, |path| {
-            let stat = call.view.lstat(path)?;
-            match self.nodes.is(call.node, Identity::of(&stat)) {
+            let (stat, server) = call.view.lstat_and_server(path)?;
+            match self
+                .nodes
+                .is(call.node, Identity::of(&stat, server.as_ref()))
+            {
                 true => Ok(stat),
                 // Somebody has put another file there: the kernel looks the name up again.
                 false => Err(Errno::ESTALE),
@@ -250,8 +253,8 @@ impl PathSpace {
         let path = self.child(call, name)?;
         let change = self.leases.change(call.node, name);
         change.judge(make(&path))?;
-        let stat = call.view.lstat(&path)?;
-        Ok(self.entry(call, (name, &stat), early, || change.finish(), None))
+        let found = call.view.lstat_and_server(&path)?;
+        Ok(self.entry(call, (name, &found), early, || change.finish(), None))
     }
 
     pub(crate) fn unlink(&self, call: &Call<'_>, name: &[u8], directory: bool) -> Result<Answer> {

@@ -3,12 +3,17 @@
 //! Every number stands for a file and knows the names of it that were seen, each in a directory, so renaming a directory
 //! moves everything below it at once. A number is never used twice; it lives until the kernel has forgotten it.
 
+mod identity;
+#[cfg(test)]
+mod tests;
+
 use abi::flags::mode;
-use abi::io::{Stat, TimeSpec};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::attributes;
+use crate::server::Server;
+
+pub(crate) use identity::Identity;
 
 /// Number of the mounted directory itself.
 pub(crate) const ROOT: u64 = 1;
@@ -41,45 +46,6 @@ struct Node {
     children: u64,
 }
 
-/// What makes a file the same file under another name. The time it was made tells it from one that had the number before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Identity {
-    node: u32,
-    dev: u64,
-    ino: u64,
-    made: TimeSpec,
-    kind: u32,
-    /// Reads may wait for ever, as those of a terminal.
-    device: bool,
-}
-
-impl Identity {
-    pub(crate) fn of(stat: &Stat) -> Self {
-        Self {
-            node: u32::from(stat.node.node()),
-            dev: stat.dev,
-            ino: stat.ino,
-            made: stat.btime,
-            kind: stat.mode & mode::S_IFMT,
-            device: attributes::is_device(stat.mode),
-        }
-    }
-
-    /// Whether a name that stood for this still stands for the same. Where the time of making is unknown, several managers
-    /// may share the name, and any of them may have answered.
-    fn matches(self, other: Self) -> bool {
-        let unmade = TimeSpec::default();
-        (self.kind, self.device) == (other.kind, other.device)
-            && (self == other || self.made == unmade || other.made == unmade)
-    }
-
-    /// Whether two names of this identity are one file. Managers that make their numbers up know no time of making, and a
-    /// directory has one name only.
-    fn is_shared(&self) -> bool {
-        self.ino != 0 && self.made != TimeSpec::default() && self.kind != mode::S_IFDIR
-    }
-}
-
 impl Nodes {
     /// `root` is the path that the mount point shows.
     pub(crate) fn new(root: &[u8]) -> Self {
@@ -109,6 +75,7 @@ impl Nodes {
             match table.nodes.get_mut(&known) {
                 Some(node) if node.identity.matches(identity) => {
                     node.lookups += 1;
+                    table.serves(known, identity);
                     return known;
                 }
                 // Another file has taken the name.
@@ -197,6 +164,13 @@ impl Nodes {
             .nodes
             .get(&number)
             .is_some_and(|node| node.lookups > 1)
+    }
+
+    /// Who answered for the node last.
+    pub(crate) fn server(&self, number: u64) -> Server {
+        let table = self.lock();
+        let node = table.nodes.get(&number);
+        node.map_or_else(Server::default, |node| node.identity.server)
     }
 
     pub(crate) fn is_symlink(&self, number: u64) -> bool {
@@ -291,6 +265,23 @@ impl Table {
         number
     }
 
+    /// A file that is known has answered by this server, perhaps another one than before.
+    fn serves(&mut self, number: u64, identity: Identity) {
+        let Some(node) = self.nodes.get_mut(&number) else {
+            return;
+        };
+        let before = std::mem::replace(&mut node.identity, identity);
+        if before == identity {
+            return;
+        }
+        if self.identities.get(&before) == Some(&number) {
+            self.identities.remove(&before);
+        }
+        if identity.is_shared() {
+            self.identities.entry(identity).or_insert(number);
+        }
+    }
+
     fn attach(&mut self, number: u64, place: Place) {
         if let Some(parent) = self.nodes.get_mut(&place.0) {
             parent.children += 1;
@@ -356,117 +347,3 @@ fn push(path: &mut Vec<u8>, name: &[u8]) {
 const DEPTH_MAX: usize = 4096;
 /// Names of one file that are tried: the first may lie in a directory that the caller may not search.
 const PATHS_MAX: usize = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Of a manager that makes its numbers up.
-    fn plain(ino: u64) -> Identity {
-        Identity {
-            ino,
-            ..Identity::default()
-        }
-    }
-
-    /// Of a file on a disk.
-    fn file(ino: u64) -> Identity {
-        let made = TimeSpec {
-            seconds: 5,
-            nanos: 0,
-        };
-        Identity {
-            made,
-            kind: mode::S_IFREG,
-            ..plain(ino)
-        }
-    }
-
-    #[test]
-    fn a_number_stands_for_a_path_below_the_root() {
-        let nodes = Nodes::new(b"/net");
-        let lab2 = nodes.enter(ROOT, b"lab2", plain(0));
-        let dev = nodes.enter(lab2, b"dev", plain(0));
-        let device = Identity {
-            device: true,
-            ..plain(1)
-        };
-        let port = nodes.enter(dev, b"ser1", device);
-        assert_eq!(nodes.path(ROOT).unwrap(), b"/net");
-        assert_eq!(nodes.path(port).unwrap(), b"/net/lab2/dev/ser1");
-        assert_eq!(nodes.child(dev, b"ser2").unwrap(), b"/net/lab2/dev/ser2");
-        assert!(nodes.is_device(port) && !nodes.is_device(dev));
-        assert_eq!(nodes.enter(dev, b"ser1", device), port);
-        assert_ne!(
-            nodes.enter(dev, b"ser2", device),
-            port,
-            "its numbers say nothing"
-        );
-        assert_eq!(Nodes::new(b"/").child(ROOT, b"net").unwrap(), b"/net");
-    }
-
-    #[test]
-    fn renaming_a_directory_moves_what_is_below_it() {
-        let nodes = Nodes::new(b"/");
-        let (old, other) = (
-            nodes.enter(ROOT, b"old", plain(1)),
-            nodes.enter(ROOT, b"other", plain(2)),
-        );
-        let below = nodes.enter(old, b"file", plain(3));
-        let replaced = nodes.enter(other, b"new", plain(4));
-        nodes.renamed((ROOT, b"old"), (other, b"new"));
-        assert_eq!(nodes.path(below).unwrap(), b"/other/new/file");
-        assert_eq!(nodes.path(replaced), None);
-        nodes.removed(other, b"new");
-        assert_eq!(nodes.path(below), None);
-    }
-
-    #[test]
-    fn forgotten_numbers_leave_nothing_behind() {
-        let nodes = Nodes::new(b"/");
-        let directory = nodes.enter(ROOT, b"a", plain(1));
-        let below = nodes.enter(directory, b"b", file(2));
-        nodes.enter(directory, b"b", file(2));
-        nodes.forget(directory, 1);
-        assert_eq!(nodes.path(below).unwrap(), b"/a/b");
-        nodes.forget(below, 1);
-        assert_eq!(nodes.count(), 3);
-        nodes.forget(below, 1);
-        assert_eq!(nodes.count(), 1);
-        let gone = nodes.enter(ROOT, b"c", file(2));
-        nodes.removed(ROOT, b"c");
-        assert_eq!(nodes.count(), 2);
-        nodes.forget(gone, 1);
-        assert_eq!(nodes.count(), 1);
-        assert_ne!(nodes.enter(ROOT, b"c", file(2)), gone);
-    }
-
-    #[test]
-    fn all_names_of_a_file_are_one_number() {
-        let nodes = Nodes::new(b"/");
-        let first = nodes.enter(ROOT, b"first", file(7));
-        let second = nodes.enter(ROOT, b"second", file(7));
-        assert_eq!(first, second);
-        assert_eq!(
-            nodes.paths(first),
-            [b"/second".to_vec(), b"/first".to_vec()]
-        );
-        nodes.renamed((ROOT, b"first"), (ROOT, b"second"));
-        assert_eq!(nodes.paths(first).len(), 2, "that does nothing");
-        nodes.removed(ROOT, b"second");
-        assert_eq!(nodes.path(first).unwrap(), b"/first");
-        nodes.forget(first, 2);
-        assert_eq!(nodes.count(), 1);
-    }
-
-    #[test]
-    fn another_file_under_a_name_has_another_number() {
-        let nodes = Nodes::new(b"/");
-        let old = nodes.enter(ROOT, b"name", file(7));
-        let new = nodes.enter(ROOT, b"name", file(8));
-        assert_ne!(old, new);
-        assert_eq!(nodes.path(old), None);
-        assert!(nodes.is(new, file(8)) && !nodes.is(new, file(7)));
-        assert_eq!(nodes.path(new).unwrap(), b"/name");
-    }
-}

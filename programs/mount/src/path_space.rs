@@ -2,7 +2,7 @@
 
 use abi::flags::mode;
 use abi::io::Stat;
-use abi::{Errno, Result};
+use abi::{Candidate, Errno, Result};
 use client::Namespace;
 use ipc::{Interrupt, SendOptions};
 use std::sync::Arc;
@@ -128,12 +128,14 @@ impl PathSpace {
     pub(crate) fn entry(
         &self,
         call: &Call<'_>,
-        (name, stat): (&[u8], &Stat),
+        (name, (stat, server)): (&[u8], &(Stat, Option<Candidate>)),
         early: &mut dyn FnMut(Answer),
         holds: impl FnOnce() -> bool,
         own: Option<Stamp>,
     ) -> Answer {
-        let node = self.nodes.enter(call.node, name, Identity::of(stat));
+        let node = self
+            .nodes
+            .enter(call.node, name, Identity::of(stat, server.as_ref()));
         self.versions.told(node, stat);
         let _gate = self.leases.gate();
         let mut validity = self.validity(call);

@@ -2,13 +2,14 @@
 
 use abi::devctl::{DIRECTORY_LEASE, LEASE_BEAT_MS, LEASE_NEWS};
 use abi::flags::mode;
-use abi::{Candidate, Errno, OpenFlags, Result};
+use abi::{Errno, OpenFlags, Result};
 use client::{File, Namespace};
 use ipc::SendOptions;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Held, Server, Shared, Stamp, State};
+use super::{Held, Shared, Stamp, State};
+use crate::server::Server;
 
 impl Shared {
     pub(super) fn lease(
@@ -23,7 +24,7 @@ impl Shared {
         if !mode::is_directory(found) || found & 0o001 == 0 {
             return Err(Errno::EACCES);
         }
-        let server = server_of(file.server());
+        let server = Server::of(file.server());
         self.hear(server, path, view)?;
         let number = lease_once_heard(file).inspect_err(|errno| {
             if matches!(*errno, Errno::ETIMEDOUT | Errno::EINVAL) {
@@ -85,7 +86,7 @@ impl Shared {
             }
         }
         let file = view.open(path, OpenFlags::READ | OpenFlags::DIRECTORY)?;
-        if server_of(file.server()) != server {
+        if Server::of(file.server()) != server {
             return Err(Errno::ESTALE);
         }
         let file = Arc::new(file);
@@ -216,15 +217,6 @@ impl Pace {
         }
         self.hasty <= HASTY_MAX
     }
-}
-
-fn server_of(candidate: &Candidate) -> Server {
-    (
-        u32::from(candidate.nd.node()),
-        candidate.pid.0,
-        candidate.chid.0,
-        candidate.handle.0,
-    )
 }
 
 /// After a refusal.
