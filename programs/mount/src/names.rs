@@ -341,7 +341,7 @@ impl PathSpace {
         value: &[u8],
         flags: u32,
     ) -> Result<Answer> {
-        carried(name, Errno::EOPNOTSUPP)?;
+        carried(name)?;
         if self.nodes.is_symlink(call.node) {
             // Linux has no `user.` attributes of symbolic links.
             return Err(Errno::EPERM);
@@ -356,7 +356,7 @@ impl PathSpace {
     }
 
     pub(crate) fn get_xattr(&self, call: &Call<'_>, name: &[u8], size: u32) -> Result<Answer> {
-        carried(name, Errno::ENODATA)?;
+        carried(name)?;
         if self.nodes.is_symlink(call.node) {
             return Err(Errno::ENODATA);
         }
@@ -396,7 +396,7 @@ impl PathSpace {
     }
 
     pub(crate) fn remove_xattr(&self, call: &Call<'_>, name: &[u8]) -> Result<Answer> {
-        carried(name, Errno::ENODATA)?;
+        carried(name)?;
         let _own = self.leases.change_of(call.node);
         let request = Request::Xattr(Xattr::Remove { name });
         self.change(call, &request, |path| call.view.remove_xattr(path, name))?;
@@ -412,13 +412,12 @@ fn is_gone(errno: Errno) -> bool {
     )
 }
 
-/// Attributes that mean something to one kernel only (security modules, access control lists) are not carried:
-/// `ls -l` asks for them with every file.
-fn carried(name: &[u8], refusal: Errno) -> Result {
+/// Attributes that mean something to one kernel only (security modules, access control lists) are not carried. `ls -l` asks
+/// for them with every file, unless it hears that there are none of this kind at all.
+fn carried(name: &[u8]) -> Result {
     match name.starts_with(b"user.") || name.starts_with(b"trusted.") {
         true => Ok(()),
-        false if name.starts_with(b"system.") => Err(Errno::EOPNOTSUPP),
-        false => Err(refusal),
+        false => Err(Errno::EOPNOTSUPP),
     }
 }
 
