@@ -22,7 +22,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use crate::kernel::device::Channel;
+use crate::kernel::channel::Channel;
 use crate::nodes::Nodes;
 use crate::server::Server;
 use own_changes::OwnChanges;

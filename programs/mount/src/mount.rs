@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::Error;
 use crate::identity::Views;
 use crate::kernel::Session;
-use crate::kernel::device::{self, Channel, Mounted};
+use crate::kernel::channel::Channel;
+use crate::kernel::device::{self, Mounted};
 use crate::path_space::PathSpace;
 
 /// What to mount, and where.

@@ -13,7 +13,7 @@ use crate::behind::Behind;
 use crate::directories::Listed;
 use crate::handles::Handles;
 use crate::identity::Views;
-use crate::kernel::device::Channel;
+use crate::kernel::channel::Channel;
 use crate::kernel::request::Operation;
 use crate::kernel::{Answer, Handler, Header, Validity, reply};
 use crate::leases::{self, LEASED, Leases, Stamp};

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::files::OpenFile;
-use crate::kernel::device::Channel;
+use crate::kernel::channel::Channel;
 use crate::kernel::{Answer, reply};
 use crate::path_space::PathSpace;
 

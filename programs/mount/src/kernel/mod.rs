@@ -4,6 +4,7 @@
 //! is triggered when the calling program is interrupted, which is why this is not the `fuser` crate
 //! (docs/decisions/fuse-reader.md).
 
+pub(crate) mod channel;
 pub(crate) mod device;
 mod fields;
 mod file_lock;
@@ -15,6 +16,7 @@ pub(crate) mod session;
 mod set_attr;
 #[cfg(test)]
 mod tests;
+mod yielding;
 
 pub(crate) use reply::{Answer, FileAttributes, Listing, Validity};
 pub(crate) use request::Header;

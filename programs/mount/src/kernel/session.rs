@@ -4,7 +4,7 @@
 //! nobody else. At the upper bound the last thread keeps listening and queues what it reads: interrupts still get through.
 
 use super::MAX_TRANSFER;
-use super::device::{Channel, Received};
+use super::channel::{Channel, Received};
 use super::interrupts::{Found, InWork};
 use super::reply::{self, Answer};
 use super::request::{self, Header, Operation};

@@ -1,7 +1,8 @@
 //! The kernel's side against the real kernel: root mounts a toy file system and real programs use it.
 
+use super::channel::Channel;
 use super::device::mount_by_helper;
-use super::device::{Channel, Mounted, mount};
+use super::device::{Mounted, mount};
 use super::reply::{self, OPEN_DIRECT_IO, OPEN_NONSEEKABLE};
 use super::request::Operation;
 use super::*;
