@@ -36,28 +36,32 @@ impl Behind {
         }
     }
 
-    /// Takes a write on, as soon as there is room and none that it overlaps is on its way.
+    /// Takes a write on, as soon as none that it overlaps is on its way and the file has room for it. `None` if there are
+    /// too many of all files, perhaps because a server does not answer: then the program is to wait for its own one alone.
     pub(crate) fn begin(
         &self,
         node: u64,
         range: Range<u64>,
         interrupt: &Interrupt,
-    ) -> Result<OnItsWay<'_>> {
+    ) -> Result<Option<OnItsWay<'_>>> {
+        if self.count.load(Ordering::SeqCst) >= IN_ALL {
+            return Ok(None);
+        }
         let may_begin = |ranges: &HashMap<u64, Vec<Range<u64>>>| {
             let own = ranges.get(&node).map_or(&[][..], Vec::as_slice);
             let overlaps = own
                 .iter()
                 .any(|other| other.start < range.end && range.start < other.end);
-            !overlaps && own.len() < PER_FILE && self.count.load(Ordering::SeqCst) < IN_ALL
+            !overlaps && own.len() < PER_FILE
         };
         let mut ranges = self.wait_until(interrupt, may_begin)?;
         ranges.entry(node).or_default().push(range.clone());
         self.count.fetch_add(1, Ordering::SeqCst);
-        Ok(OnItsWay {
+        Ok(Some(OnItsWay {
             behind: self,
             node,
             range,
-        })
+        }))
     }
 
     /// Waits until no write to the file is on its way.
@@ -116,7 +120,7 @@ impl Drop for OnItsWay<'_> {
 
 /// Writes on their way for one file, each of up to 1 MiB: enough for a gigabit at 60 ms.
 const PER_FILE: usize = 8;
-/// Writes on their way in all; each holds a worker thread and its buffer.
+/// Writes on their way in all, or a few more; each holds a worker thread and its buffer.
 const IN_ALL: usize = 64;
 /// How soon a waiting request notices that its caller has given up.
 const INTERRUPT_LOOK: Duration = Duration::from_millis(50);
@@ -129,8 +133,8 @@ mod tests {
     fn who_asks_for_the_file_waits_for_its_writes_and_nobody_else_does() {
         let behind = Behind::new();
         let calm = Interrupt::new();
-        let first = behind.begin(5, 0..10, &calm).unwrap();
-        let second = behind.begin(5, 10..20, &calm).unwrap();
+        let first = behind.begin(5, 0..10, &calm).unwrap().unwrap();
+        let second = behind.begin(5, 10..20, &calm).unwrap().unwrap();
         behind.settle(6, &calm).unwrap();
         assert!(!behind.is_settled(5));
         std::thread::scope(|scope| {
@@ -149,7 +153,7 @@ mod tests {
         let (calm, angry) = (Interrupt::new(), Interrupt::new());
         angry.trigger();
         let held: Vec<_> = (0..PER_FILE as u64)
-            .map(|at| behind.begin(5, at..at + 1, &calm).unwrap())
+            .map(|at| behind.begin(5, at..at + 1, &calm).unwrap().unwrap())
             .collect();
         let too_many = behind.begin(5, 100..101, &angry).map(drop);
         assert_eq!(too_many, Err(Errno::EINTR));
@@ -158,5 +162,19 @@ mod tests {
         assert_eq!(behind.begin(5, 9..12, &angry).map(drop), Err(Errno::EINTR));
         assert_eq!(behind.settle(5, &angry), Err(Errno::EINTR));
         behind.begin(5, 10..12, &calm).map(drop).unwrap();
+    }
+
+    #[test]
+    fn files_of_a_server_that_does_not_answer_leave_other_writers_to_wait_for_themselves() {
+        let behind = Behind::new();
+        let calm = Interrupt::new();
+        let files = IN_ALL.div_ceil(PER_FILE) as u64;
+        let stuck: Vec<_> = (0..files * PER_FILE as u64)
+            .map(|at| behind.begin(at % files, at..at + 1, &calm).unwrap())
+            .collect();
+        assert!(stuck.iter().all(Option::is_some));
+        assert!(behind.begin(files, 0..1, &calm).unwrap().is_none());
+        drop(stuck);
+        assert!(behind.begin(files, 0..1, &calm).unwrap().is_some());
     }
 }

@@ -217,14 +217,15 @@ impl PathSpace {
         };
         if !self.fresh.is_zero() && open.is_streaming(offset, data.len()) {
             let range = offset..offset + data.len() as u64;
-            let _on_its_way = self.behind.begin(call.node, range, call.interrupt)?;
-            early(reply::written(
-                u32::try_from(data.len()).unwrap_or(u32::MAX),
-            ));
-            if let Err(errno) = judged(own.as_ref(), open.write_all(offset, data)) {
-                open.fail(errno);
+            if let Some(_on_its_way) = self.behind.begin(call.node, range, call.interrupt)? {
+                early(reply::written(
+                    u32::try_from(data.len()).unwrap_or(u32::MAX),
+                ));
+                if let Err(errno) = judged(own.as_ref(), open.write_all(offset, data)) {
+                    open.fail(errno);
+                }
+                return Ok(Answer::Empty);
             }
-            return Ok(Answer::Empty);
         }
         self.behind.settle(call.node, call.interrupt)?;
         let written = match open.offset(offset) {

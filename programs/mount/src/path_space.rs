@@ -22,6 +22,7 @@ use crate::locks::Lockers;
 use crate::nodes::{Identity, Nodes};
 use crate::open_files::OpenFiles;
 use crate::readiness::Watchers;
+use crate::server::Server;
 use crate::versions::Versions;
 
 /// Everything between the kernel and the client.
@@ -271,6 +272,12 @@ impl PathSpace {
 
 impl Handler for PathSpace {
     type Token = Interrupt;
+
+    type Server = Server;
+
+    fn server(&self, header: &Header) -> Server {
+        self.nodes.server(header.node)
+    }
 
     fn token(&self) -> Interrupt {
         Interrupt::new()

@@ -10,6 +10,7 @@ mod fields;
 mod file_lock;
 pub(crate) mod interrupts;
 mod mount_table;
+mod pool;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod session;

@@ -1,14 +1,16 @@
 //! Worker threads between the device and a [`Handler`].
 //!
 //! A thread is added whenever the last one that listens goes to work, so a request that blocks for hours blocks
-//! nobody else. At the upper bound the last thread keeps listening and queues what it reads: interrupts still get through.
+//! nobody else. Where a server has its share of the threads ([`Pool`]), the thread that has read another request for it
+//! lets that wait and keeps listening: interrupts and the requests of others still get through.
 
 use super::MAX_TRANSFER;
 use super::channel::{Channel, Received};
 use super::interrupts::{Found, InWork};
+use super::pool::{MAX_THREADS, MAX_WAITING, Pool, Turn};
 use super::reply::{self, Answer};
 use super::request::{self, Header, Operation};
-use std::collections::VecDeque;
+use std::hash::Hash;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,12 @@ use tracing::{debug, error, warn};
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Ends the waiting of one request.
     type Token: Clone + Send + 'static;
+
+    /// Tells servers apart: what one holds up is not to hold up the others.
+    type Server: Copy + Eq + Hash + Send + 'static;
+
+    /// Whom the request has to wait for. Does not block.
+    fn server(&self, header: &Header) -> Self::Server;
 
     fn token(&self) -> Self::Token;
     fn trigger(&self, token: &Self::Token);
@@ -47,25 +55,13 @@ pub(crate) struct Session<H: Handler> {
     channel: Arc<Channel>,
     handler: H,
     in_work: InWork<H::Token>,
-    pool: Mutex<Pool<H::Token>>,
+    pool: Mutex<Pool<H::Server, Waiting<H::Token>>>,
     ended: Condvar,
     max_readahead: u32,
 }
 
 /// A request that waits for a thread, entered as in work already so that an interrupt finds it.
 type Waiting<T> = (Vec<u8>, T);
-
-struct Pool<T> {
-    /// Threads that exist, and how many of them listen to the device.
-    threads: usize,
-    listening: usize,
-    /// Requests read while every other thread was at work.
-    backlog: VecDeque<Waiting<T>>,
-    /// Threads end instead of listening again.
-    closed: bool,
-    /// The kernel closed the device.
-    unmounted: bool,
-}
 
 impl<H: Handler> Session<H> {
     /// Starts to serve `channel`, which belongs to a fresh mount.
@@ -78,13 +74,7 @@ impl<H: Handler> Session<H> {
             channel,
             handler,
             in_work: InWork::new(),
-            pool: Mutex::new(Pool {
-                threads: 1,
-                listening: 1,
-                backlog: VecDeque::new(),
-                closed: false,
-                unmounted: false,
-            }),
+            pool: Mutex::new(Pool::new()),
             ended: Condvar::new(),
             max_readahead,
         });
@@ -169,11 +159,17 @@ impl<H: Handler> Session<H> {
                 continue;
             }
             let token = self.enter(&header, &operation);
-            if !self.stop_listening(header.unique, bytes, &token) {
+            let mut server = self.handler.server(&header);
+            if !self.stop_listening((server, header.unique), bytes, &token) {
                 continue;
             }
             self.answer(&header, &operation, &token, &mut transfer);
-            while let Some((bytes, token)) = self.next_waiting() {
+            loop {
+                let next = self.pool().done(server);
+                let Some((whose, (bytes, token))) = next else {
+                    break;
+                };
+                server = whose;
                 if let Some((header, operation)) = self.understood(&bytes) {
                     self.answer(&header, &operation, &token, &mut transfer);
                 }
@@ -324,36 +320,27 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// Leaves the listeners to work on `bytes`. False if it has to listen on, because nobody else can: the request
-    /// waits in the backlog.
-    fn stop_listening(self: &Arc<Self>, unique: u64, bytes: &[u8], token: &H::Token) -> bool {
-        let mut pool = self.pool();
-        if pool.listening > 1 {
-            pool.listening -= 1;
-            return true;
+    /// Leaves the listeners to work on `bytes`. False if it has to listen on, because nobody else can or the server has its
+    /// share of threads: the request waits then.
+    fn stop_listening(
+        self: &Arc<Self>,
+        (server, unique): (H::Server, u64),
+        bytes: &[u8],
+        token: &H::Token,
+    ) -> bool {
+        let turn = self.pool().read(server);
+        match turn {
+            Turn::Works => return true,
+            Turn::WorksReplaced if spawn_worker(self).is_ok() => return true,
+            Turn::WorksReplaced => self.pool().not_replaced(server),
+            Turn::Listens => {}
         }
-        if pool.threads < MAX_THREADS {
-            pool.threads += 1;
-            drop(pool);
-            // The new thread listens in this one's place, so the count of listeners stays.
-            if spawn_worker(self).is_ok() {
-                return true;
-            }
-            pool = self.pool();
-            pool.threads -= 1;
-        }
-        if pool.backlog.len() < MAX_BACKLOG {
-            pool.backlog.push_back((bytes.to_vec(), token.clone()));
-        } else {
-            drop(pool);
+        let waiting = (bytes.to_vec(), token.clone());
+        if self.pool().wait(server, waiting).is_err() {
             self.in_work.leave(unique);
             self.send(unique, Err(rustix::io::Errno::AGAIN.raw_os_error()), &[]);
         }
         false
-    }
-
-    fn next_waiting(&self) -> Option<Waiting<H::Token>> {
-        self.pool().backlog.pop_front()
     }
 
     /// Joins the listeners; false if there are enough and this thread ends.
@@ -380,7 +367,7 @@ impl<H: Handler> Session<H> {
         true
     }
 
-    fn pool(&self) -> MutexGuard<'_, Pool<H::Token>> {
+    fn pool(&self) -> MutexGuard<'_, Pool<H::Server, Waiting<H::Token>>> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -396,17 +383,14 @@ fn spawn_worker<H: Handler>(session: &Arc<Session<H>>) -> io::Result<()> {
 /// A request: a write of the largest size and its headers.
 const REQUEST_BYTES: usize = MAX_TRANSFER + 4096;
 const STACK_BYTES: usize = 256 << 10;
-/// Threads at most; each can hold one blocked read of a device.
-const MAX_THREADS: usize = 512;
 /// Threads that listen at most when there is nothing to do; the others end. Making a thread anew costs more than
 /// a request, above all the first touch of its buffers, so a burst finds those of the last one.
 const MAX_LISTENING: usize = 32;
 /// Threads that stay however long there is nothing to do.
 const MIN_LISTENING: usize = 2;
-/// Requests that wait for a thread when all are at work; more are refused with EAGAIN.
-const MAX_BACKLOG: usize = 1024;
-/// Readahead requests in flight: 16 MiB at the largest size.
-const MAX_BACKGROUND: u16 = 16;
+/// Reads in flight that a program has not asked for one by one. More than can be at work and wait here, so the kernel never
+/// makes one wait behind those of a server that does not answer.
+const MAX_BACKGROUND: u16 = (2 * (MAX_THREADS + MAX_WAITING)) as u16;
 /// Newest minor version of the protocol this side speaks (7.36: second word of flags).
 const PROTOCOL_MINOR: u32 = 36;
 

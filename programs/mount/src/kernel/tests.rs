@@ -14,8 +14,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Two files whose reads never end by themselves: `device` ends at any signal, `file` only for a killed reader. And
-/// `hello`, which answers.
+/// Two files whose reads never end by themselves: `device` ends at any signal, `file` only for a killed reader. `hello`,
+/// which answers. And `stuckN` of a server of their own that never answers a read, with `cached` of another one: their reads
+/// are those of the page cache.
 struct Toy {
     reading: Mutex<Sender<u64>>,
 }
@@ -30,12 +31,32 @@ const VALIDITY: Validity = Validity {
     attributes: Duration::from_secs(1),
 };
 
+/// Numbers of the files of the server that is stuck, and that of `cached`.
+const STUCK: std::ops::Range<u64> = 100..1000;
+const CACHED: u64 = 1000;
+
+fn number(name: &[u8]) -> Option<u64> {
+    if name == b"cached" {
+        return Some(CACHED);
+    }
+    if let Some(stuck) = name.strip_prefix(b"stuck") {
+        let at: u64 = std::str::from_utf8(stuck).ok()?.parse().ok()?;
+        return Some(STUCK.start + at).filter(|number| STUCK.contains(number));
+    }
+    let at = NAMES.iter().position(|known| *known == name)?;
+    Some(at as u64 + 2)
+}
+
 fn attributes(node: u64) -> FileAttributes {
     FileAttributes {
         ino: node,
         mode: if node == 1 { 0o040_755 } else { 0o100_644 },
         links: 1,
-        size: if node == 4 { HELLO.len() as u64 } else { 0 },
+        size: match node {
+            4 | CACHED => HELLO.len() as u64,
+            _ if STUCK.contains(&node) => 4096,
+            _ => 0,
+        },
         block_size: 4096,
         ..FileAttributes::default()
     }
@@ -43,6 +64,11 @@ fn attributes(node: u64) -> FileAttributes {
 
 impl Handler for Toy {
     type Token = Token;
+    type Server = bool;
+
+    fn server(&self, header: &Header) -> bool {
+        STUCK.contains(&header.node)
+    }
 
     fn token(&self) -> Token {
         Token::default()
@@ -67,17 +93,19 @@ impl Handler for Toy {
     ) -> Result<Answer, i32> {
         match operation {
             Operation::Lookup { name } => {
-                let at = NAMES.iter().position(|known| known == name).ok_or(2)?;
-                let node = at as u64 + 2;
+                let node = number(name).ok_or(2)?;
                 Ok(reply::entry(node, &attributes(node), VALIDITY))
             }
             Operation::GetAttr { .. } => Ok(reply::attributes(&attributes(header.node), VALIDITY)),
+            Operation::Open { .. } if header.node >= STUCK.start => {
+                Ok(reply::opened(header.node, 0))
+            }
             Operation::Open { .. } => Ok(reply::opened(
                 header.node,
                 OPEN_DIRECT_IO | OPEN_NONSEEKABLE,
             )),
             Operation::Read {
-                handle: 4,
+                handle: 4 | CACHED,
                 offset: 0,
                 ..
             } => {
@@ -241,6 +269,20 @@ fn blocked_reads_block_nobody_else() {
     let fixture = Fixture::new();
     let mut blocked: Vec<Child> = (0..20).map(|_| fixture.blocked("device")).collect();
     let output = fixture.cat("hello").wait_with_output().unwrap();
+    assert_eq!(output.stdout, HELLO);
+    for child in &mut blocked {
+        signal(child, Signal::KILL);
+        ends(child);
+    }
+}
+
+/// More than the kernel would have in flight by itself.
+#[test]
+fn a_server_that_never_answers_a_read_holds_up_its_own_readers_only() {
+    let fixture = Fixture::new();
+    let names: Vec<String> = (0..40).map(|at| format!("stuck{at}")).collect();
+    let mut blocked: Vec<Child> = names.iter().map(|name| fixture.blocked(name)).collect();
+    let output = fixture.cat("cached").wait_with_output().unwrap();
     assert_eq!(output.stdout, HELLO);
     for child in &mut blocked {
         signal(child, Signal::KILL);
