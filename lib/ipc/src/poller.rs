@@ -3,7 +3,8 @@
 //! A thread that has to wait takes the role of the poller if it is free: it sleeps in epoll, takes packets in and
 //! returns straight to its caller when its own answer is there, without handing anything to another thread.
 //! Others park until the poller has something for them or the role is free. When nobody has polled for
-//! a while, the helper thread does; a thread that comes to wait takes the role back from it.
+//! a while, the helper thread does; a thread that comes to wait takes the role back from it. A caller that has waited for
+//! long leaves the role to the helper: all who call meanwhile would have their answers by way of it otherwise.
 
 mod kernel;
 #[cfg(test)]
@@ -29,8 +30,10 @@ pub(crate) struct Polling<T = std::thread::Thread> {
     sleeping_until: Option<Instant>,
     /// What the alarm is set to; `None` once it has rung.
     alarm_at: Option<Instant>,
-    /// Parked threads, the newest last.
+    /// Parked threads that take the role, the newest last.
     followers: Vec<(u64, T)>,
+    /// Those that do not.
+    bystanders: Vec<(u64, T)>,
     next_follower: u64,
     /// When the role was last given up, as far as the giver knew.
     released_at: Instant,
@@ -65,6 +68,13 @@ pub(crate) enum Interest {
     Channel(ChannelId),
 }
 
+/// Whether a thread that parks takes the role when it becomes free.
+#[derive(Clone, Copy)]
+enum Follows {
+    Yes,
+    No,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sleeper {
     Thread,
@@ -80,6 +90,7 @@ impl<T: Wake> Polling<T> {
             sleeping_until: None,
             alarm_at: None,
             followers: Vec::new(),
+            bystanders: Vec::new(),
             next_follower: 0,
             released_at: Instant::default(),
             releases: 0,
@@ -117,7 +128,7 @@ impl<T: Wake> Polling<T> {
     /// Wakes everybody, because the endpoint closes.
     pub(crate) fn wake_all(&mut self) {
         self.nudge = true;
-        for (_, thread) in &self.followers {
+        for (_, thread) in self.followers.iter().chain(&self.bystanders) {
             thread.wake();
         }
         if let Some(helper) = &self.helper {
@@ -137,6 +148,7 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
 ) -> (S::Guard<'a>, Option<T>) {
     let mut polls = false;
     let mut looked = false;
+    let mut begun = None;
     let result = loop {
         if polls {
             state.polling().nudge = false;
@@ -162,15 +174,29 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
                 break Some(value);
             }
         }
-        polls = polls || take_role(around, state.polling(), now);
+        let is_long = matches!(interest, Interest::Wait(_))
+            && now.saturating_since(*begun.get_or_insert(now)) >= LONG;
+        if is_long && std::mem::take(&mut polls) {
+            leave_role(around, &mut state);
+        }
+        polls = polls || !is_long && take_role(around, state.polling(), now);
         state = if polls {
             let mut state = poll(around, state, now, deadline, Sleeper::Thread);
             woken(&mut *state, Some(interest));
             state
         } else if late {
             break None;
+        } else if is_long {
+            // It may have been woken to take the role, and whoever has it may sleep too long for what it has sent.
+            state.polling().offer();
+            settle(around, state);
+            state = around.lock();
+            if let Some(value) = check(&mut state) {
+                break Some(value);
+            }
+            park(around, state, now, deadline, (interest, Follows::No))
         } else {
-            park(around, state, now, deadline, interest)
+            park(around, state, now, deadline, (interest, Follows::Yes))
         };
         looked = true;
     };
@@ -178,13 +204,17 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
         state.wake_receivers(channel);
     }
     if polls {
-        // Others rely on the holder of the role.
-        if state.flush_at().is_some() {
-            state.flush(around.now());
-        }
-        state.polling().release();
+        leave_role(around, &mut state);
     }
     (state, result)
+}
+
+fn leave_role<S: Surroundings>(around: &S, state: &mut S::Guard<'_>) {
+    // Others rely on the holder of the role.
+    if state.flush_at().is_some() {
+        state.flush(around.now());
+    }
+    state.polling().release();
 }
 
 /// To be called at the end of every call that does not wait: the poller may sleep too long otherwise.
@@ -253,19 +283,19 @@ fn park<'a, S: Surroundings>(
     mut state: S::Guard<'a>,
     now: Instant,
     deadline: Option<Instant>,
-    interest: Interest,
+    (interest, follows): (Interest, Follows),
 ) -> S::Guard<'a> {
     let polling = state.polling();
     let id = polling.next_follower;
     polling.next_follower += 1;
     let thread = around.this_thread();
-    polling.followers.push((id, thread.clone()));
+    polling.parked(follows).push((id, thread.clone()));
     state.add_parked(interest, id, thread);
     drop(state);
     around.park(deadline.map(|deadline| deadline.saturating_since(now)));
     let mut state = around.lock();
-    let followers = &mut state.polling().followers;
-    followers.retain(|(follower, _)| *follower != id);
+    let parked = state.polling().parked(follows);
+    parked.retain(|(other, _)| *other != id);
     state.remove_parked(interest, id);
     state
 }
@@ -423,7 +453,20 @@ impl<T: Wake> Polling<T> {
         self.holder = Holder::Nobody;
         self.releases += 1;
         self.wake_helper();
-        if self.absence > HAND_OVER
+        self.offer();
+    }
+
+    fn parked(&mut self, follows: Follows) -> &mut Vec<(u64, T)> {
+        match follows {
+            Follows::Yes => &mut self.followers,
+            Follows::No => &mut self.bystanders,
+        }
+    }
+
+    /// Has a follower take the role if nobody has it and threads usually stay away for long.
+    fn offer(&self) {
+        if self.holder == Holder::Nobody
+            && self.absence > HAND_OVER
             && let Some((_, follower)) = self.followers.last()
         {
             follower.wake();
@@ -447,6 +490,8 @@ const ROUNDS_MAX: u32 = 64;
 const GIVE_WAY_MAX: Duration = Duration::from_micros(50);
 /// A turn of others that lasts longer was not the peer's: whoever sleeps gets the CPU back earlier.
 const AWAY_MAX: Duration = Duration::from_micros(40);
+/// How long a caller polls for its own answer. A wake more is nothing beside it.
+const LONG: Duration = Duration::from_millis(5);
 /// How long nobody must have polled before the helper does.
 const ABSENCE: Duration = Duration::from_micros(300);
 /// Absences beyond this count as this, so that one long one is forgotten soon.

@@ -222,6 +222,10 @@ impl Model {
         taken.unwrap()
     }
 
+    fn is_polled_by_a_thread(&self) -> bool {
+        self.lock().polling.holder == super::Holder::Thread
+    }
+
     /// Puts an item into the channel from inside the process.
     fn post(&self) {
         let mut state = self.lock();

@@ -138,6 +138,51 @@ fn a_follower_gets_the_role_although_the_helper_slept() {
 }
 
 #[test]
+fn callers_get_their_answers_while_others_wait_for_long() {
+    explore(|| {
+        play(|model| {
+            let long = |model: &Arc<Model>| {
+                model.call_that_takes(Duration::from_millis(12), Vec::new());
+            };
+            let call = |model: &Arc<Model>| {
+                model.kernel.sleep(Duration::from_millis(6));
+                model.call(SOCKET);
+                model.call(MEMORY);
+            };
+            let vain = |model: &Arc<Model>| model.call_in_vain(Duration::from_millis(8));
+            vec![
+                spawn(model, long),
+                spawn(model, vain),
+                spawn(model, call),
+                spawn(model, |model| assert!(model.receive())),
+                spawn(model, |model| {
+                    model.kernel.sleep(Duration::from_millis(7));
+                    model.post();
+                }),
+            ]
+        });
+    });
+}
+
+/// Its answer comes when another thread has seen that.
+#[test]
+fn a_caller_that_waits_for_long_leaves_the_role() {
+    explore(|| {
+        play(|model| {
+            let other = spawn(model, |model| {
+                while model.is_polled_by_a_thread() {
+                    model.call(SOCKET);
+                    model.kernel.sleep(Duration::from_millis(1));
+                }
+            });
+            vec![spawn(model, |model| {
+                model.call_that_takes(Duration::ZERO, vec![other]);
+            })]
+        });
+    });
+}
+
+#[test]
 fn an_interrupt_reaches_whoever_waits() {
     explore(|| {
         play(|model| {
