@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use abi::system::{Identity, Reply as NodeReply, Request as NodeRequest};
 use abi::{ChannelId, Nd, Pid, Result};
-use ipc::{Connection, Endpoint, Failure, Reply, SendOptions};
+use ipc::{Connection, Endpoint, Failure, Pending, Reply, SendOptions};
 
 use crate::selector::Place;
 
@@ -36,6 +36,14 @@ pub(crate) trait Line: Send + Sync {
         reply: &mut [IoSliceMut<'_>],
         options: &SendOptions<'_>,
     ) -> core::result::Result<Reply, Failure>;
+
+    /// As [`send`](Self::send), but leaves at once and is waited for later.
+    fn submit(
+        &self,
+        request: Vec<u8>,
+        reply: Vec<u8>,
+        options: &SendOptions<'_>,
+    ) -> core::result::Result<Pending, Failure>;
 
     /// Another connection to the same channel. Costs nothing on the way.
     fn duplicate(&self) -> Result<Arc<dyn Line>>;
@@ -79,6 +87,17 @@ impl Line for Connection {
         options: &SendOptions<'_>,
     ) -> core::result::Result<Reply, Failure> {
         self.send_vectored(request, reply, options)
+    }
+
+    fn submit(
+        &self,
+        request: Vec<u8>,
+        reply: Vec<u8>,
+        options: &SendOptions<'_>,
+    ) -> core::result::Result<Pending, Failure> {
+        let pending = Self::submit(self, request, reply, options)?;
+        self.endpoint().flush();
+        Ok(pending)
     }
 
     fn duplicate(&self) -> Result<Arc<dyn Line>> {

@@ -1,6 +1,7 @@
 //! An open file: a connection to its server.
 
 mod stream;
+mod submitting;
 mod waiting;
 
 use std::io::{IoSlice, IoSliceMut};

@@ -60,7 +60,10 @@ impl Lab {
     }
 
     fn offer(&mut self, options: &str) {
-        let port = format!("{}=/dev/ser1,{options}", self.path("tty").display());
+        let port = format!(
+            "{}=/dev/ser1,mode=666,{options}",
+            self.path("tty").display()
+        );
         let endpoint = self.cluster["lab2"].endpoint();
         let serving = serial_manager::serve(&endpoint, &[port.parse().unwrap()]).unwrap();
         self.serving = Some(serving);
@@ -361,3 +364,30 @@ fn what_is_no_port_or_no_place_for_a_link_is_refused() {
     let nowhere = lab.refusal(|options| options.link = Some(PathBuf::from("/no/such/place")));
     assert_eq!(nowhere, Errno::ENOENT);
 }
+
+#[test]
+fn what_was_passed_on_before_a_flush_arrives_whole() {
+    let lab = Lab::new();
+    let (_terminal, _events) = lab.terminal(lab.options());
+    let program = open(&lab.path("ttyNET0"));
+    let all: Vec<u8> = (0..8192_u32).map(|place| (place % 251) as u8).collect();
+    for round in 0..50 {
+        (&program).write_all(&all).unwrap();
+        tcflush(&program, QueueSelector::OFlush).unwrap();
+        (&program).write_all(&[END]).unwrap();
+        let mut came = Vec::new();
+        while came.last() != Some(&END) {
+            came.extend(lab.take(1));
+        }
+        came.pop();
+        // The kernel throws away what the terminal had not taken from it.
+        assert!(
+            all.starts_with(&came),
+            "round {round}: {} bytes",
+            came.len()
+        );
+    }
+}
+
+/// A byte that is not in what is written before it.
+const END: u8 = 255;

@@ -12,7 +12,7 @@ use abi::connect::{
 use abi::flags::mode;
 use abi::io::{Entry, LISTING_END, Request, Stat, push_entry};
 use abi::{Decode, Encode, Errno, Incarnation, Nd, OpenFlags, Result};
-use ipc::{Cause, Delivery, Failure, Reply, SendOptions};
+use ipc::{Cause, Delivery, Failure, Pending, Reply, SendOptions};
 
 use super::World;
 use crate::carrier::Line;
@@ -117,6 +117,20 @@ impl Line for FakeLine {
         Ok(Reply {
             status,
             len: body.len() - rest.len(),
+        })
+    }
+
+    fn submit(
+        &self,
+        _request: Vec<u8>,
+        _reply: Vec<u8>,
+        _options: &SendOptions<'_>,
+    ) -> core::result::Result<Pending, Failure> {
+        Err(Failure {
+            errno: Errno::ENOSYS,
+            delivery: Delivery::NotDone,
+            cause: Cause::Local,
+            peer: Incarnation(1),
         })
     }
 

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use abi::devctl::{
-    CHR_FLUSH, CHR_MODEM_SET, CHR_TCGETATTR, CHR_TCSETATTR, FlushQueue, ModemLines, ModemSet,
-    SetTermios, Termios as WireTermios, When,
+    CHR_DRAIN, CHR_FLUSH, CHR_MODEM_SET, CHR_TCGETATTR, CHR_TCSETATTR, FlushQueue, ModemLines,
+    ModemSet, SetTermios, Termios as WireTermios, When,
 };
 use abi::{Errno, Result};
 use client::{File, Interrupt, SendOptions};
@@ -17,6 +17,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::termios::{ControlModes, LocalModes, Termios};
 
 use super::asked;
+use super::posted::Posted;
 use super::pty::{Arrived, Pty};
 use crate::device::errno;
 use crate::line_settings;
@@ -26,8 +27,8 @@ const CHUNK: usize = 16 * 1024;
 /// How often settings are looked at while the program has switched off that they are told. Bytes that it writes never
 /// overtake its settings; only a change that no byte follows is seen that late.
 const SETTINGS_LOOK: Duration = Duration::from_millis(20);
-/// How long a change of settings waits for earlier bytes to leave. A line that is held by flow control never lets
-/// them leave, and the change may be what frees it.
+/// How long a change of settings, or throwing output away, waits for earlier bytes to leave. A line that is held by flow
+/// control never lets them leave, and the change may be what frees it.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// How often a write that the line does not take is looked after.
 const WRITE_LOOK: Duration = Duration::from_millis(500);
@@ -81,6 +82,8 @@ struct Joined {
 #[derive(Debug)]
 struct Outward {
     space: Vec<u8>,
+    /// What the port was given last.
+    posted: Option<Posted>,
     /// The settings of the port.
     port: WireTermios,
     /// Size and parity of a frame: the kernel keeps neither for a pseudo terminal.
@@ -109,6 +112,7 @@ impl Connection {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let outward = Outward {
             space: vec![0; CHUNK + 1],
+            posted: None,
             port: settings,
             frame,
             hung_up: false,
@@ -180,18 +184,27 @@ impl Control {
         &self.0.port
     }
 
+    /// Whether the connection ends within this time. Blocks until it does, or for that long.
+    pub(crate) fn ends_within(&self, limit: Duration) -> bool {
+        let mut fds = [PollFd::new(&self.0.wake, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).ok();
+        let _ = poll(&mut fds, limit.as_ref());
+        self.0.ended().is_some()
+    }
+
     /// What ends waits for the port when the connection ends.
     pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.0.stop
     }
 
-    /// Does `work` after everything that was written has been given to the port, and before what is written later.
+    /// Does `work` after the port has taken everything that was written, and before what is written later.
     ///
     /// # Errors
     /// What the port answers, and what `work` answers.
     pub(crate) fn in_order<T>(&self, work: impl FnOnce(&File) -> Result<T>) -> Result<T> {
         let mut outward = self.0.outward();
         self.0.forward(&mut outward)?;
+        self.0.settle(&mut outward)?;
         work(&self.0.port)
     }
 
@@ -274,12 +287,15 @@ impl Joined {
             }
             match arrived {
                 Arrived::Nothing => return Ok(true),
-                Arrived::Closed => return Ok(false),
+                Arrived::Closed => return self.settle(outward).map(|()| false),
                 Arrived::Changed => {}
-                Arrived::InputFlushed => self.flush(FlushQueue::Input)?,
-                Arrived::OutputFlushed => self.flush(FlushQueue::Output)?,
-                Arrived::BothFlushed => self.flush(FlushQueue::Both)?,
-                Arrived::Bytes(count) => self.write(&outward.space[1..=count])?,
+                Arrived::InputFlushed => self.flush_input()?,
+                Arrived::OutputFlushed => self.flush_output(outward)?,
+                Arrived::BothFlushed => {
+                    self.flush_input()?;
+                    self.flush_output(outward)?;
+                }
+                Arrived::Bytes(count) => self.post(outward, count)?,
             }
         }
     }
@@ -305,6 +321,7 @@ impl Joined {
         if wanted == outward.port {
             return Ok(());
         }
+        self.settle(outward)?;
         // Refused settings are not asked for again with every byte.
         outward.port = wanted;
         let set = |when| {
@@ -326,6 +343,7 @@ impl Joined {
         if outward.hung_up == hang_up {
             return Ok(());
         }
+        self.settle(outward)?;
         outward.hung_up = hang_up;
         let both = ModemLines::DTR | ModemLines::RTS;
         let (on, off) = if hang_up {
@@ -340,11 +358,26 @@ impl Joined {
         }
     }
 
-    fn flush(&self, queue: FlushQueue) -> Result {
-        if queue != FlushQueue::Output {
-            self.flushes.fetch_add(1, Ordering::SeqCst);
+    fn flush_input(&self) -> Result {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        self.port.devctl(CHR_FLUSH, FlushQueue::Input)
+    }
+
+    /// Throws away what the line does not take soon. A program that waits before it flushes until its bytes have left means
+    /// none to be lost, but the kernel ends its wait at once, and nobody is told of it.
+    fn flush_output(&self, outward: &mut Outward) -> Result {
+        let limit = Instant::now() + DRAIN_LIMIT;
+        if let Some(posted) = outward.posted.take() {
+            let (taken, _rest) = posted.finish()?;
+            self.passed.out.fetch_add(taken as u64, Ordering::Relaxed);
         }
-        self.port.devctl(CHR_FLUSH, queue)
+        match self
+            .port
+            .devctl_with(CHR_DRAIN, (), &self.options(Some(limit)))
+        {
+            Err(Errno::ETIMEDOUT) => self.port.devctl(CHR_FLUSH, FlushQueue::Output),
+            drained => drained,
+        }
     }
 
     fn options(&self, deadline: Option<Instant>) -> SendOptions<'_> {
@@ -353,6 +386,26 @@ impl Joined {
             interrupt: Some(&self.stop),
             priority: None,
         }
+    }
+
+    /// Gives the port what the terminal gave, and does not wait for its word: the thread that waits for the port's bytes
+    /// is the only one that its packets wake.
+    fn post(&self, outward: &mut Outward, count: usize) -> Result {
+        self.settle(outward)?;
+        let options = self.options(Some(Instant::now() + WRITE_LOOK));
+        let posted = Posted::send(&self.port, &outward.space[1..=count], &options)?;
+        outward.posted = Some(posted);
+        Ok(())
+    }
+
+    /// Waits until the port has taken what it was given last.
+    fn settle(&self, outward: &mut Outward) -> Result {
+        let Some(posted) = outward.posted.take() else {
+            return Ok(());
+        };
+        let (taken, rest) = posted.finish()?;
+        self.passed.out.fetch_add(taken as u64, Ordering::Relaxed);
+        self.write(&rest)
     }
 
     fn write(&self, mut bytes: &[u8]) -> Result {

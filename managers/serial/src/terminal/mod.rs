@@ -12,6 +12,7 @@ mod broker;
 mod connection;
 mod departure;
 mod link;
+mod posted;
 mod pty;
 
 use std::fmt;
@@ -25,7 +26,9 @@ use std::time::Duration;
 use abi::devctl::{
     CHR_FLUSH, CHR_REFUSE, CHR_TCGETATTR, CHR_USERS, CHR_WANTED, FlushQueue, PortAccess, PortUser,
 };
-use abi::{Errno, OpenFlags, Result};
+use abi::io::Request;
+use abi::limits::DEVCTL_MAX;
+use abi::{Decode, Errno, OpenFlags, Result};
 use client::{File, Interrupt, Namespace, SendOptions};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::termios::ControlModes;
@@ -133,6 +136,8 @@ impl fmt::Debug for Terminal {
     }
 }
 
+/// How often wishes are looked after; who is asked has a second at least.
+const WISH_LOOK: Duration = Duration::from_millis(250);
 /// How often a lost port is tried again while a program waits for it.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -226,6 +231,25 @@ fn first_pty(options: &TerminalOptions) -> Result<Pty> {
     }
     pty.set_settings(&settings)?;
     Ok(pty)
+}
+
+/// The next wish of others to have the port. It is looked after rather than waited for: a thread that waits is woken by the
+/// packets of all the others, too.
+fn next_wish(control: &Control) -> Result<PortUser> {
+    let question = Request::Devctl {
+        dcmd: CHR_WANTED.dcmd(),
+        data: &[],
+    };
+    let wish = control
+        .port()
+        .submit(&question, DEVCTL_MAX, &SendOptions::default())?;
+    while !wish.is_ended() {
+        if control.ends_within(WISH_LOOK) {
+            return Err(Errno::EINTR);
+        }
+    }
+    let told = wish.wait().map_err(Errno::from)?;
+    Ok(PortUser::from_bytes(told.bytes())?)
 }
 
 /// Throws away what arrived while nobody had the port, as the kernel's own drivers do: the end of the last program's
@@ -336,12 +360,8 @@ impl Keeper {
         std::thread::Builder::new()
             .name("tty wanted".into())
             .spawn(move || {
-                let options = SendOptions {
-                    interrupt: Some(control.interrupt()),
-                    ..SendOptions::default()
-                };
                 // Ends with the use, or with a server that knows of no wishes.
-                while let Ok(user) = control.port().devctl_with(CHR_WANTED, (), &options) {
+                while let Ok(user) = next_wish(&control) {
                     tell(&teller, TerminalEvent::Wanted(user));
                     if keep {
                         // Fails if it is no longer wanted.
