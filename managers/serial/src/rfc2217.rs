@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use abi::Errno;
+use abi::devctl::CHR_TCGETATTR;
+use abi::flags::mode;
+use abi::{Errno, OpenFlags};
 use client::Namespace;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
@@ -45,7 +47,10 @@ pub struct PlaceError {
 
 impl fmt::Display for PlaceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.errno.text())
+        match self.errno {
+            Errno::ENOTTY => write!(f, "{}: not a serial port", self.what),
+            errno => write!(f, "{}: {}", self.what, errno.text()),
+        }
     }
 }
 
@@ -68,7 +73,8 @@ struct Listening {
 /// Serves these ports until the returned value is dropped.
 ///
 /// # Errors
-/// What the port answers when it is looked at, EADDRINUSE or the like for an address.
+/// ENOTTY for a path that is no serial port, what the port answers when it is looked at, EADDRINUSE or the like for an
+/// address.
 pub fn serve(namespace: &Namespace, places: &[Place]) -> Result<Serving, PlaceError> {
     let mut serving = Serving {
         listening: Vec::new(),
@@ -83,7 +89,7 @@ pub fn serve(namespace: &Namespace, places: &[Place]) -> Result<Serving, PlaceEr
             what: place.address.to_string(),
             errno,
         };
-        namespace.stat(&place.port).map_err(at_port)?;
+        look_at(namespace, &place.port).map_err(at_port)?;
         let listener =
             TcpListener::bind(place.address).map_err(|error| at_address(error.into()))?;
         listener
@@ -104,6 +110,19 @@ pub fn serve(namespace: &Namespace, places: &[Place]) -> Result<Serving, PlaceEr
         serving.threads.push(thread);
     }
     Ok(serving)
+}
+
+/// Whether somebody offers a serial port there.
+fn look_at(namespace: &Namespace, path: &[u8]) -> abi::Result<()> {
+    if namespace.stat(path)?.mode & mode::S_IFMT != mode::S_IFCHR {
+        return Err(Errno::ENOTTY);
+    }
+    let port = namespace.open(path, OpenFlags::READ | OpenFlags::NONBLOCK);
+    match port.and_then(|port| port.devctl(CHR_TCGETATTR, ())) {
+        Err(Errno::ENOTTY) => Err(Errno::ENOTTY),
+        // Somebody may have it, or its device be away, until a client comes.
+        _ => Ok(()),
+    }
 }
 
 impl Serving {

@@ -18,6 +18,7 @@ use abi::devctl::{
 };
 use abi::{Errno, OpenFlags};
 use client::Namespace;
+use resmgr::{Attributes, Resource};
 use rustix::termios::tcgetattr;
 use serial_manager::rfc2217::{self, Place};
 use serial_manager::{PortOptions, Serving};
@@ -49,7 +50,7 @@ impl Lab {
         let place = tempfile::tempdir().unwrap();
         let device = plug_in(&place.path().join("tty"));
         let tty = place.path().join("tty");
-        let port = format!("{}=/dev/ser1,share={policy}", tty.display());
+        let port = format!("{}=/dev/ser1,mode=666,share={policy}", tty.display());
         let far = serve(&cluster, "lab2", &port);
         let shared = share(&cluster, "127.0.0.1:0");
         let address = shared.addresses()[0];
@@ -260,6 +261,34 @@ fn what_does_not_speak_the_protocol_is_no_port() {
         Err(Errno::ECONNREFUSED)
     );
 }
+
+#[test]
+fn what_is_no_serial_port_is_not_served() {
+    let cluster = Cluster::start(["lab1"]);
+    let endpoint = cluster["lab1"].endpoint();
+    let _files = resmgr::Server::new(&endpoint)
+        .unwrap()
+        .attach("/plain", Attributes::file(0o666), Nothing)
+        .unwrap()
+        .attach("/device", Attributes::device(0o666), Nothing)
+        .unwrap()
+        .start()
+        .unwrap();
+    let namespace = Namespace::of(&cluster["lab1"].endpoint());
+    for path in ["/plain", "/device"] {
+        let place = Place {
+            port: path.into(),
+            address: "127.0.0.1:0".parse().unwrap(),
+        };
+        let refused = rfc2217::serve(&namespace, &[place]).map(drop).unwrap_err();
+        assert_eq!(refused.to_string(), format!("{path}: not a serial port"));
+    }
+}
+
+/// A resource that can do nothing but be there.
+struct Nothing;
+
+impl Resource for Nothing {}
 
 #[test]
 fn a_client_that_sends_nonsense_is_served_on() {
