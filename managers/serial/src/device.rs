@@ -62,6 +62,11 @@ pub(crate) fn open(path: &Path, options: &LineOptions) -> Result<Arc<dyn Device>
     }
 }
 
+/// Whether it is a port that another program shares over TCP.
+pub(crate) fn is_remote(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.starts_with(REMOTE))
+}
+
 /// What a port begins with that is not of this machine.
 const REMOTE: &str = "rfc2217://";
 

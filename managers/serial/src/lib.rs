@@ -2,13 +2,14 @@
 //!
 //! The manager holds the terminal device, raw and exclusively, from its start to its end. Any number
 //! of clients open the port, unless its options say otherwise; what arrives goes to whoever read first, what is
-//! written leaves in order. `port` is the heart, `controls` its settings, `users` who may have it, `device` the system
+//! written leaves in order. `port` is the heart, `controls` its settings, `users` who may have it, `access` who may open its path, `device` the system
 //! calls or another program's port, `line_settings` the settings in the system's and the protocol's words, `resource`
 //! what clients see of it.
 //!
 //! [`terminal`] gives ports to programs that know nothing of Slashnet, [`rfc2217`] to programs that reach them by TCP.
 
 mod accepting;
+mod access;
 mod arrival;
 mod com_port;
 mod controls;
@@ -28,7 +29,7 @@ use std::thread::JoinHandle;
 
 use abi::Errno;
 use client::Namespace;
-use resmgr::{Attributes, Endpoint, Running, Server};
+use resmgr::{Endpoint, Running, Server};
 
 pub use self::options::{BadPort, FlowControl, LineOptions, Parity, PortOptions, Replug};
 pub use self::resource::SerialPort;
@@ -78,12 +79,10 @@ pub fn serve(endpoint: &Endpoint, ports: &[PortOptions]) -> Result<Serving, Port
         let (port, resource) =
             start(options, Some(names)).map_err(at(options.device.display().to_string()))?;
         moving.push(port);
+        let attributes =
+            access::attributes(options).map_err(at(options.device.display().to_string()))?;
         server = server
-            .attach(
-                &options.prefix,
-                Attributes::device(options.permissions),
-                resource,
-            )
+            .attach(&options.prefix, attributes, resource)
             .map_err(at(options.prefix.clone()))?;
     }
     let running = server.start().map_err(at("serial".into()))?;

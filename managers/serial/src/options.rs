@@ -15,9 +15,9 @@ pub struct PortOptions {
     pub prefix: String,
     /// How the line is set at the start.
     pub line: LineOptions,
-    /// Permission bits of the pathname. 0o666 unless said otherwise: offering a port is the decision to let
-    /// every trusted node's users have it, and a mapped superuser belongs to no group here.
-    pub permissions: u32,
+    /// Permission bits of the pathname; the device's own unless said otherwise, and 0o666 for a port that another
+    /// program shares over TCP. The group is the device's.
+    pub permissions: Option<u32>,
     /// Who may have it open at the same time.
     pub sharing: Sharing,
     /// What becomes of open files when the device is unplugged.
@@ -124,7 +124,7 @@ impl FromStr for PortOptions {
             device: PathBuf::from(device),
             prefix: prefix.to_owned(),
             line: LineOptions::default(),
-            permissions: 0o666,
+            permissions: None,
             sharing: Sharing::default(),
             replug: Replug::default(),
         };
@@ -147,7 +147,7 @@ impl PortOptions {
                 return Err(bad(word, "replug=fail or replug=wait"));
             }
             _ if word.starts_with("share=") => self.sharing = sharing(word)?,
-            _ if word.strip_prefix("mode=").is_some() => self.permissions = permissions(word)?,
+            _ if word.starts_with("mode=") => self.permissions = Some(permissions(word)?),
             _ if word.len() == 3
                 && word.is_ascii()
                 && !word.bytes().all(|byte| byte.is_ascii_digit()) =>
@@ -229,7 +229,7 @@ mod tests {
             .unwrap();
         assert_eq!(port.device, PathBuf::from("/dev/ttyUSB0"));
         assert_eq!(port.prefix, "/dev/ser1");
-        assert_eq!(port.permissions, 0o640);
+        assert_eq!(port.permissions, Some(0o640));
         let line = LineOptions {
             baud: 9600,
             data_bits: 7,
@@ -241,11 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn a_port_without_settings_is_115200_8n1_for_everybody() {
+    fn a_port_without_settings_is_115200_8n1_for_who_may_open_the_device() {
         let port: PortOptions = "/dev/ttyS0=/dev/ser1".parse().unwrap();
         assert_eq!(
             (port.line, port.permissions),
-            (LineOptions::default(), 0o666)
+            (LineOptions::default(), None)
         );
     }
 

@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(offer.port.prefix, "/dev/ser1");
         assert_eq!(
             (offer.port.line.baud, offer.port.permissions),
-            (9600, 0o660)
+            (9600, Some(0o660))
         );
     }
 

@@ -189,7 +189,7 @@ fn slashnet(nodes: &Nodes, placement: Placement) -> Outcome<Line> {
     let sharing = start(
         sharing
             .args(["--dir", &far.directory(), "serve", "serial"])
-            .arg(format!("{}=/dev/{path}", tty.display())),
+            .arg(format!("{}=/dev/{path},mode=666", tty.display())),
     )?;
     let path = format!("/net/{}/dev/{path}", NAMES[1]);
     near.await_path(&path)?;

@@ -33,7 +33,7 @@ fn lab() -> Lab {
     rustix::pty::unlockpt(&device).unwrap();
     let name = rustix::pty::ptsname(&device, Vec::new()).unwrap();
     symlink(name.to_str().unwrap(), place.path().join("tty")).unwrap();
-    let port = format!("{}=/dev/ser1", place.path().join("tty").display());
+    let port = format!("{}=/dev/ser1,mode=666", place.path().join("tty").display());
     let endpoint = cluster["lab2"].endpoint();
     let serving = serial_manager::serve(&endpoint, &[port.parse().unwrap()]).unwrap();
     Lab {

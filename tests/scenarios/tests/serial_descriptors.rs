@@ -64,7 +64,7 @@ fn who_cannot_accept_rests_and_goes_on_when_descriptors_are_back() {
     let cluster = Cluster::start(["lab1"]);
     let place = tempfile::tempdir().unwrap();
     let _device = plug_in(&place.path().join("tty"));
-    let port = format!("{}=/dev/ser1", place.path().join("tty").display());
+    let port = format!("{}=/dev/ser1,mode=666", place.path().join("tty").display());
     let endpoint = cluster["lab1"].endpoint();
     let _serving = serial_manager::serve(&endpoint, &[port.parse().unwrap()]).unwrap();
     let namespace = Namespace::of(&cluster["lab1"].endpoint());

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ use abi::devctl::{
     CHR_TCSETATTR, CHR_USERS, CHR_WANTED, SetTermios, TakeOver, When,
 };
 use abi::io::Events;
-use abi::{Errno, OpenFlags};
-use client::{File, Namespace};
+use abi::{Errno, Gid, OpenFlags, Uid};
+use client::{File, Identity, Namespace};
 use ipc::{Interrupt, SendOptions};
 use serial_manager::Serving;
 use slashnet_scenarios::line::{plug_in, read_exactly, take};
@@ -97,6 +98,43 @@ fn a_remote_port_is_written_read_set_and_drained() {
     let stat = lab.far.stat(PORT).unwrap();
     assert_eq!(stat.mode, abi::flags::mode::S_IFCHR | 0o666);
     assert_eq!(port.seek(0, abi::io::Whence::Set), Err(Errno::ESPIPE));
+}
+
+#[test]
+fn a_port_is_for_those_for_whom_its_device_is() {
+    let cluster = Cluster::start(["lab1", "lab2"]);
+    let place = tempfile::tempdir().unwrap();
+    let tty = place.path().join("tty");
+    let _device = plug_in(&tty);
+    fs::set_permissions(&tty, fs::Permissions::from_mode(0o660)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        // Group 0 of another node is nobody.
+        chown(&tty, None, Some(20)).unwrap();
+    }
+    let (user, group) = (4242, fs::metadata(&tty).unwrap().gid());
+    let endpoint = cluster["lab2"].endpoint();
+    let serve = |options: &str| {
+        let port = format!("{}=/dev/ser1{options}", tty.display());
+        serial_manager::serve(&endpoint, &[port.parse().unwrap()]).unwrap()
+    };
+    let far = Namespace::of(&cluster["lab1"].endpoint());
+    let opened = |groups: &[u32]| {
+        let groups = groups.iter().copied().map(Gid).collect();
+        let (uid, gid) = (Uid(user), Gid(user));
+        let namespace = far.as_user(Identity { uid, gid, groups });
+        namespace.open(PORT, BOTH).map(drop)
+    };
+    let serving = serve("");
+    assert_eq!(far.stat(PORT).unwrap().mode & 0o777, 0o660);
+    assert_eq!(opened(&[group + 1]), Err(Errno::EACCES));
+    assert_eq!(
+        opened(&[group]),
+        Ok(()),
+        "the numbers of groups are the same here"
+    );
+    drop(serving);
+    let _serving = serve(",mode=666");
+    assert_eq!(opened(&[group + 1]), Ok(()));
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Lab {
         let cluster = Cluster::start(["lab1", "lab2"]);
         let place = tempfile::tempdir().unwrap();
         let device = plug_in(&place.path().join("tty"));
-        let port = format!("{}=/dev/ser1", place.path().join("tty").display());
+        let port = format!("{}=/dev/ser1,mode=666", place.path().join("tty").display());
         let endpoint = cluster["lab2"].endpoint();
         let serving = serial_manager::serve(&endpoint, &[port.parse().unwrap()]).unwrap();
         let options = TerminalOptions {

@@ -39,7 +39,7 @@ fn start(lab1: &Host, lab2: &Host, device: &str) -> Outcome {
         "slashnet", "up", "--name", "lab1", "--link", "eth0", "--detach",
     ])?;
     lab2.output(&["sh", "-c", "mkdir -p /srv && echo hello > /srv/greeting"])?;
-    let serial = format!("{device}=/dev/ser1");
+    let serial = format!("{device}=/dev/ser1,mode=666");
     lab2.output(
         &[
             "slashnet", "up", "--name", "lab2", "--link", "eth0", "--detach",

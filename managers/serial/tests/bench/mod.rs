@@ -83,7 +83,10 @@ pub(crate) fn options(directory: &Path) -> PortOptions {
 }
 
 fn options_with(directory: &Path, options: &str) -> PortOptions {
-    let text = format!("{}=/dev/ser1,{options}", directory.join("tty").display());
+    let text = format!(
+        "{}=/dev/ser1,mode=666,{options}",
+        directory.join("tty").display()
+    );
     text.parse().unwrap()
 }
 

@@ -9,9 +9,10 @@ use serial_manager::rfc2217;
 
 use crate::command::{GlobalOptions, Rfc2217Options, ServeVerb};
 use crate::failure::{During, Failure, Outcome};
-use crate::notation::printable;
+use crate::notation::{self, printable};
 use crate::offer::ExportOffer;
 use crate::signals::Signals;
+use crate::users::Users;
 use crate::{daemon, directory, logging, supervised};
 
 const MAY_NOT_OFFER: &str = "only root and the owner of the node may offer a path there, and whom a rule lets \
@@ -32,6 +33,11 @@ pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
             let ports: Vec<_> = offers.iter().map(|offer| offer.port.clone()).collect();
             let serving = serial_manager::serve(&endpoint, &ports)
                 .map_err(|error| refused(format!("serial port: {error}"), error.errno))?;
+            // Another place at the node: a server does not see what it serves itself.
+            let namespace = daemon::namespace(global)?;
+            for port in ports.iter().filter(|port| port.permissions.is_none()) {
+                tell_whose(&namespace, port);
+            }
             until_signal(&signals, serving)
         }
         ServeVerb::Rfc2217(options) => {
@@ -50,6 +56,27 @@ pub(crate) fn run(global: &GlobalOptions, verb: &ServeVerb) -> Outcome {
         }
     }
 }
+
+/// Says for whom a port is that not everybody may open: users of other nodes are seldom in a group of this machine.
+fn tell_whose(namespace: &client::Namespace, port: &serial_manager::PortOptions) {
+    let Ok(stat) = namespace.stat(&port.prefix) else {
+        return;
+    };
+    if stat.mode & EVERYBODY == EVERYBODY {
+        return;
+    }
+    tracing::info!(
+        "{} is for user {} and group {} ({}), as {} is; mode=666 lets all users of trusted nodes in",
+        port.prefix,
+        Users.name(stat.uid),
+        Users.group(stat.gid),
+        notation::mode(stat.mode),
+        port.device.display()
+    );
+}
+
+/// Reading and writing for those who are neither owner nor in the group.
+const EVERYBODY: u32 = 0o006;
 
 /// Each port with a TCP port of its own.
 fn places(options: &Rfc2217Options) -> Outcome<Vec<rfc2217::Place>> {

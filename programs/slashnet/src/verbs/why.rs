@@ -212,9 +212,14 @@ impl Permission {
         };
         let is_allowed = who.uid == Uid::ROOT || bits & rights == rights;
         let class = if who.uid == Uid::ROOT { "root" } else { class };
+        let is_device = stat.mode & mode::S_IFMT == mode::S_IFCHR;
+        let hint = match is_allowed {
+            false if is_device => "; who offers a port may do so with mode=666",
+            _ => "",
+        };
         Self {
             is_allowed: Some(is_allowed),
-            why: format!("{}, as {class}", described(stat, path)),
+            why: format!("{}, as {class}{hint}", described(stat, path)),
         }
     }
 
