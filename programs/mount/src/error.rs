@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use abi::Errno;
+
 /// Why a mount could not be made or taken away. Nothing is left mounted, except after [`Error::Unmount`].
 #[derive(Debug)]
 #[non_exhaustive]
@@ -68,16 +70,18 @@ impl fmt::Display for Error {
                     "fusermount3: not found; ordinary users need it (Debian package fuse3)"
                 )
             }
-            Self::Helper(error) => write!(f, "fusermount3: {error}"),
+            Self::Helper(error) => write!(f, "fusermount3: {}", words(error)),
             Self::HelperSaid(words) if words.is_empty() => {
                 write!(f, "fusermount3 refused to mount")
             }
             Self::HelperSaid(words) => write!(f, "{words}"),
-            Self::Mount { point, errno } => write!(f, "{}: cannot mount: {errno}", point.display()),
-            Self::Unmount { point, errno } => {
-                write!(f, "{}: cannot unmount: {errno}", point.display())
+            Self::Mount { point, errno } => {
+                write!(f, "{}: cannot mount: {}", point.display(), words(errno))
             }
-            Self::Io(error) => write!(f, "mount: {error}"),
+            Self::Unmount { point, errno } => {
+                write!(f, "{}: cannot unmount: {}", point.display(), words(errno))
+            }
+            Self::Io(error) => write!(f, "mount: {}", words(error)),
         }
     }
 }
@@ -85,11 +89,23 @@ impl fmt::Display for Error {
 impl fmt::Display for MountPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(error) => write!(f, "it does not exist and cannot be made: {error}"),
-            Self::Unusable(error) => write!(f, "{error}"),
+            Self::Missing(error) => {
+                write!(f, "it does not exist and cannot be made: {}", words(error))
+            }
+            Self::Unusable(error) => write!(f, "{}", words(error)),
             Self::NotADirectory => write!(f, "not a directory"),
             Self::Busy(kind) => write!(f, "a {kind} file system is mounted here already"),
         }
+    }
+}
+
+/// The reason without the number that the standard library puts behind it.
+fn words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from(io::Error::from_raw_os_error(number))
+            .text()
+            .to_owned(),
+        None => error.to_string(),
     }
 }
 
@@ -104,5 +120,25 @@ impl From<io::Error> for Error {
 impl From<rustix::io::Errno> for Error {
     fn from(errno: rustix::io::Errno) -> Self {
         Self::Io(errno.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_words_without_numbers() {
+        let why = MountPoint::Missing(io::Error::from_raw_os_error(13));
+        let point = PathBuf::from("/net");
+        assert_eq!(
+            Error::MountPoint { point, why }.to_string(),
+            "/net: cannot mount here: it does not exist and cannot be made: permission denied"
+        );
+        let errno = io::Error::from_raw_os_error(16);
+        let point = PathBuf::from("/net");
+        let said = Error::Unmount { point, errno }.to_string();
+        assert!(said.starts_with("/net: cannot unmount: "), "{said}");
+        assert!(!said.contains("os error"), "{said}");
     }
 }

@@ -147,13 +147,7 @@ fn the_path_space_is_mounted_and_unmounted_or_the_reason_is_given() {
     let mount = point.to_str().expect("plain text");
     let mut up = Up::start_mounting(&dir, &["--name", "alone", "--mount", mount]);
     // Whether FUSE may be used is decided by the machine; either way the answer has to be right.
-    let usable = fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/fuse")
-        .is_ok()
-        && rustix::process::geteuid().is_root();
-    if !usable {
+    if !may_mount() {
         up.wait_for(mount);
         assert_eq!(up.process.wait().expect("it ends").code(), Some(1));
         return;
@@ -179,6 +173,35 @@ fn the_path_space_is_mounted_and_unmounted_or_the_reason_is_given() {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("a mount table");
     assert!(!mounts.contains(mount), "{mounts}");
     assert!(!point.exists());
+}
+
+/// Whether this machine lets the tests mount.
+fn may_mount() -> bool {
+    let device = fs::File::options().read(true).write(true).open("/dev/fuse");
+    device.is_ok() && rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn a_mount_says_that_it_hides_what_is_in_its_directory() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (dir, point) = (temporary.path().join("node"), temporary.path().join("net"));
+    fs::create_dir(&point).expect("made");
+    fs::write(point.join("hidden"), "").expect("written");
+    let mount = point.to_str().expect("plain text");
+    let mut up = Up::start_mounting(&dir, &["--name", "alone", "--mount", mount]);
+    if !may_mount() {
+        assert_eq!(up.process.wait().expect("it ends").code(), Some(1));
+        return;
+    }
+    let said = up.wait_for("is not empty");
+    assert!(said.contains(mount), "{said}");
+    let deadline = Instant::now() + PATIENCE;
+    while !point.join("alone").exists() {
+        assert!(Instant::now() < deadline, "it is not mounted");
+    }
+    // The part that mounts speaks before or after the whole says that it is up, so how it ends says nothing here.
+    let _ = up.stop(Signal::INT);
+    assert!(point.join("hidden").exists());
 }
 
 #[test]

@@ -161,10 +161,19 @@ fn usable_mount_point(point: &Path) -> Result<PathBuf, Error> {
     if !real.is_dir() {
         return Err(refuse(MountPoint::NotADirectory));
     }
-    match mounted_type(&real) {
-        Some(kind) => Err(refuse(MountPoint::Busy(kind))),
-        None => Ok(real),
+    if let Some(kind) = mounted_type(&real) {
+        return Err(refuse(MountPoint::Busy(kind)));
     }
+    if real
+        .read_dir()
+        .is_ok_and(|mut entries| entries.next().is_some())
+    {
+        tracing::warn!(
+            "{} is not empty: what is in it cannot be reached while this is mounted",
+            real.display()
+        );
+    }
+    Ok(real)
 }
 
 /// As [`Path::canonicalize`], which fails at a dead mount: only what is above it is looked at.
@@ -303,6 +312,6 @@ mod tests {
         let missing = usable_mount_point(Path::new("/proc/no/such"))
             .unwrap_err()
             .to_string();
-        assert!(missing.contains("No such file"), "{missing}");
+        assert!(missing.ends_with("no such file or directory"), "{missing}");
     }
 }
