@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
@@ -213,6 +213,30 @@ fn a_tree_is_copied_with_its_links_and_without_what_is_no_file() {
 }
 
 // qnx: P42
+#[test]
+fn holes_of_a_file_are_holes_of_its_copies_on_either_node() {
+    let lab = start();
+    let (near, far, back) = (lab.path("near"), lab.path("srv/far"), lab.path("back"));
+    let length = 64 << 20;
+    let file = fs::File::create(&near).expect("made");
+    file.write_all_at(b"begin", 0).expect("written");
+    file.write_all_at(b"middle", length / 2).expect("written");
+    file.set_len(length).expect("a hole at the end");
+    let (near, back) = (near.display().to_string(), back.display().to_string());
+    for pair in [
+        [near.as_str(), "/net/lab2/srv/far"],
+        ["/net/lab2/srv/far", &back],
+    ] {
+        let copied = lab.lab1(&["cp", pair[0], pair[1]]);
+        assert!(copied.status.success(), "{copied:?}");
+    }
+    for copy in [far.as_path(), Path::new(&back)] {
+        let stat = fs::metadata(copy).expect("it is there");
+        assert!(stat.blocks() * 512 < length / 4, "{}", copy.display());
+        assert!(fs::read(copy).expect("read") == fs::read(&near).expect("read"));
+    }
+}
+
 #[test]
 fn a_command_with_a_root_sees_nothing_above_it_and_its_end_is_ours() {
     let mut lab = start();

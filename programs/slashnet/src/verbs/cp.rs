@@ -1,9 +1,11 @@
 //! `slashnet cp`: between this machine's files and the path space, and within either.
 
+mod content;
+
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,12 +16,12 @@ use abi::flags::mode::{PERMISSIONS, is_directory, is_regular, is_symlink};
 use abi::system::{Reply, Request, Resolve};
 use client::Namespace;
 
+use self::content::Content;
 use crate::command::{CpOptions, GlobalOptions};
 use crate::daemon;
 use crate::failure::{During, Failure, Outcome};
 use crate::notation::printable;
 
-const CHUNK: usize = 1 << 20;
 /// A tree deeper than this has a loop in it.
 const DEPTH_MAX: usize = 256;
 
@@ -288,7 +290,7 @@ impl Copier<'_> {
         let mut reader = self.reader(source)?;
         let mut writer = self.writer(target, mode)?;
         let mut copied = 0;
-        let outcome = pour((source, &mut *reader), (target, &mut *writer), &mut copied);
+        let outcome = content::copy((source, &mut reader), (target, &mut writer), &mut copied);
         outcome.map_err(|failure| match is_regular(kind) {
             true => failure.and(format!(
                 "{target} is incomplete: {copied} bytes were copied"
@@ -297,50 +299,31 @@ impl Copier<'_> {
         })
     }
 
-    fn reader(&self, place: &Place) -> Outcome<Box<dyn Read>> {
+    fn reader(&self, place: &Place) -> Outcome<Content> {
         Ok(match place {
-            Place::Here(path) => Box::new(fs::File::open(path).during(place)?),
+            Place::Here(path) => Content::Here(fs::File::open(path).during(place)?),
             Place::There(path) => {
-                Box::new(self.namespace.open(path, OpenFlags::READ).during(place)?)
+                Content::There(self.namespace.open(path, OpenFlags::READ).during(place)?)
             }
         })
     }
 
-    fn writer(&self, place: &Place, mode: u32) -> Outcome<Box<dyn Write>> {
+    fn writer(&self, place: &Place, mode: u32) -> Outcome<Content> {
         Ok(match place {
             Place::Here(path) => {
                 let mut options = fs::File::options();
                 options.write(true).create(true).truncate(true).mode(mode);
-                Box::new(options.open(path).during(place)?)
+                Content::Here(options.open(path).during(place)?)
             }
             Place::There(path) => {
                 let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
-                Box::new(
+                Content::There(
                     self.namespace
                         .open_with_mode(path, flags, mode & !self.namespace.umask())
                         .during(place)?,
                 )
             }
         })
-    }
-}
-
-/// Copies to the end, and counts the bytes that the target took.
-fn pour(
-    (source, reader): (&Place, &mut dyn Read),
-    (target, writer): (&Place, &mut dyn Write),
-    copied: &mut u64,
-) -> Outcome {
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let length = match reader.read(&mut chunk) {
-            Ok(0) => return writer.flush().during(target),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failure::new(source, error)),
-        };
-        writer.write_all(&chunk[..length]).during(target)?;
-        *copied += length as u64;
     }
 }
 
@@ -360,48 +343,6 @@ mod tests {
             Place::Here("x".into()).below(b"a"),
             Place::Here("x/a".into())
         );
-    }
-
-    #[test]
-    fn a_copy_that_fails_says_how_much_of_it_is_there() {
-        /// Takes five bytes.
-        struct Full(usize);
-        impl Write for Full {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let room = 5 - self.0;
-                self.0 += room.min(bytes.len());
-                match room {
-                    0 => Err(io::ErrorKind::StorageFull.into()),
-                    room => Ok(room.min(bytes.len())),
-                }
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        /// Three bytes at a time.
-        struct Slow<'a>(&'a [u8]);
-        impl Read for Slow<'_> {
-            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-                let length = self.0.len().min(3);
-                self.0.read(&mut into[..length])
-            }
-        }
-        let (source, target) = (Place::Here("from".into()), Place::Here("to".into()));
-        let mut copied = 0;
-        let failed = pour(
-            (&source, &mut Slow(b"sevenbytes")),
-            (&target, &mut Full(0)),
-            &mut copied,
-        );
-        assert!(failed.is_err());
-        assert_eq!(copied, 3);
-        pour(
-            (&source, &mut Slow(b"five.")),
-            (&target, &mut Full(0)),
-            &mut copied,
-        )
-        .unwrap();
     }
 
     #[test]
