@@ -175,6 +175,9 @@ pub(crate) enum Verb {
         /// For which shell
         shell: Shell,
     },
+    /// Print what the last word of a command line may become
+    #[command(hide = true)]
+    Complete(CompleteOptions),
     /// Print the version
     Version,
     /// Write the manual pages of all verbs into DIR
@@ -389,6 +392,14 @@ pub(crate) struct FromToOptions {
     pub(crate) from: OsString,
     /// The path as it shall be
     pub(crate) to: OsString,
+}
+
+/// Options of the hidden `complete`.
+#[derive(Debug, Args)]
+pub(crate) struct CompleteOptions {
+    /// The words behind `slashnet`, the last one as far as it is typed
+    #[arg(last = true, value_name = "WORD")]
+    pub(crate) words: Vec<OsString>,
 }
 
 /// Options of the hidden `peer`.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::command::Cli;
@@ -14,7 +14,18 @@ use crate::output;
 pub(crate) fn completion(shell: Shell) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut shown(&Cli::command()), "slashnet", &mut script);
+    script.extend_from_slice(names_for(shell).as_bytes());
     output::write(&script)
+}
+
+/// What asks for names while somebody types.
+const fn names_for(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Bash => include_str!("complete.bash"),
+        Shell::Zsh => include_str!("complete.zsh"),
+        Shell::Fish => include_str!("complete.fish"),
+        _ => "",
+    }
 }
 
 /// The command without what is not for people: scripts would offer it.
@@ -54,12 +65,34 @@ fn write_pages(command: &Command, name: &str, dir: &Path) -> Outcome {
         .source("slashnet")
         .manual("User commands");
     manual.render(&mut text).during(path.display())?;
-    let text = with_notes(&String::from_utf8_lossy(&text));
+    let text = with_values(with_notes(&String::from_utf8_lossy(&text)), command);
     fs::write(&path, text + SEE_ALSO).during(path.display())?;
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         write_pages(verb, &format!("{name}-{}", verb.get_name()), dir)?;
     }
     Ok(())
+}
+
+/// The synopsis with what each option takes: `[--root PATH]`.
+fn with_values(page: String, command: &Command) -> String {
+    let takes_value = |option: &&Arg| option.get_action().takes_values();
+    command
+        .get_arguments()
+        .filter(takes_value)
+        .fold(page, |page, option| {
+            let (Some(long), Some([value, ..])) = (option.get_long(), option.get_value_names())
+            else {
+                return page;
+            };
+            let long = format!("\\fB\\-\\-{}\\fR", long.replace('-', "\\-"));
+            let value = value.replace('-', "\\-");
+            let with_value = match option.is_require_equals_set() {
+                true => format!("{long}[=\\fI{value}\\fR]]"),
+                false => format!("{long} \\fI{value}\\fR]"),
+            };
+            // The first place is that in the synopsis.
+            page.replacen(&format!("{long}]"), &with_value, 1)
+        })
 }
 
 /// What follows the help stands in lines that must not be filled, under a title that says what it is.

@@ -2,6 +2,7 @@
 //! and prints.
 
 mod cat;
+mod complete;
 mod cp;
 mod down;
 mod find;
@@ -45,6 +46,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Demo(options) => demo::run(&global, &options),
         Verb::Peer(options) => demo::peer(&global, &options),
         Verb::Completion { shell } => manual::completion(shell),
+        Verb::Complete(options) => complete::run(&global, &options),
         Verb::Version => output::line(format!("slashnet {}", env!("CARGO_PKG_VERSION"))),
         Verb::Man { dir } => manual::pages(&dir),
         Verb::Invite(options) => trust::invite(&global, &options),
