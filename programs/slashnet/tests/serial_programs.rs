@@ -5,6 +5,8 @@ mod machine;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
@@ -25,6 +27,17 @@ impl Drop for Running {
     }
 }
 
+/// A device that says again what it hears.
+fn plug_in(tty: &Path) -> Running {
+    let device = Command::new("socat")
+        .arg(format!("PTY,link={},rawer,wait-slave", tty.display()))
+        .arg("EXEC:cat")
+        .spawn();
+    let device = device.map(Running).expect("socat runs");
+    await_file(tty);
+    device
+}
+
 /// A node with two ports, `/dev/ser0` and `/dev/ser1`, whose devices say again what they hear.
 struct Bench {
     place: TempDir,
@@ -38,12 +51,7 @@ impl Bench {
         let (mut offers, mut devices) = (Vec::new(), Vec::new());
         for number in 0..2 {
             let tty = place.path().join(format!("tty{number}"));
-            let device = Command::new("socat")
-                .arg(format!("PTY,link={},rawer,wait-slave", tty.display()))
-                .arg("EXEC:cat")
-                .spawn();
-            devices.push(device.map(Running).expect("socat runs"));
-            await_file(&tty);
+            devices.push(plug_in(&tty));
             offers.push("--serial".to_owned());
             offers.push(format!("{}=/dev/ser{number}", tty.display()));
         }
@@ -267,3 +275,44 @@ fn a_program_that_cannot_load_the_library_is_refused_with_the_reason() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("statically linked"), "{said}");
 }
+
+#[test]
+fn a_port_that_is_not_for_all_says_at_its_start_for_whom_it_is() {
+    let place = tempfile::tempdir().expect("a directory");
+    let tty = place.path().join("tty");
+    let _device = plug_in(&tty);
+    fs::set_permissions(&tty, fs::Permissions::from_mode(0o660)).expect("it is ours");
+    let offer = format!("{}=/dev/ser1", tty.display());
+    let node = place.path().join("node");
+    let up = Up::start(&node, &["--name", "lab", "--serial", &offer]);
+    let said = up.wait_for("/dev/ser1 is for user ");
+    assert!(said.contains("(crw-rw----)"), "{said}");
+    assert!(said.contains("mode=666 lets all users"), "{said}");
+}
+
+#[test]
+fn an_ordinary_user_is_told_why_a_setuid_program_is_not_run_and_what_to_do() {
+    let place = tempfile::tempdir().expect("a directory");
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(place.path(), open).expect("others may enter");
+    // Where the tests were built, others may not look.
+    let program = place.path().join("slashnet");
+    fs::copy(env!("CARGO_BIN_EXE_slashnet"), &program).expect("copied");
+    let mut command = Command::new(&program);
+    command.args(["run", "su", "--version"]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let refused = command.output().expect("the program runs");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    for part in [
+        "/su: it runs with its owner's rights (setuid)",
+        "'slashnet tty'",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(refused.stdout.is_empty(), "it was not run");
+}
+
+const NOBODY: u32 = 65_534;
