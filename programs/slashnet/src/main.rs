@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         ),
         Err(error) if error.use_stderr() => {
             let text = without_hidden(error).render().to_string();
-            Err(Failure::refused(&text))
+            Err(Failure::refused(&as_typed(text)))
         }
         Err(help) => output::write(help.render().to_string().as_bytes()),
     };
@@ -56,6 +56,22 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// The usage without options that the environment has given: nobody typed them.
+fn as_typed(text: String) -> String {
+    let from_environment = [
+        ("SLASHNET_DIR", "--dir", " --dir <DIR>"),
+        ("SLASHNET_LOG", "--log", " --log <FILTER>"),
+    ];
+    let is_typed = |option: &str| {
+        let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+        words.any(|word| word.starts_with(option))
+    };
+    from_environment
+        .iter()
+        .filter(|(variable, option, _)| std::env::var_os(variable).is_some() && !is_typed(option))
+        .fold(text, |text, (_, _, shown)| text.replacen(shown, "", 1))
 }
 
 /// What is not for people is not proposed to them either.

@@ -7,7 +7,7 @@ pub(super) const FIRST_STEPS: &str = "\
 First steps:
   slashnet demo                                   everything on this one machine
   lab1# slashnet up                               this machine is a node; /net is mounted
-  lab2# slashnet up --serial /dev/ttyUSB0=/dev/ser1 --export /srv=/srv
+  lab2# slashnet up --serial /dev/ttyUSB0=/dev/ser1,mode=666 --export /srv=/srv
   lab1# slashnet invite                           prints a code that is good once
   lab2# slashnet join CODE                        the two machines trust each other
   lab1$ ls /net/lab2/srv; echo ATZ > /net/lab2/dev/ser1
@@ -91,7 +91,8 @@ Examples:
   slashnet who /net/lab2/dev/ser1";
 
 pub(super) const CP_EXAMPLES: &str = "\
-A path that begins with '.' or that no resource manager owns is a file of this machine.
+A path that begins with '.' or that no resource manager owns is a file of this machine. Holes stay
+holes where both file systems know them.
 
 Examples:
   slashnet cp firmware.bin /net/lab2/srv/
@@ -135,11 +136,12 @@ Exit status: the command's; 126 if it cannot be run, 127 if there is none.";
 
 pub(crate) const SERVE_SERIAL_EXAMPLES: &str = "\
 Examples:
-  slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=660
+  slashnet serve serial /dev/ttyUSB0=/dev/ser1,115200,8n1,rtscts,mode=666
   slashnet serve serial /dev/serial/by-id/usb-FTDI-if00-port0=/dev/ser1,share=one-writer,replug=wait
   slashnet serve serial rfc2217://terminal-server:4001=/dev/ser2,9600
 
-Options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow, mode=OCTAL;
+Options: BAUD, FRAME such as 8n1, rtscts, xonxoff, noflow;
+mode=OCTAL: permissions of the path, those of DEVICE unless said otherwise (666: all users);
 share=many, or one-writer (others get an error), queue (others wait), one (nobody else even reads);
 replug=fail (open files end when the device is unplugged) or wait (they go on when it is back).";
 
@@ -153,5 +155,10 @@ Examples:
   slashnet serve export /srv=/srv,ro /home/ann=/home/ann";
 
 pub(super) const COMPLETION_EXAMPLES: &str = "\
+In bash, zsh and fish, names of nodes and links and paths under /net are proposed as well: the running
+node is asked while you type, for a second at most.
+
 Examples:
-  slashnet completion bash > ~/.local/share/bash-completion/completions/slashnet";
+  slashnet completion bash > ~/.local/share/bash-completion/completions/slashnet
+  echo 'source <(slashnet completion zsh)' >> ~/.zshrc
+  slashnet completion fish > ~/.config/fish/completions/slashnet.fish";
