@@ -81,11 +81,7 @@ pub(crate) enum NetworkEvent {
         answer: Result<PeerReply, Errno>,
     },
     /// Another node can be reached.
-    Up {
-        peer: u16,
-        another_run: bool,
-        rebooted: bool,
-    },
+    Up { peer: u16, life: Life },
     /// Another node cannot be reached any more.
     Silent { peer: u16 },
     /// Lanes to another node have changed: programs that talk to it look at the node page.
@@ -105,6 +101,17 @@ pub(crate) enum NetworkEvent {
     },
     /// For the log.
     Log(Level, String),
+}
+
+/// Who answers for a node that can be reached, beside who did before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// The same daemon.
+    Same,
+    /// Another daemon, or the first one: the node's programs may live.
+    AnotherDaemon,
+    /// The machine was started anew: its programs are gone.
+    AnotherBoot,
 }
 
 /// Everything a node knows about other nodes.

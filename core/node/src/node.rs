@@ -262,11 +262,7 @@ impl Node {
                 } => {
                     self.peer_answered(now, peer, tag, session, answer);
                 }
-                NetworkEvent::Up {
-                    peer,
-                    another_run,
-                    rebooted,
-                } => self.peer_up(now, peer, another_run, rebooted),
+                NetworkEvent::Up { peer, life } => self.peer_up(now, peer, life),
                 NetworkEvent::Silent { peer } => self.peer_silent(peer),
                 NetworkEvent::Lanes { peer } => {
                     self.lanes_changed(peer);

@@ -13,7 +13,7 @@ use transport::{Delivery, Event, Failure, IncomingKey, OpKey, Request, SessionKe
 use super::lanes::{self, Known, LanePlan};
 use super::monitor::WayState;
 use super::peer::{Channel, Question, Standing};
-use super::{NetworkEvent, NetworkManager, OWN_TAG, Own, Tag};
+use super::{Life, NetworkEvent, NetworkManager, OWN_TAG, Own, Tag};
 use crate::interface::Level;
 use crate::limits::{ASKS_PER_PEER, PEER_MESSAGE_MAX, REKEY_AFTER, SILENCE};
 
@@ -350,7 +350,7 @@ impl NetworkManager {
     }
 
     /// Questions that were asked over channels which a newer one replaces, and that are not answered: once more.
-    pub(super) fn ask_again(&mut self, now: Instant, number: u16, another_run: bool) {
+    pub(super) fn ask_again(&mut self, now: Instant, number: u16, life: Life) {
         let Some(peer) = self.peers.get_mut(&number) else {
             return;
         };
@@ -358,7 +358,7 @@ impl NetworkManager {
             let quiet = question
                 .sent
                 .is_some_and(|(_, at)| now.saturating_since(at) >= SILENCE);
-            another_run || (quiet && question.repeatable)
+            life != Life::Same || (quiet && question.repeatable)
         };
         let mut dropped = Vec::new();
         for question in peer

@@ -14,7 +14,7 @@ use transport::{LaneParams, LinkIndex, Role, SessionKey, SessionParams, keys};
 use super::load::{self, Admission};
 use super::monitor::Keyring;
 use super::peer::{Attempt, Channel, Standing};
-use super::{NetworkEvent, NetworkManager, lanes, wire};
+use super::{Life, NetworkEvent, NetworkManager, lanes, wire};
 use crate::crypto::{HandshakeKeys, Pattern, PublicKey, Secret};
 use crate::limits::{
     HANDSHAKE_RETRY, HANDSHAKE_WAIT, PEER_MESSAGE_MAX, RECONNECT_MAX, RECONNECT_MIN,
@@ -406,27 +406,26 @@ impl NetworkManager {
         for older in &mut peer.channels[..place] {
             older.closes = older.closes.or(soon);
         }
-        let before = peer.known.replace(now_known);
-        let another_run = before.is_none_or(|before| before.0 != now_known.0);
-        if another_run {
+        let life = match peer.known.replace(now_known) {
+            Some((_, boot)) if boot != now_known.1 => Life::AnotherBoot,
+            Some((daemon, _)) if daemon == now_known.0 => Life::Same,
+            _ => Life::AnotherDaemon,
+        };
+        if life != Life::Same {
             peer.links_heard = 0;
         }
-        let rebooted = before.is_some_and(|before| before.1 != now_known.1);
         let was_up = core::mem::replace(&mut peer.standing, Standing::Up) == Standing::Up;
         (peer.retry, peer.pause, peer.heard) = (None, RECONNECT_MIN, Some(now));
         self.monitor.confirmed(now, number, probes, (link, address));
         if peer.reached_at(address) {
             self.events.push_back(NetworkEvent::Moved);
         }
-        if !was_up || another_run {
-            self.events.push_back(NetworkEvent::Up {
-                peer: number,
-                another_run,
-                rebooted,
-            });
+        if !was_up || life != Life::Same {
+            let peer = number;
+            self.events.push_back(NetworkEvent::Up { peer, life });
         }
         self.tell_links(now, number);
-        self.ask_again(now, number, another_run);
+        self.ask_again(now, number, life);
     }
 
     fn take_cookie(&mut self, now: Instant, index: u32, nonce: &[u8; 24], sealed: &[u8; 32]) {

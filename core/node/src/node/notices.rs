@@ -13,6 +13,7 @@ use super::peer_answers::Ask;
 use super::requests::{Refused, plainly};
 use crate::interface::{Attached, Level, Output, ProgramKey};
 use crate::limits::{NEWS_BURST, NEWS_PER_SECOND, RETURN_GRACE, SESSIONS_PER_MESSAGE};
+use crate::network_manager::Life;
 use crate::process_manager::sessions::Session;
 
 impl Node {
@@ -201,10 +202,10 @@ impl Node {
         self.notify_death(&gone, cause);
     }
 
-    pub(super) fn peer_up(&mut self, now: Instant, peer: u16, another_run: bool, rebooted: bool) {
+    pub(super) fn peer_up(&mut self, now: Instant, peer: u16, life: Life) {
         let name = self.network.name_of(peer);
         self.log(Level::Info, format!("{name} is up"));
-        if rebooted {
+        if life == Life::AnotherBoot {
             self.log(
                 Level::Warn,
                 format!("{name} was started anew: its sessions are gone"),
@@ -220,14 +221,13 @@ impl Node {
                 .collect();
             self.other_ends_gone(peer, &pairs, DeathCause::Node);
         }
-        if another_run {
-            self.outputs.push_back(Output::NamesChanged);
-        }
-        // A daemon that has just started knows its programs only when they have come back to it.
-        let patience = if another_run {
-            RETURN_GRACE
-        } else {
-            Duration::ZERO
+        let patience = match life {
+            Life::Same => Duration::ZERO,
+            // A daemon that has just started knows its programs only when they have come back to it.
+            Life::AnotherDaemon | Life::AnotherBoot => {
+                self.outputs.push_back(Output::NamesChanged);
+                RETURN_GRACE
+            }
         };
         self.schedule_check(now, peer, patience);
     }
