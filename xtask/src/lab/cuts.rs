@@ -1,7 +1,7 @@
 //! What a lane that is cut costs the load that uses it, and how soon it is used again.
 
 use super::bed::{Bed, Load, wait_until};
-use super::host::CableState;
+use super::host::{CableState, Host};
 use super::record::{Moment, Record};
 use super::report::{Judge, Report, median_and_worst};
 use super::wire::Rate;
@@ -78,11 +78,14 @@ fn cut_repeatedly(bed: &Bed, kind: Kind, bulk: bool, count: u32) -> Outcome<Vec<
                 busiest(bed)?
             };
             // A link goes down on either side in turn.
-            let far = number / 2 % 2 == 1;
+            let host = match number / 2 % 2 {
+                0 => bed.client(),
+                _ => bed.server(),
+            };
             let from = Moment::now();
-            kind.cut(bed, cable, far, true)?;
+            kind.set(host, cable, CableState::Cut)?;
             sleep(CUT);
-            kind.cut(bed, cable, far, false)?;
+            kind.set(host, cable, CableState::Whole)?;
             let to = Moment::now();
             let unused = if bulk {
                 Some(until_in_use(bed, cable).unwrap_or(UNUSED_MAX))
@@ -102,15 +105,13 @@ impl Kind {
         }
     }
 
-    fn cut(self, bed: &Bed, cable: u8, far: bool, cut: bool) -> Outcome {
-        let host = if far { bed.server() } else { bed.client() };
-        match self {
-            Self::Silent if cut => host.cable(cable, CableState::Cut),
-            Self::Silent => host.cable(cable, CableState::Whole),
-            Self::Down => {
-                let interface = format!("eth{cable}");
-                host.ip(&["link", "set", &interface, if cut { "down" } else { "up" }])
-            }
+    fn set(self, host: &Host, cable: u8, state: CableState) -> Outcome {
+        let interface = format!("eth{cable}");
+        let link = |word| host.ip(&["link", "set", &interface, word]);
+        match (self, state) {
+            (Self::Silent, state) => host.cable(cable, state),
+            (Self::Down, CableState::Cut) => link("down"),
+            (Self::Down, CableState::Whole) => link("up"),
         }
     }
 }
