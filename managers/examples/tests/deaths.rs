@@ -96,6 +96,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(120);
     while !done() {
         assert!(Instant::now() < end, "did not happen: {what}");
+        // Between two looks the processors are the crowd's.
         std::thread::sleep(Duration::from_millis(1));
     }
 }
