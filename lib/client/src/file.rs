@@ -229,14 +229,22 @@ impl File {
         self.order(&Request::Space(Space { flags, offset, len }))
     }
 
-    /// Makes written data durable; with `data_only` without the attributes that reading back does not need.
+    /// Makes written data and attributes durable. Blocks until the server says that they are.
     ///
     /// # Errors
     /// `EIO` the data is lost, `EINVAL` the server cannot.
     #[doc(alias = "fsync")]
+    pub fn sync_all(&self) -> Result {
+        self.order(&Request::Sync(Sync { data_only: false }))
+    }
+
+    /// As [`sync_all`](Self::sync_all), without the attributes that reading back does not need.
+    ///
+    /// # Errors
+    /// As [`sync_all`](Self::sync_all).
     #[doc(alias = "fdatasync")]
-    pub fn sync(&self, data_only: bool) -> Result {
-        self.order(&Request::Sync(Sync { data_only }))
+    pub fn sync_data(&self) -> Result {
+        self.order(&Request::Sync(Sync { data_only: true }))
     }
 
     /// Controls the device.

@@ -246,7 +246,10 @@ impl PathSpace {
     pub(crate) fn sync(&self, handle: u64, data_only: bool) -> Result<Answer> {
         let open = self.files.get(handle).ok_or(Errno::EBADF)?;
         open.settled()?;
-        open.file.sync(data_only)?;
+        match data_only {
+            true => open.file.sync_data()?,
+            false => open.file.sync_all()?,
+        }
         Ok(Answer::Empty)
     }
 

@@ -102,7 +102,7 @@ fn a_remote_tree_is_used_like_a_local_one() {
         namespace.mkdir(path("dir"), 0o755).unwrap();
         let file = namespace.open(path("dir/file"), BOTH | CREATE).unwrap();
         write_all(&file, &bytes);
-        file.sync(false).unwrap();
+        file.sync_all().unwrap();
         file.close().unwrap();
         let on_disk = fs::read(lab.tree.path().join("dir/file")).unwrap();
         assert!(on_disk == bytes, "what was written is on the disk");

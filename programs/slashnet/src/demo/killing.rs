@@ -80,7 +80,7 @@ fn fill(mut file: File, flow: &Flow) -> Outcome<u64> {
         written += 1;
         flow.advance(&flow.file);
     }
-    file.sync(false).during(FILE)?;
+    file.sync_all().during(FILE)?;
     Ok(written)
 }
 
