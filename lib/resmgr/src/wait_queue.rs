@@ -89,7 +89,8 @@ impl<R: Request> WaitQueue<R> {
         Some(request)
     }
 
-    /// Takes out the first request for which `ready` is true.
+    /// Takes out the first request for which `ready` is true. `ready` runs under the queue's lock: a call of this queue
+    /// from within it never returns.
     #[must_use = "a request dropped unanswered answers EIO"]
     pub fn take_if(&self, mut ready: impl FnMut(&R) -> bool) -> Option<R> {
         let mut requests = lock(&self.waiting.requests);
@@ -111,13 +112,14 @@ impl<R: Request> WaitQueue<R> {
         }
     }
 
-    /// Whether a request for which `wanted` is true waits.
+    /// Whether a request for which `wanted` is true waits. `wanted` runs under the queue's lock, as in
+    /// [`take_if`](Self::take_if).
     #[must_use]
     pub fn any(&self, wanted: impl FnMut(&R) -> bool) -> bool {
         lock(&self.waiting.requests).iter().any(wanted)
     }
 
-    /// Shows all waiting requests in their order.
+    /// Shows all waiting requests in their order, under the queue's lock, as [`take_if`](Self::take_if) does.
     pub fn for_each(&self, see: impl FnMut(&R)) {
         lock(&self.waiting.requests).iter().for_each(see);
     }
