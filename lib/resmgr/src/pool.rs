@@ -24,7 +24,7 @@ pub struct ThreadPool {
 }
 
 impl ThreadPool {
-    /// Threads that [`blocking`] may add in all; then calls wait their turn.
+    /// Threads that [`blocking`] may add in all.
     const BLOCKING: usize = 256;
     /// Most threads of one server.
     const MAXIMUM: usize = 1024;
@@ -168,7 +168,8 @@ pub(crate) fn adopt(pool: Arc<Pool>, start: Starter) {
 ///
 /// A handler that waits for a device, a disk or another server without a
 /// [`WaitQueue`](crate::WaitQueue) wraps the wait in this; another thread takes its place meanwhile
-/// (`R7`). Outside of a server's threads it just runs `work`.
+/// (`R7`), for up to 256 that wait so at once: more of them wait at the expense of the server's threads. Outside of a
+/// server's threads it just runs `work`.
 pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
     let Some((pool, start)) = CURRENT.with_borrow(Clone::clone) else {
         return work();
