@@ -1,28 +1,16 @@
-//! Packet protection by AES-256-GCM or ChaCha20-Poly1305, with keys that move on by themselves.
+//! Packet protection by AES-256-GCM, with keys that move on by themselves.
 //!
-//! The schedule of keys is the transport's. A sender moves on to the next key long before the limit of its
+//! The schedule of keys is the transport's. A sender moves on to the next key long before the limit of the
 //! algorithm; the phase bit of the header tells, and the receiver follows when a packet proves it.
 
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{
-    AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
-};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use transport::cipher::HEADER_LEN;
 use transport::keys::{self, Secret};
 use transport::{Forged, PacketCipher, Role};
 
 use crate::fork_guard::ForkGuard;
-
-/// The algorithm of a session; both ends must use the same one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Suite {
-    /// AES-256-GCM: the fastest where the CPU has AES instructions, as nearly all have.
-    #[default]
-    Aes256Gcm,
-    /// ChaCha20-Poly1305.
-    ChaCha20Poly1305,
-}
 
 /// A cipher for the packets of one session, from its secret; `role` is this end's. The node daemon protects its
 /// channels with it too. In a forked child it seals nothing.
@@ -30,26 +18,8 @@ pub enum Suite {
 /// # Errors
 /// `ENOMEM` if the page that tells parent from child cannot be made.
 pub fn session_cipher(secret: &[u8; 32], role: Role) -> abi::Result<Box<dyn PacketCipher>> {
-    session_cipher_of(Suite::default(), secret, role)
-}
-
-/// As [`session_cipher`], with an algorithm of the caller's choice.
-///
-/// # Errors
-/// As [`session_cipher`].
-pub fn session_cipher_of(
-    suite: Suite,
-    secret: &[u8; 32],
-    role: Role,
-) -> abi::Result<Box<dyn PacketCipher>> {
     let guard = Arc::new(ForkGuard::new()?);
-    Ok(Box::new(AeadCipher::with(
-        secret,
-        role,
-        guard,
-        suite,
-        UPDATE_AFTER,
-    )))
+    Ok(Box::new(AeadCipher::new(secret, role, guard)))
 }
 
 /// Seals and opens the packets of one session.
@@ -61,7 +31,6 @@ pub(crate) struct AeadCipher {
 
 /// One key of a direction, ready for use.
 struct Chain {
-    algorithm: &'static Algorithm,
     secrets: keys::Chain,
     key: LessSafeKey,
     iv: [u8; 12],
@@ -87,23 +56,14 @@ struct Receiving {
 impl AeadCipher {
     /// A cipher from the session's secret. `role` is this end's.
     pub(crate) fn new(secret: &[u8; 32], role: Role, guard: Arc<ForkGuard>) -> Self {
-        Self::with(secret, role, guard, Suite::default(), UPDATE_AFTER)
+        Self::with(secret, role, guard, UPDATE_AFTER)
     }
 
-    pub(crate) fn with(
-        secret: &[u8; 32],
-        role: Role,
-        guard: Arc<ForkGuard>,
-        suite: Suite,
-        limit: u64,
-    ) -> Self {
-        let algorithm = match suite {
-            Suite::Aes256Gcm => &AES_256_GCM,
-            Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
-        };
+    /// The same, with a key for each `limit` packets.
+    fn with(secret: &[u8; 32], role: Role, guard: Arc<ForkGuard>, limit: u64) -> Self {
         let secret = Secret(*secret);
-        let to_server = Chain::new(algorithm, keys::Chain::new(&secret, Role::Client));
-        let to_client = Chain::new(algorithm, keys::Chain::new(&secret, Role::Server));
+        let to_server = Chain::new(keys::Chain::new(&secret, Role::Client));
+        let to_client = Chain::new(keys::Chain::new(&secret, Role::Server));
         let (sending, receiving) = match role {
             Role::Client => (to_server, to_client),
             Role::Server => (to_client, to_server),
@@ -211,20 +171,15 @@ impl PacketCipher for AeadCipher {
 }
 
 impl Chain {
-    fn new(algorithm: &'static Algorithm, secrets: keys::Chain) -> Self {
-        let key = UnboundKey::new(algorithm, &secrets.key().0);
-        let key = LessSafeKey::new(key.expect("both algorithms take 32 bytes"));
+    fn new(secrets: keys::Chain) -> Self {
+        let key = UnboundKey::new(&AES_256_GCM, &secrets.key().0);
+        let key = LessSafeKey::new(key.expect("the algorithm takes 32 bytes"));
         let iv = secrets.iv();
-        Self {
-            algorithm,
-            secrets,
-            key,
-            iv,
-        }
+        Self { secrets, key, iv }
     }
 
     fn next(&self) -> Self {
-        Self::new(self.algorithm, self.secrets.next())
+        Self::new(self.secrets.next())
     }
 
     fn nonce(&self, lane: u8, pn: u64) -> Nonce {
@@ -263,9 +218,9 @@ mod tests {
 
     use super::*;
 
-    fn pair(suite: Suite, limit: u64) -> (AeadCipher, AeadCipher) {
+    fn pair(limit: u64) -> (AeadCipher, AeadCipher) {
         let guard = Arc::new(ForkGuard::new().unwrap());
-        let make = |role| AeadCipher::with(&[7; 32], role, Arc::clone(&guard), suite, limit);
+        let make = |role| AeadCipher::with(&[7; 32], role, Arc::clone(&guard), limit);
         (make(Role::Client), make(Role::Server))
     }
 
@@ -285,47 +240,45 @@ mod tests {
 
     #[test]
     fn a_packet_opens_at_the_peer_and_nowhere_else() {
-        for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
-            let (mut client, mut server) = pair(suite, 1 << 20);
-            let (header, body) = seal(&mut client, 2, 9, b"hello");
-            assert_ne!(&body[..5], b"hello");
-            assert_eq!(
-                server.open(2, 9, &header, &mut body.clone()).unwrap(),
-                b"hello"
-            );
+        let (mut client, mut server) = pair(1 << 20);
+        let (header, mut body) = seal(&mut client, 2, 9, b"hello");
+        assert_ne!(&body[..5], b"hello");
+        assert_eq!(
+            server.open(2, 9, &header, &mut body.clone()).unwrap(),
+            b"hello"
+        );
+        assert!(
+            server.open(3, 9, &header, &mut body.clone()).is_err(),
+            "another lane"
+        );
+        assert!(
+            server.open(2, 10, &header, &mut body.clone()).is_err(),
+            "another number"
+        );
+        assert!(
+            client.open(2, 9, &header, &mut body.clone()).is_err(),
+            "back to its sender"
+        );
+        for at in 0..body.len() {
+            let mut flipped = body.clone();
+            flipped[at] ^= 1;
             assert!(
-                server.open(3, 9, &header, &mut body.clone()).is_err(),
-                "another lane"
+                server.open(2, 9, &header, &mut flipped).is_err(),
+                "byte {at} flipped"
             );
-            assert!(
-                server.open(2, 10, &header, &mut body.clone()).is_err(),
-                "another number"
-            );
-            assert!(
-                client.open(2, 9, &header, &mut body.clone()).is_err(),
-                "back to its sender"
-            );
-            for at in 0..body.len() {
-                let mut flipped = body.clone();
-                flipped[at] ^= 1;
-                assert!(
-                    server.open(2, 9, &header, &mut flipped).is_err(),
-                    "byte {at} flipped"
-                );
-            }
-            let mut other = header;
-            other[8] ^= 1;
-            assert!(
-                server.open(2, 9, &other, &mut body.clone()).is_err(),
-                "another header"
-            );
-            assert!(server.open(2, 9, &header, &mut []).is_err(), "nothing");
         }
+        let mut other = header;
+        other[8] ^= 1;
+        assert!(
+            server.open(2, 9, &other, &mut body).is_err(),
+            "another header"
+        );
+        assert!(server.open(2, 9, &header, &mut []).is_err(), "nothing");
     }
 
     #[test]
     fn keys_move_on_and_late_packets_of_the_old_key_still_open() {
-        let (mut client, mut server) = pair(Suite::Aes256Gcm, 4);
+        let (mut client, mut server) = pair(4);
         let packets: Vec<_> = (0..40)
             .map(|pn| seal(&mut client, 0, pn, &[pn as u8; 3]))
             .collect();
@@ -346,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_lane_that_was_not_used_under_the_present_key_may_bring_the_previous_and_the_next() {
-        let (mut client, mut server) = pair(Suite::Aes256Gcm, 4);
+        let (mut client, mut server) = pair(4);
         let mut packets: Vec<_> = [
             (1, 0),
             (0, 0),
@@ -388,7 +341,7 @@ mod tests {
     fn the_packets_of_the_page_are_sealed_and_opened_as_shown() {
         let guard = Arc::new(ForkGuard::new().unwrap());
         let secret = core::array::from_fn(|at| at as u8);
-        let make = |role| AeadCipher::with(&secret, role, Arc::clone(&guard), Suite::default(), 1);
+        let make = |role| AeadCipher::with(&secret, role, Arc::clone(&guard), 1);
         let (mut client, mut server) = (make(Role::Client), make(Role::Server));
         let ping = [11, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
         let shown = shown();
@@ -405,13 +358,13 @@ mod tests {
 
     #[test]
     fn keys_do_not_show_in_debug_output() {
-        let (client, _) = pair(Suite::Aes256Gcm, 4);
+        let (client, _) = pair(4);
         assert_eq!(format!("{client:?}"), "AeadCipher { .. }");
     }
 
     #[test]
     fn a_forked_child_seals_nothing() {
-        let (mut client, _) = pair(Suite::Aes256Gcm, 4);
+        let (mut client, _) = pair(4);
         // SAFETY: the child only computes on its own memory and leaves by `_exit`.
         let child = unsafe { libc::fork() };
         if child == 0 {

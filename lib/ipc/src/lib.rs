@@ -60,7 +60,7 @@ mod wait;
 
 pub use abi::system::Identity;
 pub use channel::{Channel, Received};
-pub use cipher::{Suite, session_cipher, session_cipher_of};
+pub use cipher::session_cipher;
 pub use connection::{ClientKey, Connection, Reply, SendOptions};
 pub use directory::{default_directory, own_directory};
 pub use endpoint::{Endpoint, Registration};
