@@ -66,6 +66,9 @@ impl Table<'_> {
         group = group
             .subject(self.subject("UDP with GSO", Kind::GsoEcho))
             .subject(self.subject("TCP", Kind::TcpEcho));
+        if depth == 1 {
+            group = group.subject(self.subject("UDP with GSO, sealed", Kind::SealedEcho));
+        }
         for (name, kind) in PEERS {
             group = group.subject(self.subject(name, kind));
         }

@@ -54,7 +54,7 @@ pub(crate) fn run(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<Opt
 }
 
 /// A UDP socket on the own address, connected to the peer's, once both exist.
-fn connected(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<UdpSocket> {
+pub(crate) fn connected(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<UdpSocket> {
     let at = options.at.as_deref().ok_or("an own address is needed")?;
     let to = options.to.as_deref().ok_or("a peer address is needed")?;
     let udp = UdpSocket::bind(at)?;
@@ -70,9 +70,9 @@ fn connected(options: &ChildOptions, socket: BorrowedFd<'_>) -> Outcome<UdpSocke
 }
 
 /// UDP payload of one packet at an MTU of 1500.
-const SEGMENT: usize = 1472;
+pub(crate) const SEGMENT: usize = 1472;
 /// The most that one call may hand over: 44 segments stay below 64 KiB.
-const TRAIN: usize = SEGMENT * 44;
+pub(crate) const TRAIN: usize = SEGMENT * 44;
 /// The most that the kernel joins.
-const JOINED_MAX: usize = 1 << 16;
+pub(crate) const JOINED_MAX: usize = 1 << 16;
 const BUFFER: usize = 4 << 20;

@@ -26,6 +26,7 @@ mod peers;
 mod place;
 mod report;
 mod samples;
+mod sealed;
 mod serial;
 mod shared;
 mod slashnet;

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::cpu::Meter;
 use crate::figures::Figures;
-use crate::{Outcome, datagram, echo, files, namespaces, peers, place, slashnet, stream};
+use crate::{Outcome, datagram, echo, files, namespaces, peers, place, sealed, slashnet, stream};
 
 /// What one child does.
 #[derive(Args, Clone, Debug)]
@@ -60,6 +60,8 @@ pub(crate) enum Kind {
     MemorySpinEcho,
     UdpEcho,
     GsoEcho,
+    /// As above, each packet sealed.
+    SealedEcho,
     TcpEcho,
     TcpStream,
     MptcpStream,
@@ -276,6 +278,7 @@ fn child_work(options: &ChildOptions) -> Outcome<Option<Figures>> {
     match options.kind {
         Kind::TcpStream | Kind::MptcpStream | Kind::TcpEcho => stream::run(options, stdin.as_fd()),
         Kind::UdpEcho | Kind::GsoEcho => datagram::run(options, stdin.as_fd()),
+        Kind::SealedEcho => sealed::run(options, stdin.as_fd()),
         Kind::FileWrite | Kind::FileRead => files::run(options).map(Some),
         Kind::QuinnStream
         | Kind::QuinnEcho
