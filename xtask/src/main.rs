@@ -72,8 +72,8 @@ enum Verb {
     Plot,
     /// docs/figures/names.svg: what a name costs against how many there are
     PlotNames,
-    /// Every table of docs/performance.md, measured and written there (needs root, takes ten minutes)
-    Figures,
+    /// The tables of docs/performance.md, measured and written there (needs root, all of them take ten minutes)
+    Figures(figures::Options),
     /// Man pages of all verbs into docs/man
     Man,
 }
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
         Verb::Bench { arguments } => bench(&arguments),
         Verb::Plot => lab::plot(),
         Verb::PlotNames => names_plot::run(),
-        Verb::Figures => figures::take(),
+        Verb::Figures(options) => figures::take(&options),
         Verb::Man => man(),
     };
     match outcome {
