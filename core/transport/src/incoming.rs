@@ -396,13 +396,18 @@ impl Session {
 
     /// A reply is not quiet any more.
     fn raise_voice(&mut self, op: WireOp) {
-        if let Some(incoming) = self.served.get(op)
-            && let Some((lane, pn)) = incoming.quiet.take()
-        {
-            let total = incoming.reply.map_or(0, |reply| reply.total);
-            self.served.cached = self.served.cached.saturating_sub(total);
-            self.lanes[lane].flight.confirm_quiet(pn);
+        if let Some((lane, pn)) = self.end_quiet(op) {
+            self.lanes[lane].flight.forget_quiet(pn);
         }
+    }
+
+    /// The lane and packet in which a reply went quietly, if it did.
+    fn end_quiet(&mut self, op: WireOp) -> Option<(usize, u64)> {
+        let incoming = self.served.get(op)?;
+        let quiet = incoming.quiet.take()?;
+        let total = incoming.reply.map_or(0, |reply| reply.total);
+        self.served.cached = self.served.cached.saturating_sub(total);
+        Some(quiet)
     }
 
     /// The client has the reply.
@@ -412,7 +417,9 @@ impl Session {
         };
         incoming.phase = Phase::Done;
         let queued = core::mem::take(&mut incoming.flow.queued);
-        self.raise_voice(op);
+        if let Some((lane, pn)) = self.end_quiet(op) {
+            self.lanes[lane].flight.confirm(pn);
+        }
         if queued {
             self.queue.remove(Item::Reply(op));
         }

@@ -131,13 +131,18 @@ impl Session {
         let others = self.active & !(1 << index) != 0;
         let lane = &mut self.lanes[index];
         let heard = lane.is_heard(now, &self.config);
-        lane.pto_count = lane.pto_count.saturating_add(1);
         lane.flight.restart_probe_timer(now);
+        if !lane.flight.demands_ack() {
+            // The peer may have all of it.
+            self.give_up(index, usize::MAX);
+            return;
+        }
+        lane.pto_count = lane.pto_count.saturating_add(1);
         if others && heard && lane.pto_count <= HEARD_MAX {
             lane.probes = 2;
             lane.ping_now = true;
             self.give_up(index, 2);
-        } else if others && (lane.flight.demands_ack() || lane.pto_count > 1) {
+        } else if others {
             // What is bound to the lane goes with its first question.
             lane.tell_peer = true;
             let biggest = lane.flight.biggest();

@@ -429,8 +429,20 @@ impl InFlight {
         }
     }
 
-    /// The content of quiet packet `pn` has arrived, as something else has shown.
-    pub(crate) fn confirm_quiet(&mut self, pn: u64) {
+    /// A packet that was quiet has arrived, as something else has shown: nobody need acknowledge it.
+    pub(crate) fn confirm(&mut self, pn: u64) {
+        let Some(index) = pn.checked_sub(self.first_pn).map(|index| index as usize) else {
+            return;
+        };
+        let watch = self.packets.get(index).map(|packet| packet.watch);
+        if matches!(watch, Some(Watch::Quiet | Watch::Guarded)) {
+            self.settle(index, &mut Vec::new());
+            self.drop_settled();
+        }
+    }
+
+    /// Quiet packet `pn` need not be watched: the peer asks for its content.
+    pub(crate) fn forget_quiet(&mut self, pn: u64) {
         let Some(index) = pn.checked_sub(self.first_pn).map(|index| index as usize) else {
             return;
         };

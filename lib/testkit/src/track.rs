@@ -3,6 +3,7 @@
 
 mod load;
 mod memory;
+mod sending;
 
 pub use load::{Load, Sample, Tally};
 
@@ -140,6 +141,8 @@ pub enum Happening {
     Ask(usize),
     #[doc(hidden)]
     Wake(usize),
+    #[doc(hidden)]
+    Send(usize),
 }
 
 struct End {
@@ -148,6 +151,8 @@ struct End {
     memory: Pattern,
     stalled_until: Instant,
     inbox: Vec<(usize, Vec<u8>)>,
+    /// What it has to send is kept back.
+    held: bool,
     /// The timer that is armed, and when it will fire.
     alarm: Option<(Instant, Instant)>,
 }
@@ -172,6 +177,8 @@ pub struct Track {
     pub arrivals: Vec<(Instant, usize, u64)>,
     /// Timers of both ends are late by up to so much, as a kernel's are.
     pub lateness: Duration,
+    /// What an end has to send it keeps back for up to so long, to send it with what comes next.
+    pub kept_back: Duration,
     /// Longest time a packet was under way on each way, since the last [`Track::forget`].
     pub longest: Vec<Duration>,
 }
@@ -222,6 +229,7 @@ impl Track {
                 memory: Pattern::default(),
                 stalled_until: START,
                 inbox: Vec::new(),
+                held: false,
                 alarm: None,
             }
         };
@@ -242,6 +250,7 @@ impl Track {
             lane_events: Vec::new(),
             arrivals: Vec::new(),
             lateness: Duration::ZERO,
+            kept_back: Duration::ZERO,
             longest: vec![Duration::ZERO; ways.len()],
         }
     }
@@ -392,6 +401,7 @@ impl Track {
             }
             Happening::Arrive { way, end, bytes } => self.arrive(way, end, bytes),
             Happening::Ask(load) => self.ask(load),
+            Happening::Send(end) => self.send_kept(end),
             Happening::Wake(end) => {
                 for (way, bytes) in std::mem::take(&mut self.ends[end].inbox) {
                     self.arrive(way, end, bytes);
@@ -448,44 +458,6 @@ impl Track {
             self.arrivals.push((self.now, way, fresh));
         }
         self.settle(n);
-    }
-
-    /// Sends what an end has to send, and lets its program answer its events.
-    fn settle(&mut self, n: usize) {
-        if self.is_stalled(n) {
-            return;
-        }
-        loop {
-            self.send(n);
-            let Some(event) = self.ends[n].transport.event() else {
-                break;
-            };
-            self.event(n, event);
-        }
-    }
-
-    fn send(&mut self, n: usize) {
-        let End {
-            transport, memory, ..
-        } = &mut self.ends[n];
-        while let Some(link) = transport.next_link(self.now) {
-            let Some(sent) = transport.transmit(self.now, link, &mut self.space, memory) else {
-                continue;
-            };
-            let way = link.0 as usize;
-            let end = 1 - n;
-            for bytes in self.space[..sent.len].chunks(sent.segment) {
-                let wire = &mut self.wires[way][end];
-                let Some(at) = wire.pass(self.now, bytes.len(), &mut self.random) else {
-                    continue;
-                };
-                self.longest[way] = self.longest[way].max(at - self.now);
-                let bytes = bytes.to_vec();
-                self.serial += 1;
-                let arrive = Happening::Arrive { way, end, bytes };
-                self.agenda.insert((at, self.serial), arrive);
-            }
-        }
     }
 }
 
