@@ -19,7 +19,7 @@ impl Judge {
     const fn slack(self) -> u32 {
         match self {
             Self::Strict => 1,
-            Self::Gate => 20,
+            Self::Gate => 5,
         }
     }
 
@@ -27,7 +27,7 @@ impl Judge {
     pub(crate) const fn share(self) -> f64 {
         match self {
             Self::Strict => 1.0,
-            Self::Gate => 0.6,
+            Self::Gate => 0.7,
         }
     }
 }
