@@ -198,31 +198,36 @@ fn nodes_meet_over_ethernet_without_any_address() {
 
 #[test]
 fn nodes_of_one_machine_meet_in_a_directory_even_after_it_was_made_anew() {
-    let directory = tempfile::tempdir().unwrap();
-    let shared = directory.path().join("shared");
-    std::fs::create_dir(&shared).unwrap();
-    let link = format!("memory:{}", shared.display());
-    let here = Network::here();
-    let near = node_in(&here, directory.path(), "lab1", &[&link]);
-    let far = node_in(&here, directory.path(), "lab2", &[&link]);
-    let [config] = near.links() else {
-        panic!("one link")
-    };
-    assert_eq!(
-        (config.kind, config.name.as_str()),
-        (LinkKind::Memory, "shared")
+    in_own_network(
+        "nodes_of_one_machine_meet_in_a_directory_even_after_it_was_made_anew",
+        || {
+            let directory = tempfile::tempdir().unwrap();
+            let shared = directory.path().join("shared");
+            std::fs::create_dir(&shared).unwrap();
+            let link = format!("memory:{}", shared.display());
+            let here = Network::here();
+            let near = node_in(&here, directory.path(), "lab1", &[&link]);
+            let far = node_in(&here, directory.path(), "lab2", &[&link]);
+            let [config] = near.links() else {
+                panic!("one link")
+            };
+            assert_eq!(
+                (config.kind, config.name.as_str()),
+                (LinkKind::Memory, "shared")
+            );
+            let code = invite(&near, Duration::from_secs(60));
+            assert_eq!(join(&far, &code), Ok(name("lab1")));
+            reach(&near, "lab2");
+            reach(&far, "lab1");
+            let (mut program, _) = Program::connect(near.directory());
+            std::fs::remove_dir_all(&shared).unwrap();
+            let gone = links_until(&mut program, |links| !links[0].up);
+            assert_eq!(gone[0].epoch, 1);
+            std::fs::create_dir(&shared).unwrap();
+            let back = links_until(&mut program, |links| links[0].up);
+            assert_eq!((back[0].epoch, back[0].address), (2, gone[0].address));
+            reach(&near, "lab2");
+            reach(&far, "lab1");
+        },
     );
-    let code = invite(&near, Duration::from_secs(60));
-    assert_eq!(join(&far, &code), Ok(name("lab1")));
-    reach(&near, "lab2");
-    reach(&far, "lab1");
-    let (mut program, _) = Program::connect(near.directory());
-    std::fs::remove_dir_all(&shared).unwrap();
-    let gone = links_until(&mut program, |links| !links[0].up);
-    assert_eq!(gone[0].epoch, 1);
-    std::fs::create_dir(&shared).unwrap();
-    let back = links_until(&mut program, |links| links[0].up);
-    assert_eq!((back[0].epoch, back[0].address), (2, gone[0].address));
-    reach(&near, "lab2");
-    reach(&far, "lab1");
 }
