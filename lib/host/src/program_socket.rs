@@ -9,6 +9,7 @@ use std::path::Path;
 
 use abi::system::{DESCRIPTORS_MAX, PACKET_MAX};
 use abi::{Gid, Pid, Uid};
+use ipc::SocketPeer;
 use node::Caller;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -78,10 +79,11 @@ impl ProgramSocket {
             ) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(credentials) = peer_credentials(&socket) else {
+        // A process that this machine's process table does not show could not be told from others.
+        let seen = SocketPeer::of(&socket).ok().filter(|peer| peer.pid > 0);
+        let Some(SocketPeer { pid, uid, gid }) = seen else {
             return Err(rustix::io::Errno::ACCESS);
         };
-        let pid = credentials.pid;
         let process = watched.then(|| {
             peer_process(&socket).or_else(|| {
                 let pid = rustix::process::Pid::from_raw(pid)?;
@@ -91,8 +93,8 @@ impl ProgramSocket {
         let caller = Caller {
             pid: Pid(pid.cast_unsigned()),
             started: started(pid),
-            uid: Uid(credentials.uid),
-            gid: Gid(credentials.gid),
+            uid: Uid(uid),
+            gid: Gid(gid),
             groups: peer_groups(&socket),
         };
         Ok(Some((
@@ -183,28 +185,6 @@ impl ProgramSocket {
             Err(_) => Err(()),
         }
     }
-}
-
-/// Who is at the other end. `None` for a process that this machine's process table does not show, as one in another
-/// pid namespace: it could not be told from others.
-fn peer_credentials(socket: &OwnedFd) -> Option<libc::ucred> {
-    let mut credentials = libc::ucred {
-        pid: 0,
-        uid: u32::MAX,
-        gid: u32::MAX,
-    };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes to the place given.
-    let outcome = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut credentials).cast(),
-            &raw mut len,
-        )
-    };
-    (outcome == 0 && credentials.pid > 0).then_some(credentials)
 }
 
 /// A descriptor of the process at the other end, free of the race that its number may have been used again.

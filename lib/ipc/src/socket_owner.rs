@@ -1,10 +1,11 @@
 //! Whether the daemon at the other end of a socket is one to be trusted: who comes first may listen in a directory where
 //! anybody may, and the daemon says who others are.
-#![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use abi::{Errno, Result};
+
+use crate::socket_peer::SocketPeer;
 
 /// Whom the kernel names in place of a user that this process's user namespace does not show.
 const HIDDEN: u32 = 65_534;
@@ -13,7 +14,7 @@ const HIDDEN: u32 = 65_534;
 /// `EACCES` if the one who listens is neither root nor this process's user. In a user namespace that does not show root, one
 /// whom it does not show either is taken for root: whoever made the namespace has chosen what is found there.
 pub(crate) fn check(socket: &OwnedFd) -> Result {
-    let owner = listener(socket)?;
+    let owner = SocketPeer::of(socket).map_err(|_| Errno::EACCES)?.uid;
     let own = rustix::process::geteuid().as_raw();
     let shows_root = || {
         let map = std::fs::read_to_string("/proc/self/uid_map");
@@ -23,30 +24,6 @@ pub(crate) fn check(socket: &OwnedFd) -> Result {
         Ok(())
     } else {
         Err(Errno::EACCES)
-    }
-}
-
-/// The user of the process that listened.
-fn listener(socket: &OwnedFd) -> Result<u32> {
-    let mut credentials = libc::ucred {
-        pid: 0,
-        uid: u32::MAX,
-        gid: u32::MAX,
-    };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes to the place given.
-    let outcome = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut credentials).cast(),
-            &raw mut len,
-        )
-    };
-    match outcome {
-        0 => Ok(credentials.uid),
-        _ => Err(Errno::EACCES),
     }
 }
 
