@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use abi::connect::{
 };
 use abi::flags::mode;
 use abi::io::{Entry, LISTING_END, Request, Stat, push_entry};
-use abi::{Decode, Encode, Errno, Incarnation, Nd, OpenFlags, Result};
+use abi::{Decode, Encode, Errno, Gid, Incarnation, Nd, OpenFlags, Result, Uid};
 use ipc::{Cause, Delivery, Failure, Pending, Reply, SendOptions};
 
 use super::World;
@@ -311,11 +312,14 @@ impl FakeLine {
         let ino = path.iter().fold(7, |ino: u64, byte| {
             ino.wrapping_mul(31).wrapping_add(u64::from(*byte))
         });
+        let (uid, gid) = owner()?;
         Ok(Stat {
             mode,
             size: size as u64,
             nlink: 1,
             ino,
+            uid,
+            gid,
             ..Stat::default()
         })
     }
@@ -439,4 +443,11 @@ impl FakeLine {
         };
         Ok((count | end, body))
     }
+}
+
+/// Whom the files belong to: who runs the test, since that is who makes them. Programs like `mv` change what they have made,
+/// which the kernel lets an owner do and nobody else.
+fn owner() -> Result<(Uid, Gid)> {
+    let own = std::fs::metadata("/proc/self").map_err(|_| Errno::EIO)?;
+    Ok((Uid(own.uid()), Gid(own.gid())))
 }
