@@ -19,7 +19,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("exclusive", &["lab", "exclusive"]),
     ("loss", &["lab", "loss"]),
     (BENCH, &["bench", "--rounds", "3", "--milliseconds", "150"]),
-    ("mount", &["real", "speed"]),
+    ("mount", &["real", "--figures", "speed", "speed-split"]),
 ];
 
 #[derive(clap::Args)]

@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// The results as JSON
     #[arg(long)]
     json: bool,
+    /// Print only the figures
+    #[arg(long, hide = true, conflicts_with = "json")]
+    figures: bool,
     /// Do one thing of a program here, in this directory
     #[arg(long, hide = true, num_args = 2..)]
     probe: Vec<String>,
@@ -109,7 +112,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     } else {
         Extent::Full
     };
-    let mut table = Table::new(options.json);
+    let mut table = Table::new(options.json, options.figures);
     for program in chosen {
         let begun = Instant::now();
         let outcome = bed
@@ -128,6 +131,7 @@ pub(crate) fn test() -> Outcome {
         quick: true,
         built: false,
         json: false,
+        figures: false,
         probe: Vec::new(),
     })
 }

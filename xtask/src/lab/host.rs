@@ -5,15 +5,18 @@ use super::{directory, ip};
 use crate::Outcome;
 use crate::command::{Program, root};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// In seconds: longer than any step of a story, so that one that hangs is named.
 const COMMAND_MAX: &str = "30";
+/// How often threads are looked for that started while others were put on their CPUs.
+const KEEPING_MAX: usize = 100;
 /// The namespace that holds the bridges.
 pub(super) const SWITCH: &str = "switch";
 /// What a fresh machine has of its own. The last process lets go of the output, for whose end a caller may wait.
@@ -260,17 +263,36 @@ impl Host {
             .map(drop)
     }
 
+    /// Keeps all that runs on this host now, and what that starts, on these CPUs.
+    pub(crate) fn keep_on(&self, cpus: &CpuSet) -> Outcome {
+        let own = namespace_of(self.pid).map_err(|error| format!("{}: {error}", self.name))?;
+        // A thread that has not been reached yet may start another one meanwhile.
+        for _ in 0..KEEPING_MAX {
+            let mut moved = 0;
+            for thread in guests_of(&own).into_iter().flat_map(threads) {
+                let Ok(before) = sched_getaffinity(Some(thread)) else {
+                    continue;
+                };
+                if before != *cpus && sched_setaffinity(Some(thread), cpus).is_ok() {
+                    moved += 1;
+                }
+            }
+            if moved == 0 {
+                return Ok(());
+            }
+        }
+        Err(format!("host {}: threads leave their CPUs", self.name))
+    }
+
     /// Ends all programs whose network is this host's, the holder last.
     fn stop(&self) -> Outcome {
-        let namespace = format!("/proc/{}/ns/net", self.pid);
-        let Ok(own) = fs::read_link(&namespace) else {
+        // Remembered: the holder may be the first to go.
+        let Ok(own) = namespace_of(self.pid) else {
             return Ok(());
         };
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let guests: Vec<u32> = processes()
-                .filter(|pid| fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|n| n == own))
-                .collect();
+            let guests = guests_of(&own);
             if guests.is_empty() {
                 return Ok(());
             }
@@ -291,8 +313,29 @@ impl Host {
     }
 }
 
+/// The network of a process.
+fn namespace_of(pid: u32) -> std::io::Result<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/net"))
+}
+
+/// All processes in that network.
+fn guests_of(namespace: &Path) -> Vec<u32> {
+    processes()
+        .filter(|pid| namespace_of(*pid).is_ok_and(|other| other == namespace))
+        .collect()
+}
+
+fn threads(pid: u32) -> impl Iterator<Item = Pid> {
+    numbers_in(format!("/proc/{pid}/task"))
+        .filter_map(|thread| Pid::from_raw(thread.try_into().ok()?))
+}
+
 fn processes() -> impl Iterator<Item = u32> {
-    fs::read_dir("/proc")
+    numbers_in("/proc")
+}
+
+fn numbers_in(directory: impl AsRef<Path>) -> impl Iterator<Item = u32> {
+    fs::read_dir(directory)
         .into_iter()
         .flatten()
         .filter_map(Result::ok)

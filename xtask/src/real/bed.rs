@@ -69,6 +69,10 @@ impl Bed {
         self.up(server)
     }
 
+    pub(crate) fn hosts(&self) -> &[Host] {
+        self.lab.hosts()
+    }
+
     /// The one that programs run on.
     pub(crate) fn client(&self) -> &Host {
         &self.lab.hosts()[0]

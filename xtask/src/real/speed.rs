@@ -1,81 +1,110 @@
 //! How fast programs are on the mount, beside sshfs over the same cable to the same directory, and beside a FUSE file system
 //! that only passes requests on to the disk (bindfs), in turn.
+//!
+//! Each machine has one CPU: `same` is one that they share, `split` is one for each.
+
+mod others;
+mod placement;
+mod work;
 
 use super::bed::{Bed, FAR, TREE};
 use super::{Extent, Program, When};
 use crate::Outcome;
-use crate::lab::{Host, wait_until};
-use crate::packages::on_path;
-use std::process::{Child, Stdio};
-use std::time::Duration;
+use others::{BINDFS, LOCAL_DISK, Others, SERVED, SSHFS, mount_by_sshfs};
+use placement::Placement;
 
-pub(super) const PROGRAMS: &[Program] = &[Program {
-    name: "speed",
-    about: "sequential files, 5 000 small ones and a large tree, as ratios to sshfs and to a local FUSE file system",
-    when: When::Named,
-    run: speed,
-}];
+pub(super) const PROGRAMS: &[Program] = &[
+    Program {
+        name: "speed",
+        about: "sequential files, 5 000 small ones and a tree of 20 000, beside sshfs and a local FUSE file system: one CPU",
+        when: When::Named,
+        run: |bed, extent| speed(&Placement::same(bed)?, bed, extent),
+    },
+    Program {
+        name: "speed-split",
+        about: "the same with a CPU for each machine",
+        when: When::Named,
+        run: |bed, extent| speed(&Placement::split(bed)?, bed, extent),
+    },
+];
 
 /// What is measured, and what of it sshfs is to be outdone by. Cloning is shown as well, for no bound is given.
-const MEASURED: [(&str, Option<f64>); 8] = [
+const MEASURED: [(&str, Option<f64>); 10] = [
     ("write", Some(3.0)),
     ("read", Some(3.0)),
     ("create", Some(3.0)),
     ("stat", Some(3.0)),
     ("unlink", Some(3.0)),
     ("clone", None),
-    ("git-status", Some(3.0)),
-    ("ls-lR", Some(3.0)),
+    ("git-cold", Some(3.0)),
+    ("git-warm", Some(3.0)),
+    ("ls-cold", Some(3.0)),
+    ("ls-warm", Some(3.0)),
 ];
 
 /// How many of them are measured on the local file system too, and what of its speed is to be reached.
 const LOCAL: usize = 2;
 const OF_LOCAL: f64 = 0.5;
 
-/// Prints a name and milliseconds for each, once in the directory of its argument.
-const SCRIPT: &str = r#"
-ms() { local name=$1; shift; local begin=$(date +%s%N); "$@" >/dev/null 2>&1; echo $name $((($(date +%s%N) - begin) / 1000)); }
-create() { seq -f "name%.0f" $COUNT | xargs touch; }
-look() { seq -f "name%.0f" $COUNT | xargs stat -c %s; }
-cd "$1"; rm -rf speed; mkdir speed; cd speed
-ms write dd if=/dev/zero of=big bs=1M count=$MEGABYTES conv=fsync
-cp "$2/big" "$2/other" && sleep 1.1
-ms read dd if=other of=/dev/null bs=1M
-rm big other
-if test -n "$SEQUENTIAL"; then cd ..; rm -rf speed; exit; fi
-mkdir small; cd small
-ms create create
-sleep 1.1
-ms stat look
-ms unlink find . -type f -delete
-cd ..
-ms clone git clone -q --no-hardlinks "$REPOSITORY" clone
-git -C clone status >/dev/null
-sleep 1.1
-ms git-status git -C clone status
-sleep 1.1
-ms ls-lR ls -lR clone
-cd ..
-rm -rf speed
-"#;
+/// One file system under measurement.
+struct Mounted {
+    /// Where the client has it, and where it reaches the same files past it.
+    at: &'static str,
+    past: &'static str,
+    /// The large tree: where to mount it anew, where it is then, and the shell command that mounts; none if it stays where it is.
+    large: Option<(&'static str, &'static str, String)>,
+}
 
-fn speed(bed: &Bed, extent: Extent) -> Outcome<String> {
-    for (program, package) in NEEDED {
-        if !on_path(program) {
-            return Err(format!("{program} is missing: apt-get install {package}"));
+/// In the order of the results.
+fn mounted() -> [Mounted; 4] {
+    let own = "exec slashnet mount \"$1\"".to_owned();
+    [
+        Mounted {
+            at: FAR,
+            past: SERVED,
+            large: Some(("/srv/anew", "lab2/srv/large", own)),
+        },
+        Mounted {
+            at: SSHFS,
+            past: SERVED,
+            large: Some(("/srv/anew", "large", mount_by_sshfs())),
+        },
+        Mounted {
+            at: BINDFS,
+            past: LOCAL_DISK,
+            large: None,
+        },
+        Mounted {
+            at: LOCAL_DISK,
+            past: LOCAL_DISK,
+            large: Some((LOCAL_DISK, "large", String::new())),
+        },
+    ]
+}
+
+fn speed(placement: &Placement<'_>, bed: &Bed, extent: Extent) -> Outcome<String> {
+    let _others = Others::start(bed, placement)?;
+    bed.fresh_directory("speed")?;
+    let scale = Scale::of(extent);
+    for (host, tree) in [(bed.server(), TREE), (bed.client(), LOCAL_DISK)] {
+        let script = ["bash", "-euc", work::MAKE_TREE, "bash"];
+        let command = host.command(&script).args([&format!("{tree}/large")]);
+        command.env("PARTS", scale.parts.to_string()).output()?;
+    }
+    let mounted = mounted();
+    let mut times: [Vec<Vec<f64>>; 4] = Default::default();
+    for _ in 0..extent.pick(1, 3) {
+        for (times, mounted) in times.iter_mut().zip(&mounted) {
+            times.push(measure(placement, bed, mounted, &scale)?);
         }
     }
-    let _others = Others::start(bed)?;
-    let rounds = extent.pick(1, 3);
-    let mut times: [Vec<Vec<f64>>; MOUNTED.len()] = Default::default();
-    for _ in 0..rounds {
-        for (times, (mounted, disk, measured)) in times.iter_mut().zip(MOUNTED) {
-            times.push(measure(bed.client(), (mounted, disk), measured, extent)?);
-        }
-    }
-    let [own, sshfs, local, disk] = times.map(|rounds| medians(&rounds));
+    judge(placement.name(), times.map(|rounds| medians(&rounds)))
+}
+
+/// Prints all, judged.
+fn judge(place: &str, [own, sshfs, local, disk]: [Vec<f64>; 4]) -> Outcome<String> {
     println!(
-        "files over one cable, beside sshfs 3 with its defaults (believes attributes for 20 s) and aes128-gcm, same [s]"
+        "files over one cable, beside sshfs 3 with its defaults (believes attributes for 20 s) and aes128-gcm, {place} [s]"
     );
     let mut missed = Vec::new();
     for (((name, least), own), sshfs) in MEASURED.iter().zip(&own).zip(&sshfs) {
@@ -84,7 +113,7 @@ fn speed(bed: &Bed, extent: Extent) -> Outcome<String> {
         missed.extend(row(name, "sshfs", (*own, *sshfs), judged));
     }
     println!(
-        "\nthe same, beside bindfs on a disk of this machine, which is memory as the server's, same [s]"
+        "\nthe same, beside bindfs on a disk of this machine, which is memory as the server's, {place} [s]"
     );
     for (((name, _), own), local) in MEASURED.iter().zip(&own).zip(&local) {
         let ratio = local / own;
@@ -92,11 +121,12 @@ fn speed(bed: &Bed, extent: Extent) -> Outcome<String> {
         missed.extend(row(name, "bindfs", (*own, *local), judged));
     }
     println!(
-        "\nwhat the programs themselves take, on that disk without any file system between, same [s]"
+        "\nwhat the programs themselves take, on that disk without any file system between, {place} [s]"
     );
     for (((name, _), own), disk) in MEASURED.iter().zip(&own).zip(&disk) {
         row(name, "disk", (*own, *disk), None);
     }
+    println!();
     match missed.is_empty() {
         true => Ok("every bound is met".to_owned()),
         false => Err(format!("missed: {}", missed.join(", "))),
@@ -113,10 +143,10 @@ fn row(
     let (own, others) = (own / 1e6, others / 1e6);
     let (missed, verdict) = match judged {
         None => (false, String::new()),
-        Some((true, bound)) => (false, format!("{bound}: pass")),
-        Some((false, bound)) => (true, format!("{bound}: MISS")),
+        Some((true, bound)) => (false, format!("   {bound}: pass")),
+        Some((false, bound)) => (true, format!("   {bound}: MISS")),
     };
-    println!("  {name:12} {own:8.3}   {other} {others:8.3}   {verdict}");
+    println!("  {name:12} {own:8.3}   {other} {others:8.3}{verdict}");
     missed.then(|| format!("{name} beside {other}"))
 }
 
@@ -131,24 +161,62 @@ fn medians(rounds: &[Vec<f64>]) -> Vec<f64> {
     (0..columns).map(median).collect()
 }
 
+/// How much is done.
+struct Scale {
+    count: &'static str,
+    megabytes: &'static str,
+    /// Of the large tree; each has 25 directories of 16 files. In full it is a quarter of Linux's sources.
+    parts: u32,
+}
+
+impl Scale {
+    fn of(extent: Extent) -> Self {
+        let (count, megabytes, parts) = extent.pick(("500", "32", 5), ("5000", "256", 50));
+        Self {
+            count,
+            megabytes,
+            parts,
+        }
+    }
+
+    /// What `ls -lR` prints of the large tree: for each directory its name, its size, an empty line, its files and the line
+    /// above that names it; the top has no empty line and is named nowhere.
+    fn lines_of_tree(&self) -> u32 {
+        self.parts * 25 * 20 + 2
+    }
+}
+
 /// Microseconds for each of the first of [`MEASURED`].
 fn measure(
-    host: &Host,
-    (mounted, disk): (&str, &str),
-    measured: usize,
-    extent: Extent,
+    placement: &Placement<'_>,
+    bed: &Bed,
+    mounted: &Mounted,
+    scale: &Scale,
 ) -> Outcome<Vec<f64>> {
-    let (count, megabytes) = extent.pick(("500", "32"), ("5000", "256"));
-    let said = host
-        .command(&["timeout", "300", "bash", "-euc", SCRIPT, "bash"])
-        .args([&format!("{mounted}/speed"), &format!("{disk}/speed/speed")])
-        .env("REPOSITORY", crate::command::root())
-        .env("SEQUENTIAL", if measured == LOCAL { "only" } else { "" })
-        .env("COUNT", count)
-        .env("MEGABYTES", megabytes)
-        .input_from_nowhere()
-        .output()?;
-    let wanted = MEASURED.iter().take(measured);
+    let run = |script: &str, arguments: &[&str]| {
+        let script = format!("{}{script}", work::MEASURE);
+        let command = ["timeout", "300", "bash", "-euc", &script, "bash"];
+        placement
+            .command(bed.client(), &[&command, arguments].concat())
+            .env("REPOSITORY", crate::command::root())
+            .env("SEQUENTIAL", mounted.large.as_ref().map_or("only", |_| ""))
+            .env("COUNT", scale.count)
+            .env("MEGABYTES", scale.megabytes)
+            .env("LINES_OF_TREE", scale.lines_of_tree().to_string())
+            .input_from_nowhere()
+            .output()
+    };
+    let (at, past) = (
+        format!("{}/speed", mounted.at),
+        format!("{}/speed/speed", mounted.past),
+    );
+    let mut said = run(work::FILES, &[&at, &past])?;
+    let mut wanted = LOCAL;
+    if let Some((point, tree, mount)) = &mounted.large {
+        said.push_str(&run(work::LOOK, &[point, tree, mount])?);
+        wanted = MEASURED.len();
+    }
+    let wanted = MEASURED.iter().take(wanted);
     wanted
         .map(|(name, _)| {
             let mut lines = said.lines().filter_map(|line| line.split_once(' '));
@@ -158,112 +226,3 @@ fn measure(
         })
         .collect()
 }
-
-/// sshd on the server, sshfs and bindfs on the client.
-struct Others {
-    programs: Vec<Child>,
-}
-
-/// Programs, and the Debian packages that have them.
-const NEEDED: [(&str, &str); 4] = [
-    ("sshfs", "sshfs"),
-    ("sshd", "openssh-server"),
-    ("ssh-keygen", "openssh-client"),
-    ("bindfs", "bindfs"),
-];
-/// Where the client has each, where it reaches the same files past it, and how much is measured there.
-const MOUNTED: [(&str, &str, usize); 4] = [
-    (FAR, SERVED, MEASURED.len()),
-    (SSHFS, SERVED, MEASURED.len()),
-    (BINDFS, LOCAL_DISK, LOCAL),
-    (LOCAL_DISK, LOCAL_DISK, MEASURED.len()),
-];
-const SSHFS: &str = "/srv/sshfs";
-const BINDFS: &str = "/srv/bindfs";
-const LOCAL_DISK: &str = "/srv/local";
-/// The exported directory as processes of the client's machine reach it past any network: through the server's root.
-const SERVED: &str = "/srv/served";
-
-const SERVE: &str = r#"
-mkdir -p /run/sshd /srv/ssh && cd /srv/ssh
-test -e key || ssh-keygen -q -t ed25519 -N "" -f key
-cat > config <<END
-Port 7722
-ListenAddress 10.77.1.2
-HostKey /srv/ssh/key
-PidFile none
-AuthorizedKeysFile /srv/ssh/key.pub
-StrictModes no
-UsePAM no
-PermitRootLogin yes
-Subsystem sftp internal-sftp
-END
-exec "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f config
-"#;
-
-impl Others {
-    fn start(bed: &Bed) -> Outcome<Self> {
-        let mut others = Self {
-            programs: Vec::new(),
-        };
-        others.run(bed.server(), SERVE, &[])?;
-        wait_until("sshd", PATIENCE, || {
-            let listening = bed.server().output(&["ss", "-ltn"])?;
-            Ok(listening.contains(":7722"))
-        })?;
-        let (client, server) = (bed.client(), bed.server());
-        let served = format!("/proc/{}/root{TREE}", server.pid());
-        let key = format!("/proc/{}/root/srv/ssh/key", server.pid());
-        client.output(&[
-            "sh",
-            "-c",
-            "mkdir -p /srv/sshfs && cp \"$1\" /srv/key",
-            "sh",
-            &key,
-        ])?;
-        client.output(&["ln", "-sfn", &served, SERVED])?;
-        let mount = format!(
-            "exec sshfs -f root@10.77.1.2:{TREE} {SSHFS} -o port=7722,IdentityFile=/srv/key,\
-             StrictHostKeyChecking=no,LogLevel=ERROR,UserKnownHostsFile=/dev/null,Ciphers=aes128-gcm@openssh.com"
-        );
-        others.run(client, &mount, &[])?;
-        wait_until("sshfs", PATIENCE, || {
-            let mounts = client.output(&["cat", "/proc/self/mounts"])?;
-            Ok(mounts.contains(SSHFS))
-        })?;
-        client.output(&["sh", "-c", "mkdir -p /srv/local/speed /srv/bindfs"])?;
-        others.run(
-            client,
-            &format!("exec bindfs -f {LOCAL_DISK} {BINDFS}"),
-            &[],
-        )?;
-        wait_until("bindfs", PATIENCE, || {
-            let mounts = client.output(&["cat", "/proc/self/mounts"])?;
-            Ok(mounts.contains(BINDFS))
-        })?;
-        Ok(others)
-    }
-
-    fn run(&mut self, host: &Host, script: &str, arguments: &[&str]) -> Outcome {
-        let mut command = host
-            .command(&["sh", "-euc", script, "sh"])
-            .args(arguments)
-            .into_command();
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(Stdio::null());
-        let child = command.spawn().map_err(|error| format!("sh: {error}"))?;
-        self.programs.push(child);
-        Ok(())
-    }
-}
-
-impl Drop for Others {
-    fn drop(&mut self) {
-        for program in self.programs.iter_mut().rev() {
-            let _ = program.kill();
-            let _ = program.wait();
-        }
-    }
-}
-
-const PATIENCE: Duration = Duration::from_secs(20);

@@ -32,19 +32,22 @@ impl Row {
 /// Rows, printed as they come.
 pub(crate) struct Table {
     json: bool,
+    /// The programs print what is wanted themselves.
+    silent: bool,
     rows: Vec<Row>,
 }
 
 impl Table {
-    pub(crate) const fn new(json: bool) -> Self {
+    pub(crate) const fn new(json: bool, silent: bool) -> Self {
         Self {
             json,
+            silent,
             rows: Vec::new(),
         }
     }
 
     pub(crate) fn add(&mut self, row: Row) {
-        if !self.json {
+        if !self.json && !self.silent {
             let (state, text) = row.words();
             let mut lines = text.lines();
             let first = lines.next().unwrap_or_default();
