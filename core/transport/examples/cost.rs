@@ -145,6 +145,43 @@ impl World {
         );
     }
 
+    /// Calls of 64 KiB there and back, one at a time: what a packet costs both ends, its copies included.
+    fn measure_long(&mut self, name: &str, calls: usize) {
+        for _ in 0..calls / 10 {
+            self.long_call();
+        }
+        let (packets, clock) = (self.packets, Clock::now());
+        for _ in 0..calls {
+            self.long_call();
+        }
+        let packets = self.packets - packets;
+        let each = clock.elapsed().as_nanos() as f64 / packets as f64;
+        let packets = packets as f64 / calls as f64;
+        println!(
+            "{name}: 64 KiB there and back, both ends: {each:.1} ns for each of {packets:.1} packets"
+        );
+    }
+
+    fn long_call(&mut self) {
+        let now = Instant::from_nanos(self.now);
+        let request = Request::new(Meta::EMPTY, LONG, LONG);
+        self.client.0.send(now, self.client.1, request).unwrap();
+        loop {
+            self.flush();
+            let now = Instant::from_nanos(self.now);
+            while let Some(event) = self.server.0.event() {
+                if let Event::Request { incoming, .. } = event {
+                    self.server.0.reply(now, incoming, 0, LONG).unwrap();
+                }
+            }
+            self.flush();
+            if self.client.0.event().is_some() {
+                return;
+            }
+            self.wait();
+        }
+    }
+
     fn long_reply(&mut self, len: u64) {
         let now = Instant::from_nanos(self.now);
         self.client
@@ -165,21 +202,23 @@ impl World {
             match self.client.0.event() {
                 Some(Event::Replied { .. }) => return,
                 Some(event) => panic!("{event:?}"),
-                None => {
-                    let next = self
-                        .server
-                        .0
-                        .timeout()
-                        .into_iter()
-                        .chain(self.client.0.timeout());
-                    self.now = self.now.max(next.min().unwrap().as_nanos());
-                    self.client.0.handle_timeout(Instant::from_nanos(self.now));
-                    self.server.0.handle_timeout(Instant::from_nanos(self.now));
-                }
+                None => self.wait(),
             }
         }
     }
+
+    /// Until somebody has something to do.
+    fn wait(&mut self) {
+        let (server, client) = (&mut self.server.0, &mut self.client.0);
+        let next = server.timeout().into_iter().chain(client.timeout());
+        self.now = self.now.max(next.min().unwrap().as_nanos());
+        client.handle_timeout(Instant::from_nanos(self.now));
+        server.handle_timeout(Instant::from_nanos(self.now));
+    }
 }
+
+/// As much as comes without being pulled.
+const LONG: u64 = 64 << 10;
 
 fn main() {
     let calls = std::env::args().nth(1).map(|calls| calls.parse().unwrap());
@@ -200,6 +239,7 @@ fn main() {
         if !bulk {
             continue;
         }
+        world.measure_long(name, 50_000);
         world.long_reply(64 << 20);
         let clock = Clock::now();
         world.long_reply(1 << 30);
