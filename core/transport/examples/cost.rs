@@ -23,9 +23,10 @@ impl PacketCipher for Plain {
     fn overhead(&self) -> usize {
         16
     }
-    fn phase(&mut self) -> bool {
-        false
+    fn key_life(&self) -> u64 {
+        u64::MAX
     }
+    fn next_key(&mut self) {}
     fn seal(&mut self, _: u8, _: u64, _: &[u8; 16], _: &mut [u8]) {}
     fn open<'a>(
         &mut self,

@@ -12,9 +12,11 @@ pub trait PacketCipher: Send {
     /// Bytes that sealing adds behind the plaintext; the same for every packet.
     fn overhead(&self) -> usize;
 
-    /// The key phase bit for the header of the next packet sealed. Called once before each
-    /// [`Self::seal`]; may move on to the next key.
-    fn phase(&mut self) -> bool;
+    /// Packets after which the next key is due; always the same. Up to twice as many may be sealed with one key.
+    fn key_life(&self) -> u64;
+
+    /// From here on packets are sealed with the next key. Opening is not concerned.
+    fn next_key(&mut self);
 
     /// Encrypts `body` in place: plaintext followed by [`Self::overhead`] bytes of room.
     /// Never called twice with the same lane and packet number.

@@ -23,6 +23,7 @@ mod draft;
 pub mod event;
 pub mod frame;
 mod incoming;
+mod key_phase;
 pub mod keys;
 mod lane;
 mod lanes;

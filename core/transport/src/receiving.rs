@@ -233,6 +233,7 @@ impl Session {
         }
         let before = lane.flight.bytes();
         let outcome = lane.flight.on_ack(ack, &mut frames).ok_or(Violation)?;
+        self.key_phase.note_acked(index, ack.largest);
         let held = Duration::from_micros(u64::from(ack.delay) * 8);
         let rtt = outcome
             .largest_sent

@@ -133,8 +133,19 @@ impl Session {
         }
         let (id, level) = (lane.id, lane.protection);
         let cipher = protection::cipher_of(level, &mut self.cipher);
-        if cipher.is_some_and(|cipher| cipher.phase()) {
-            flags |= FLAG_PHASE;
+        if let Some(cipher) = cipher {
+            if self.key_phase.is_over(self.active) {
+                cipher.next_key();
+                self.key_phase.advance();
+            }
+            if self.key_phase.phase() {
+                flags |= FLAG_PHASE;
+            }
+            let place = (index, lane.reliable);
+            let asked = self.key_phase.note_sealed(place, pn, self.active);
+            if asked != 0 {
+                self.ask_on(asked);
+            }
         }
         let header = Header {
             flags,
@@ -147,6 +158,14 @@ impl Session {
         let raw = header.encode();
         head.copy_from_slice(&raw);
         protection::protect(level, &mut self.cipher, (&header, &raw), body);
+    }
+
+    /// The peer is asked for an answer on these lanes.
+    #[cold]
+    fn ask_on(&mut self, lanes: u16) {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            lane.ping_now |= lanes >> index & 1 == 1;
+        }
     }
 
     fn account(

@@ -11,6 +11,7 @@ use crate::cipher::PacketCipher;
 use crate::config::{Config, Role, SessionParams};
 use crate::event::{Cause, Event, SessionKey};
 use crate::incoming::Served;
+use crate::key_phase::KeyPhase;
 use crate::keys::Secret;
 use crate::lane::{Lane, earliest};
 use crate::outgoing::Calls;
@@ -62,6 +63,7 @@ pub(crate) struct Session {
     /// The lanes that may carry data, as bits.
     pub(crate) active: u16,
     pub(crate) cipher: Option<Box<dyn PacketCipher>>,
+    pub(crate) key_phase: KeyPhase,
     pub(crate) calls: Calls,
     pub(crate) served: Served,
     pub(crate) transfers: Transfers,
@@ -124,6 +126,7 @@ impl Session {
             active,
             calls: Calls::new(params.slots, params.unscheduled, params.credit),
             served: Served::new(params.slots, params.unscheduled, params.credit),
+            key_phase: KeyPhase::new(params.cipher.as_deref().map_or(0, PacketCipher::key_life)),
             cipher: params.cipher,
             transfers: Transfers::default(),
             queue: SendQueue::default(),

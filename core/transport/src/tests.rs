@@ -4,6 +4,7 @@ mod added_lanes;
 mod brute_force;
 mod failures;
 mod golden;
+mod key_changes;
 mod lanes;
 mod messages;
 mod page;

@@ -1,6 +1,6 @@
 //! Packet protection by AES-256-GCM, with keys that move on by themselves.
 //!
-//! The schedule of keys is the transport's. A sender moves on to the next key long before the limit of the
+//! The schedule of keys is the transport's. A sender moves on to the next key before the limit of the
 //! algorithm; the phase bit of the header tells, and the receiver follows when a packet proves it.
 
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub fn session_cipher(secret: &[u8; 32], role: Role) -> abi::Result<Box<dyn Pack
 
 /// Seals and opens the packets of one session.
 pub(crate) struct AeadCipher {
-    sending: Sending,
+    /// What this end seals with.
+    sending: Chain,
     receiving: Receiving,
     guard: Arc<ForkGuard>,
 }
@@ -34,14 +35,6 @@ struct Chain {
     secrets: keys::Chain,
     key: LessSafeKey,
     iv: [u8; 12],
-}
-
-struct Sending {
-    chain: Chain,
-    phase: bool,
-    sealed: u64,
-    /// Packets after which the next key is due.
-    limit: u64,
 }
 
 struct Receiving {
@@ -56,11 +49,6 @@ struct Receiving {
 impl AeadCipher {
     /// A cipher from the session's secret. `role` is this end's.
     pub(crate) fn new(secret: &[u8; 32], role: Role, guard: Arc<ForkGuard>) -> Self {
-        Self::with(secret, role, guard, UPDATE_AFTER)
-    }
-
-    /// The same, with a key for each `limit` packets.
-    fn with(secret: &[u8; 32], role: Role, guard: Arc<ForkGuard>, limit: u64) -> Self {
         let secret = Secret(*secret);
         let to_server = Chain::new(keys::Chain::new(&secret, Role::Client));
         let to_client = Chain::new(keys::Chain::new(&secret, Role::Server));
@@ -70,12 +58,7 @@ impl AeadCipher {
         };
         let next = receiving.next();
         Self {
-            sending: Sending {
-                chain: sending,
-                phase: false,
-                sealed: 0,
-                limit,
-            },
+            sending,
             receiving: Receiving {
                 previous: None,
                 chain: receiving,
@@ -93,19 +76,16 @@ impl PacketCipher for AeadCipher {
         TAG_LEN
     }
 
-    fn phase(&mut self) -> bool {
-        let sending = &mut self.sending;
-        if sending.sealed >= sending.limit {
-            sending.chain = sending.chain.next();
-            sending.phase = !sending.phase;
-            sending.sealed = 0;
-        }
-        sending.sealed += 1;
-        sending.phase
+    fn key_life(&self) -> u64 {
+        KEY_LIFE
+    }
+
+    fn next_key(&mut self) {
+        self.sending = self.sending.next();
     }
 
     fn seal(&mut self, lane: u8, pn: u64, header: &[u8; HEADER_LEN], body: &mut [u8]) {
-        let chain = &self.sending.chain;
+        let chain = &self.sending;
         let Some(split) = body.len().checked_sub(TAG_LEN) else {
             return;
         };
@@ -209,8 +189,9 @@ impl std::fmt::Debug for AeadCipher {
 
 const TAG_LEN: usize = 16;
 const LANES: usize = 16;
-/// Packets sealed with one key: half of what AES-GCM allows with the usual margin (RFC 9001).
-const UPDATE_AFTER: u64 = 1 << 22;
+/// Packets after which a key is to be left: half of what AES-GCM allows with the usual margin (RFC 9001), for the
+/// next one waits until the peer has shown the present one.
+const KEY_LIFE: u64 = 1 << 22;
 
 #[cfg(test)]
 mod tests {
@@ -218,20 +199,20 @@ mod tests {
 
     use super::*;
 
-    fn pair(limit: u64) -> (AeadCipher, AeadCipher) {
+    fn pair() -> (AeadCipher, AeadCipher) {
         let guard = Arc::new(ForkGuard::new().unwrap());
-        let make = |role| AeadCipher::with(&[7; 32], role, Arc::clone(&guard), limit);
+        let make = |role| AeadCipher::new(&[7; 32], role, Arc::clone(&guard));
         (make(Role::Client), make(Role::Server))
     }
 
     fn seal(
         cipher: &mut AeadCipher,
-        lane: u8,
-        pn: u64,
+        phase: u8,
+        (lane, pn): (u8, u64),
         text: &[u8],
     ) -> ([u8; HEADER_LEN], Vec<u8>) {
         let mut header = [3; HEADER_LEN];
-        header[1] = u8::from(cipher.phase());
+        header[1] = phase;
         let mut body = text.to_vec();
         body.resize(text.len() + cipher.overhead(), 0);
         cipher.seal(lane, pn, &header, &mut body);
@@ -240,8 +221,8 @@ mod tests {
 
     #[test]
     fn a_packet_opens_at_the_peer_and_nowhere_else() {
-        let (mut client, mut server) = pair(1 << 20);
-        let (header, mut body) = seal(&mut client, 2, 9, b"hello");
+        let (mut client, mut server) = pair();
+        let (header, mut body) = seal(&mut client, 0, (2, 9), b"hello");
         assert_ne!(&body[..5], b"hello");
         assert_eq!(
             server.open(2, 9, &header, &mut body.clone()).unwrap(),
@@ -278,12 +259,16 @@ mod tests {
 
     #[test]
     fn keys_move_on_and_late_packets_of_the_old_key_still_open() {
-        let (mut client, mut server) = pair(4);
+        let (mut client, mut server) = pair();
         let packets: Vec<_> = (0..40)
-            .map(|pn| seal(&mut client, 0, pn, &[pn as u8; 3]))
+            .map(|pn| {
+                if pn > 0 && pn % 4 == 0 {
+                    client.next_key();
+                }
+                let phase = (pn / 4 % 2) as u8;
+                seal(&mut client, phase, (0, pn), &[pn as u8; 3])
+            })
             .collect();
-        let phases: Vec<_> = packets.iter().map(|(header, _)| header[1]).collect();
-        assert_eq!(phases[..10], [0, 0, 0, 0, 1, 1, 1, 1, 0, 0]);
         // Neighbours swapped, also across a change of keys.
         let mut order: Vec<usize> = (0..40).collect();
         for at in (3..39).step_by(4) {
@@ -299,22 +284,24 @@ mod tests {
 
     #[test]
     fn a_lane_that_was_not_used_under_the_present_key_may_bring_the_previous_and_the_next() {
-        let (mut client, mut server) = pair(4);
-        let mut packets: Vec<_> = [
-            (1, 0),
-            (0, 0),
-            (0, 1),
-            (0, 2),
-            (0, 3),
-            (0, 4),
-            (0, 5),
-            (0, 6),
-        ]
-        .map(|(lane, pn)| (lane, pn, seal(&mut client, lane, pn, b"text")))
-        .into();
+        let (mut client, mut server) = pair();
+        let mut packets = Vec::new();
+        for (phase, places) in [[(1, 0), (0, 0), (0, 1)], [(0, 2), (0, 3), (0, 4)]]
+            .into_iter()
+            .enumerate()
+        {
+            if phase == 1 {
+                client.next_key();
+            }
+            for (lane, pn) in places {
+                let packet = seal(&mut client, phase as u8, (lane, pn), b"text");
+                packets.push((lane, pn, packet));
+            }
+        }
         // It comes when the next key is in use already.
         packets.rotate_left(1);
-        packets.push((2, 0, seal(&mut client, 2, 0, b"text")));
+        client.next_key();
+        packets.push((2, 0, seal(&mut client, 0, (2, 0), b"text")));
         for (lane, pn, (header, mut body)) in packets {
             let opened = server.open(lane, pn, &header, &mut body);
             assert_eq!(opened.unwrap(), b"text", "packet {pn} of lane {lane}");
@@ -341,13 +328,15 @@ mod tests {
     fn the_packets_of_the_page_are_sealed_and_opened_as_shown() {
         let guard = Arc::new(ForkGuard::new().unwrap());
         let secret = core::array::from_fn(|at| at as u8);
-        let make = |role| AeadCipher::with(&secret, role, Arc::clone(&guard), 1);
+        let make = |role| AeadCipher::new(&secret, role, Arc::clone(&guard));
         let (mut client, mut server) = (make(Role::Client), make(Role::Server));
         let ping = [11, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
         let shown = shown();
         assert_eq!(shown.len(), 2);
         for (number, (header, body)) in (5..).zip(shown) {
-            assert_eq!(client.phase(), header[1] & 1 == 1);
+            if header[1] & 1 == 1 {
+                client.next_key();
+            }
             let mut sealed = [&ping[..], &[0; TAG_LEN]].concat();
             client.seal(3, number, &header, &mut sealed);
             assert_eq!(sealed, body);
@@ -358,13 +347,13 @@ mod tests {
 
     #[test]
     fn keys_do_not_show_in_debug_output() {
-        let (client, _) = pair(4);
+        let (client, _) = pair();
         assert_eq!(format!("{client:?}"), "AeadCipher { .. }");
     }
 
     #[test]
     fn a_forked_child_seals_nothing() {
-        let (mut client, _) = pair(4);
+        let (mut client, _) = pair();
         // SAFETY: the child only computes on its own memory and leaves by `_exit`.
         let child = unsafe { libc::fork() };
         if child == 0 {

@@ -225,8 +225,12 @@ impl PacketCipher for MeddlingCipher {
         self.inner.overhead()
     }
 
-    fn phase(&mut self) -> bool {
-        self.inner.phase()
+    fn key_life(&self) -> u64 {
+        self.inner.key_life()
+    }
+
+    fn next_key(&mut self) {
+        self.inner.next_key();
     }
 
     fn seal(&mut self, lane: u8, pn: u64, header: &[u8; HEADER_LEN], body: &mut [u8]) {

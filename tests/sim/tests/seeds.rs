@@ -63,6 +63,19 @@ fn nothing_is_found_in_the_second_hundred_worlds() {
     check(100..200);
 }
 
+/// Worlds beyond those in which something was found once.
+const FOUND: [u64; 1] = [
+    // Two changes of keys, of which the peer saw nothing.
+    840,
+];
+
+#[test]
+fn nothing_is_found_in_worlds_in_which_something_was() {
+    for seed in FOUND {
+        play(seed..seed + 1);
+    }
+}
+
 #[test]
 fn a_seed_always_gives_the_same_run() {
     let [first, second] = [World::new(12).run(), World::new(12).run()];

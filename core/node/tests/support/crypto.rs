@@ -229,9 +229,10 @@ impl PacketCipher for ToyCipher {
     fn overhead(&self) -> usize {
         16
     }
-    fn phase(&mut self) -> bool {
-        false
+    fn key_life(&self) -> u64 {
+        u64::MAX
     }
+    fn next_key(&mut self) {}
     fn seal(&mut self, lane: u8, pn: u64, header: &[u8; HEADER_LEN], body: &mut [u8]) {
         let split = body.len() - 16;
         let tag = self.tag(self.client, lane, pn, header, &body[..split]);

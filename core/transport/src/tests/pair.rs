@@ -36,9 +36,11 @@ impl PacketCipher for Checksum {
         16
     }
 
-    fn phase(&mut self) -> bool {
-        false
+    fn key_life(&self) -> u64 {
+        u64::MAX
     }
+
+    fn next_key(&mut self) {}
 
     fn seal(&mut self, lane: u8, pn: u64, header: &[u8; HEADER_LEN], body: &mut [u8]) {
         let (text, tag) = body.split_at_mut(body.len() - 16);
