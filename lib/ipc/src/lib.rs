@@ -30,6 +30,7 @@ mod interrupt;
 mod introduce;
 mod lanes;
 mod links;
+mod locked;
 mod message;
 mod meta;
 mod node_links;

@@ -369,7 +369,7 @@ impl Shared {
     }
 
     /// Takes up the conversation with a daemon that has greeted us.
-    fn welcome(&self, mut state: Guard<'_>, greeted: Greeted) -> Result {
+    fn welcome<'a>(&'a self, mut state: Guard<'a>, greeted: Greeted) -> Result {
         if state.closed {
             return Err(Errno::EBADF);
         }

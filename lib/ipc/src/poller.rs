@@ -16,6 +16,7 @@ use std::sync::MutexGuard;
 
 use abi::{ChannelId, Duration, Instant};
 
+use crate::locked::{Locked, Wakes as _};
 use crate::shared::State;
 use crate::spin::Spin;
 use crate::wait::WaitIndex;
@@ -46,8 +47,9 @@ pub(crate) struct Polling<T = std::thread::Thread> {
     spin: Spin,
     /// Whether giving way to others pays.
     patience: Spin,
-    /// Rounds in which packets came without asking the kernel.
+    /// Rounds in which packets came without asking the kernel, and when the first of them was.
     rounds: u32,
+    rounds_since: Instant,
     /// Something has changed that the sleeping poller does not know of.
     pub(crate) nudge: bool,
 }
@@ -81,7 +83,7 @@ enum Sleeper {
     Helper,
 }
 
-pub(crate) type Guard<'a> = MutexGuard<'a, State>;
+pub(crate) type Guard<'a> = Locked<MutexGuard<'a, State>>;
 
 impl<T: Wake> Polling<T> {
     pub(crate) fn new() -> Self {
@@ -100,6 +102,7 @@ impl<T: Wake> Polling<T> {
             spin: Spin::default(),
             patience: Spin::default(),
             rounds: 0,
+            rounds_since: Instant::default(),
             nudge: false,
         }
     }
@@ -161,9 +164,10 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
         if late && looked {
             break None;
         }
-        // Whoever polls sends it before it sleeps, with what others may add until then.
+        // Whoever polls sends it before it sleeps, with what others may add until then; or the last of those who are
+        // about to add to it.
         let is_left = !polls && state.polling().is_awake();
-        if !is_left {
+        if !is_left && !state.awaits_callers(now) {
             if state.gather(now) {
                 woken(&mut *state, Some(interest));
                 continue;
@@ -183,7 +187,7 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
         state = if polls {
             let mut state = poll(around, state, now, deadline, Sleeper::Thread);
             woken(&mut *state, Some(interest));
-            state
+            let_in(around, state)
         } else if late {
             break None;
         } else if is_long {
@@ -196,6 +200,7 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
             }
             park(around, state, now, deadline, (interest, Follows::No))
         } else {
+            alarm_for_held(around, &mut *state, now);
             park(around, state, now, deadline, (interest, Follows::Yes))
         };
         looked = true;
@@ -225,17 +230,13 @@ pub(crate) fn settle<'a, S: Surroundings>(around: &'a S, mut state: S::Guard<'a>
     };
     let (timeout, flush_at) = (state.timeout(), state.flush_at());
     let earlier = timeout.is_some_and(|timeout| timeout < until && Some(timeout) != flush_at);
-    let polling = state.polling();
-    if !earlier && !polling.nudge {
-        // The alarm costs less than to wake the sleeper, and most are not needed any more when they ring.
-        if let Some(at) = flush_at.filter(|at| *at < until)
-            && polling.needs_alarm(around.now(), at)
-        {
-            polling.alarm_at = Some(at);
-            around.set_alarm(at);
+    if !earlier && !state.polling().nudge {
+        if flush_at.is_some() {
+            alarm_for_held(around, &mut *state, around.now());
         }
         return;
     }
+    let polling = state.polling();
     polling.nudge = false;
     // One kick is enough until the poller has been awake.
     polling.sleeping_until = None;
@@ -246,6 +247,31 @@ pub(crate) fn settle<'a, S: Surroundings>(around: &'a S, mut state: S::Guard<'a>
     };
     drop(state);
     around.ring(bell);
+}
+
+/// Lets those go on who have been woken, as soon as there are any.
+fn let_in<'a, S: Surroundings>(around: &'a S, mut state: S::Guard<'a>) -> S::Guard<'a> {
+    if state.woken().is_empty() {
+        return state;
+    }
+    drop(state);
+    around.lock()
+}
+
+/// Has a poller that sleeps too long for what is kept back wake up for it. The alarm costs less than to wake the sleeper,
+/// and most are not needed any more when they ring.
+fn alarm_for_held<S: Surroundings>(around: &S, state: &mut S::State, now: Instant) {
+    let flush_at = state.flush_at();
+    let polling = state.polling();
+    let Some(until) = polling.sleeping_until else {
+        return;
+    };
+    if let Some(at) = flush_at.filter(|at| *at < until)
+        && polling.needs_alarm(now, at)
+    {
+        polling.alarm_at = Some(at);
+        around.set_alarm(at);
+    }
 }
 
 /// Wakes receivers of channels that got something, but not for the channel that this thread looks at itself.
@@ -311,9 +337,9 @@ fn poll<'a, S: Surroundings>(
 ) -> S::Guard<'a> {
     state.polling().released_at = now;
     if let Some(link) = state.ready()
-        && state.polling().rounds < ROUNDS_MAX
+        && state.polling().may_do_without_kernel(now)
     {
-        state.polling().rounds += 1;
+        state.polling().count_round(now);
         state.take_in(now, link);
         return state;
     }
@@ -321,7 +347,7 @@ fn poll<'a, S: Surroundings>(
         state.run_timers(now);
         return state;
     }
-    let may_spin = sleeper == Sleeper::Thread && state.polling().rounds < ROUNDS_MAX;
+    let may_spin = sleeper == Sleeper::Thread && state.polling().may_do_without_kernel(now);
     if may_spin && deadline.is_none_or(|deadline| deadline > now) {
         let (spun, found) = around.spin(state, now);
         state = spun;
@@ -336,8 +362,8 @@ fn poll<'a, S: Surroundings>(
     }
     if !state.arm() {
         let polling = state.polling();
-        polling.rounds += 1;
-        if polling.rounds < ROUNDS_MAX {
+        polling.count_round(now);
+        if polling.may_do_without_kernel(now) {
             state.take_in_ready(now);
             return state;
         }
@@ -372,7 +398,7 @@ fn give_way<'a, S: Surroundings>(
         before = now;
     }
     if found {
-        state.polling().rounds += 1;
+        state.polling().count_round(now);
     }
     state.has_given_way(found);
     (state, found)
@@ -389,9 +415,10 @@ fn sleep<'a, S: Surroundings>(
     until = until.min(deadline.unwrap_or(Instant::MAX));
     let polling = state.polling();
     // Links that keep a thread busy must not starve those that only the kernel knows of.
-    if std::mem::take(&mut polling.rounds) >= ROUNDS_MAX {
+    if !polling.may_do_without_kernel(now) {
         until = now;
     }
+    polling.rounds = 0;
     let waits = until > now;
     polling.sleeping_until = waits.then_some(until);
     // A timeout of each wait would cost more than the wait, and most are never reached.
@@ -444,6 +471,20 @@ fn sleep<'a, S: Surroundings>(
 }
 
 impl<T: Wake> Polling<T> {
+    /// Packets came without asking the kernel.
+    fn count_round(&mut self, now: Instant) {
+        if self.rounds == 0 {
+            self.rounds_since = now;
+        }
+        self.rounds += 1;
+    }
+
+    /// Whether other links can wait: what comes over them only the kernel knows.
+    fn may_do_without_kernel(&self, now: Instant) -> bool {
+        let lately = now.saturating_since(self.rounds_since) < ROUNDS_FOR;
+        self.rounds == 0 || (self.rounds < ROUNDS_MAX && lately)
+    }
+
     /// Whether the alarm has to be set for a sleeper to wake up at `until`, or earlier.
     fn needs_alarm(&self, now: Instant, until: Instant) -> bool {
         until != Instant::MAX && !self.alarm_at.is_some_and(|at| at > now && at <= until)
@@ -486,6 +527,9 @@ pub(crate) const ALARM: u64 = u64::MAX - 2;
 pub(crate) const EVENTS: usize = 16;
 /// Rounds of packets after which the kernel is asked even if more are there.
 const ROUNDS_MAX: u32 = 64;
+/// Time after which it is asked: on a busy machine each round may take as long as others keep the CPU, and a link that
+/// is not looked at seems dead to its peer.
+const ROUNDS_FOR: Duration = Duration::from_micros(500);
 /// How long to give way to others before sleeping: less than sleeping and being woken on another CPU costs.
 const GIVE_WAY_MAX: Duration = Duration::from_micros(50);
 /// A turn of others that lasts longer was not the peer's: whoever sleeps gets the CPU back earlier.

@@ -34,8 +34,10 @@ pub(crate) struct ClientOp {
 /// Who wants to know how a client's operation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A blocked thread.
+    /// A thread that has gone on meanwhile, or will wait.
     Waited(WaitIndex),
+    /// A blocked thread.
+    Called(WaitIndex),
     /// A pulse of this attachment; nobody waits.
     Pulse(u32),
     /// Nobody.
@@ -133,7 +135,7 @@ impl Regions {
     /// Who waits for an operation that has not ended.
     pub(crate) fn waiting_for(&mut self, key: OpKey) -> Option<WaitIndex> {
         match self.op(key)?.purpose {
-            Purpose::Waited(wait) => Some(wait),
+            Purpose::Waited(wait) | Purpose::Called(wait) => Some(wait),
             Purpose::Pulse(_) | Purpose::Orphan => None,
         }
     }

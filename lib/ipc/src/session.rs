@@ -421,7 +421,8 @@ impl State {
 impl Shared {
     /// The session to a process, opened by way of the node daemons if there is none. Blocks for it.
     pub(crate) fn session_with(&self, nd: Nd, peer: &Peer) -> Result<SessionKey> {
-        let mut state = self.enter()?;
+        self.guard().check()?;
+        let mut state = self.plain_lock();
         loop {
             match state.sessions.peers.get(peer) {
                 Some(Peering::Open(key)) => return Ok(*key),

@@ -1,7 +1,8 @@
 //! What all handles of one endpoint share, and how events find their owners.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 
 use abi::{ChannelId, Instant, NodeName, Pid, Result};
 use transport::{Cause, Config, Event, LinkIndex, SessionKey, Transport};
@@ -9,9 +10,10 @@ use transport::{Cause, Config, Event, LinkIndex, SessionKey, Transport};
 use crate::channels::Channels;
 use crate::client_rights::RightsGeneration;
 use crate::fork_guard::ForkGuard;
-use crate::held::Held;
+use crate::held::{Held, Returning};
 use crate::lanes::LaneBook;
 use crate::links::{Arrival, Links};
+use crate::locked::Locked;
 use crate::node_page::NodePage;
 use crate::node_state::NodeState;
 use crate::poller::{self, Guard, Poller, Polling, Work};
@@ -37,6 +39,9 @@ pub(crate) struct State {
     pub(crate) links: Links,
     pub(crate) waits: Waits,
     pub(crate) held: Held,
+    pub(crate) returning: Returning,
+    /// Threads that wake when the lock is free.
+    pub(crate) woken: Vec<Thread>,
     pub(crate) polling: Polling,
     pub(crate) channels: Channels,
     pub(crate) sessions: Sessions,
@@ -63,6 +68,8 @@ impl Shared {
                 links: Links::new(),
                 waits: Waits::default(),
                 held: Held::default(),
+                returning: Returning::default(),
+                woken: Vec::new(),
                 polling: Polling::new(),
                 channels: Channels::default(),
                 sessions: Sessions::default(),
@@ -97,6 +104,12 @@ impl Shared {
 
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_> {
+        Locked::new(self.plain_lock())
+    }
+
+    /// As [`lock`](Self::lock), for what wakes nobody.
+    #[inline]
+    pub(crate) fn plain_lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock is held can only come from a broken invariant of this crate; what remains
         // is still enough to fail the operations of others in an orderly way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -206,7 +219,9 @@ impl State {
 
     /// Sends what there is to send and hands events out, until there are no more.
     pub(crate) fn pump(&mut self, now: Instant) {
-        self.held.clear();
+        if let Some(since) = self.held.clear() {
+            self.returning.sent(now, since);
+        }
         self.look_at_rows(now);
         loop {
             let broken = {
@@ -238,10 +253,10 @@ impl State {
         match event {
             Event::Request { .. } => self.arrived(now, &event),
             Event::Replied { op, status, len } => {
-                self.op_ended(op, Outcome::Replied { status, len })
+                self.op_ended(now, op, Outcome::Replied { status, len });
             }
-            Event::Refused { op, errno } => self.op_ended(op, Outcome::Refused { errno }),
-            Event::Failed { op, failure } => self.op_ended(op, Outcome::Failed(failure)),
+            Event::Refused { op, errno } => self.op_ended(now, op, Outcome::Refused { errno }),
+            Event::Failed { op, failure } => self.op_ended(now, op, Outcome::Failed(failure)),
             Event::Transferred { transfer } => {
                 if let Some(wait) = self.regions.end_transfer(transfer) {
                     self.finish(wait, Outcome::Done);
@@ -265,9 +280,13 @@ impl State {
         }
     }
 
-    fn op_ended(&mut self, op: transport::OpKey, outcome: Outcome) {
+    fn op_ended(&mut self, now: Instant, op: transport::OpKey, outcome: Outcome) {
         match self.regions.end_op(op) {
             Some(Purpose::Waited(wait)) => self.finish(wait, outcome),
+            Some(Purpose::Called(wait)) => {
+                self.returning.ended(now);
+                self.finish(wait, outcome);
+            }
             Some(Purpose::Pulse(attachment)) => self.pulse_ended(op.session(), attachment, outcome),
             Some(Purpose::Orphan) | None => {}
         }

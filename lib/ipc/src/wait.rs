@@ -69,16 +69,12 @@ impl<T: Wake> Waits<T> {
         self.waits[index.0 as usize].outcome.is_some()
     }
 
-    /// Sets the outcome and wakes the thread if it is parked; false if it is not.
+    /// Sets the outcome; answers the thread to be woken, if it is parked.
     #[inline]
-    pub(crate) fn finish(&mut self, index: WaitIndex, outcome: Outcome) -> bool {
+    pub(crate) fn finish(&mut self, index: WaitIndex, outcome: Outcome) -> Option<T> {
         let wait = &mut self.waits[index.0 as usize];
         wait.outcome = Some(outcome);
-        let thread = wait.thread.take();
-        if let Some(thread) = &thread {
-            thread.wake();
-        }
-        thread.is_some()
+        wait.thread.take()
     }
 
     /// Whom to wake; `None` while the thread is awake.

@@ -53,11 +53,9 @@ impl Shared {
         // SAFETY: `loan` takes both back before this function ends, however it ends.
         let (source, target) =
             unsafe { (Source::lend(question.request), Target::lend(question.reply)) };
-        let purpose = Purpose::Waited(asked.wait);
+        let purpose = Purpose::Called(asked.wait);
         state.regions.add_op(asked.op, source, target, purpose);
-        // At once, with the acknowledgements that wait: whoever polls may get no processor for longer than the
-        // peer's probe timeout, and the peer would send again what has arrived.
-        state.pump(clock::now());
+        state.pump_call(clock::now(), route.session);
 
         let registered = question
             .interrupt

@@ -87,7 +87,7 @@ impl Shared {
     /// Sends what is kept back.
     pub(crate) fn flush(&self) {
         let Ok(mut state) = self.enter() else { return };
-        if state.held.clear() {
+        if state.held.any() {
             state.pump(clock::now());
         }
         self.settle(state);

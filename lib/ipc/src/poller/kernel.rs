@@ -14,6 +14,7 @@ use super::{
     ALARM, Bell, EVENTS, Events, Guard, Interest, KICK, NODE, Polling, Receivers, Surroundings,
     Work,
 };
+use crate::locked::Wakes;
 use crate::shared::{Shared, State};
 use crate::system_error::errno;
 use crate::wait::Waits;
@@ -89,7 +90,7 @@ impl Shared {
     }
 
     /// As [`super::settle`].
-    pub(crate) fn settle(&self, state: Guard<'_>) {
+    pub(crate) fn settle<'a>(&'a self, state: Guard<'a>) {
         super::settle(self, state);
     }
 }
@@ -209,6 +210,15 @@ impl Surroundings for Shared {
     }
 }
 
+impl Wakes for State {
+    type Thread = std::thread::Thread;
+
+    #[inline]
+    fn woken(&mut self) -> &mut Vec<std::thread::Thread> {
+        &mut self.woken
+    }
+}
+
 impl Work<std::thread::Thread> for State {
     #[inline]
     fn polling(&mut self) -> &mut Polling<std::thread::Thread> {
@@ -263,11 +273,15 @@ impl Work<std::thread::Thread> for State {
     }
 
     fn flush(&mut self, now: Instant) -> bool {
-        let any = self.held.clear();
+        let any = self.held.any();
         if any {
             self.pump(now);
         }
         any
+    }
+
+    fn awaits_callers(&self, now: Instant) -> bool {
+        self.held.any() && self.returning.is_awaited(now)
     }
 
     fn flush_at(&self) -> Option<Instant> {

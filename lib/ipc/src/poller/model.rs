@@ -17,6 +17,7 @@ use transport::LinkIndex;
 use super::{
     Bell, Events, Interest, Polling, Receivers, Surroundings, Wake, Work, settle, stand_in, wait,
 };
+use crate::locked::{Locked, Wakes};
 use crate::wait::{Outcome, WaitIndex, Waits};
 use kernel::{Kernel, Packet};
 
@@ -30,6 +31,7 @@ struct ModelState {
     kernel: Arc<Kernel>,
     polling: Polling<ModelThread>,
     waits: Waits<ModelThread>,
+    woken: Vec<ModelThread>,
     touched: Vec<ChannelId>,
     receivers: Receivers<ModelThread>,
     /// Items in the queue of the one channel.
@@ -65,6 +67,7 @@ impl Model {
                 kernel: Arc::clone(&kernel),
                 polling: Polling::new(),
                 waits: Waits::default(),
+                woken: Vec::new(),
                 touched: Vec::new(),
                 receivers: Receivers::default(),
                 items: 0,
@@ -106,6 +109,21 @@ impl Model {
         settle(self, state);
         self.kernel.sleep(pause);
         let state = self.lock();
+        let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
+            state.waits.take(index)
+        });
+        assert_eq!(outcome, Some(Outcome::Done));
+        state.waits.close(index);
+        settle(self, state);
+    }
+
+    /// A call that is kept back for others, who may not come, by a thread that waits at once.
+    fn call_with_others(&self, link: LinkIndex) {
+        let mut state = self.lock();
+        let index = state.waits.open();
+        state.held.push((link, index));
+        let until = self.now() + HELD_FOR;
+        state.held_until.get_or_insert(until);
         let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
             state.waits.take(index)
         });
@@ -245,10 +263,10 @@ impl Model {
 impl Surroundings for Model {
     type Thread = ModelThread;
     type State = ModelState;
-    type Guard<'a> = MutexGuard<'a, ModelState>;
+    type Guard<'a> = Locked<MutexGuard<'a, ModelState>>;
 
     fn lock(&self) -> Self::Guard<'_> {
-        self.state.lock().unwrap()
+        Locked::new(self.state.lock().unwrap())
     }
 
     fn now(&self) -> Instant {
@@ -318,6 +336,14 @@ impl Surroundings for Model {
     }
 }
 
+impl Wakes for ModelState {
+    type Thread = ModelThread;
+
+    fn woken(&mut self) -> &mut Vec<ModelThread> {
+        &mut self.woken
+    }
+}
+
 impl Work<ModelThread> for ModelState {
     fn polling(&mut self) -> &mut Polling<ModelThread> {
         &mut self.polling
@@ -357,6 +383,10 @@ impl Work<ModelThread> for ModelState {
             self.kernel.ask(link, wait);
         }
         any
+    }
+
+    fn awaits_callers(&self, _: Instant) -> bool {
+        !self.held.is_empty() && thread_rng().gen_ratio(1, 2)
     }
 
     fn flush_at(&self) -> Option<Instant> {

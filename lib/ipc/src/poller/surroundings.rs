@@ -7,6 +7,7 @@ use abi::{ChannelId, Duration, Instant};
 use transport::LinkIndex;
 
 use super::{Events, Interest, Polling};
+use crate::locked::Wakes;
 use crate::wait::{Outcome, WaitIndex, Waits};
 
 /// Where threads hand the role to each other.
@@ -49,7 +50,7 @@ pub(crate) trait Surroundings: Sized {
 }
 
 /// What is done with the lock held.
-pub(crate) trait Work<T: Wake> {
+pub(crate) trait Work<T: Wake>: Wakes<Thread = T> {
     fn polling(&mut self) -> &mut Polling<T>;
     fn waits(&mut self) -> &mut Waits<T>;
     /// Channels that got something since receivers were last woken.
@@ -64,6 +65,8 @@ pub(crate) trait Work<T: Wake> {
     fn gather(&mut self, now: Instant) -> bool;
     /// Sends what is kept back. True if there was any.
     fn flush(&mut self, now: Instant) -> bool;
+    /// Whether callers who are about to ask will send what is kept back, with what they ask.
+    fn awaits_callers(&self, now: Instant) -> bool;
     /// When what is kept back has to leave; not later than [`timeout`](Self::timeout).
     fn flush_at(&self) -> Option<Instant>;
     /// When the helper has to look after the daemon.
@@ -87,8 +90,9 @@ pub(crate) trait Work<T: Wake> {
 
     /// Sets how the wait of a thread ends.
     fn finish(&mut self, wait: WaitIndex, outcome: Outcome) {
-        if !self.waits().finish(wait, outcome) {
-            self.polling().nudge = true;
+        match self.waits().finish(wait, outcome) {
+            Some(thread) => self.woken().push(thread),
+            None => self.polling().nudge = true,
         }
     }
 
@@ -102,8 +106,11 @@ pub(crate) trait Work<T: Wake> {
 
     /// Wakes as many parked receivers of a channel as there are items for them.
     fn wake_receivers(&mut self, channel: ChannelId) {
-        if let Some((receivers, items)) = self.receivers(channel) {
-            receivers.wake(items);
+        let items = self.receivers(channel).map_or(0, |(_, items)| items);
+        for _ in 0..items {
+            let thread = self.receivers(channel).and_then(|(all, _)| all.newest());
+            let Some(thread) = thread else { return };
+            self.woken().push(thread);
         }
     }
 
@@ -164,13 +171,9 @@ impl<T: Wake> Receivers<T> {
         self.0.retain(|(receiver, _)| *receiver != id);
     }
 
-    fn wake(&mut self, items: usize) {
-        for _ in 0..items {
-            let Some((_, thread)) = self.0.pop() else {
-                return;
-            };
-            thread.wake();
-        }
+    /// The one to wake next; it does not count as parked any more.
+    fn newest(&mut self) -> Option<T> {
+        self.0.pop().map(|(_, thread)| thread)
     }
 
     /// Wakes all of them: their channel is gone.

@@ -256,6 +256,23 @@ fn what_is_kept_back_leaves_when_a_thread_waits() {
 }
 
 #[test]
+fn what_callers_keep_back_for_each_other_leaves_although_no_other_comes() {
+    explore(|| {
+        play(|model| {
+            let call = |model: &Arc<Model>| {
+                model.call_with_others(SOCKET);
+                model.call_with_others(MEMORY);
+            };
+            let mut threads: Vec<_> = (0..2).map(|_| spawn(model, call)).collect();
+            threads.push(spawn(model, |model| {
+                model.call_that_takes(Duration::from_millis(2), Vec::new());
+            }));
+            threads
+        });
+    });
+}
+
+#[test]
 fn what_is_kept_back_leaves_although_nobody_waits_for_it() {
     explore(|| {
         play(|model| {
