@@ -11,6 +11,8 @@ use crate::spin::Spin;
 pub(crate) struct Held {
     since: Option<Instant>,
     count: u32,
+    /// Whether looking for more paid where there was only one.
+    lone: Spin,
 }
 
 impl Held {
@@ -21,10 +23,19 @@ impl Held {
         self.count >= HELD_MAX || now.saturating_since(since) >= HELD_FOR
     }
 
-    /// Whether it pays to look for more before they leave: a single one is most probably all there is.
-    pub(crate) fn is_worth_more(&self, now: Instant) -> bool {
+    /// Whether it pays to look for more before they leave. A single one is most probably all there is, unless there
+    /// was more of late.
+    pub(crate) fn is_worth_more(&mut self, now: Instant) -> bool {
         let fresh = |since| now.saturating_since(since) < HELD_FOR;
-        self.count > 1 && self.since.is_some_and(fresh)
+        let many = self.count > 1 || (self.count == 1 && self.lone.is_worth_it());
+        many && self.since.is_some_and(fresh)
+    }
+
+    /// Learns whether there was more.
+    pub(crate) fn learn_more(&mut self, found: bool) {
+        if self.count == 1 {
+            self.lone.learn(found);
+        }
     }
 
     /// Whether there is any.
@@ -159,6 +170,27 @@ mod tests {
         assert!(!held.add(start));
         assert_eq!(held.until(), Some(start + HELD_FOR));
         assert!(held.add(start + HELD_FOR), "old");
+    }
+
+    #[test]
+    fn more_is_looked_for_behind_a_single_one_while_there_was_more_of_late() {
+        let now = Instant::default();
+        let mut held = Held::default();
+        let mut looks = 0;
+        for _ in 0..1000 {
+            held.add(now);
+            if held.is_worth_more(now) {
+                looks += 1;
+                held.learn_more(false);
+            }
+            held.clear();
+        }
+        assert!((1..20).contains(&looks), "{looks}");
+        held.add(now);
+        while !held.is_worth_more(now) {}
+        held.learn_more(true);
+        assert!(held.is_worth_more(now));
+        assert!(!held.is_worth_more(now + HELD_FOR), "it has to leave");
     }
 
     #[test]

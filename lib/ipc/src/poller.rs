@@ -6,6 +6,7 @@
 //! a while, the helper thread does; a thread that comes to wait takes the role back from it. A caller that has waited for
 //! long leaves the role to the helper: all who call meanwhile would have their answers by way of it otherwise.
 
+mod kept_back;
 mod kernel;
 #[cfg(test)]
 mod model;
@@ -20,6 +21,7 @@ use crate::locked::{Locked, Wakes as _};
 use crate::shared::State;
 use crate::spin::Spin;
 use crate::wait::WaitIndex;
+use kept_back::{alarm_for_held, leave_nothing};
 pub(crate) use kernel::Poller;
 pub(crate) use stand_in::help;
 pub(crate) use surroundings::{Bell, Receivers, Surroundings, Wake, Work};
@@ -210,15 +212,14 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
     }
     if polls {
         leave_role(around, &mut state);
+    } else if looked && state.polling().holder == Holder::Nobody {
+        leave_nothing(around, &mut *state);
     }
     (state, result)
 }
 
 fn leave_role<S: Surroundings>(around: &S, state: &mut S::Guard<'_>) {
-    // Others rely on the holder of the role.
-    if state.flush_at().is_some() {
-        state.flush(around.now());
-    }
+    leave_nothing(around, &mut *state);
     state.polling().release();
 }
 
@@ -256,22 +257,6 @@ fn let_in<'a, S: Surroundings>(around: &'a S, mut state: S::Guard<'a>) -> S::Gua
     }
     drop(state);
     around.lock()
-}
-
-/// Has a poller that sleeps too long for what is kept back wake up for it. The alarm costs less than to wake the sleeper,
-/// and most are not needed any more when they ring.
-fn alarm_for_held<S: Surroundings>(around: &S, state: &mut S::State, now: Instant) {
-    let flush_at = state.flush_at();
-    let polling = state.polling();
-    let Some(until) = polling.sleeping_until else {
-        return;
-    };
-    if let Some(at) = flush_at.filter(|at| *at < until)
-        && polling.needs_alarm(now, at)
-    {
-        polling.alarm_at = Some(at);
-        around.set_alarm(at);
-    }
 }
 
 /// Wakes receivers of channels that got something, but not for the channel that this thread looks at itself.

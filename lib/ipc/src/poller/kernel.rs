@@ -269,7 +269,9 @@ impl Work<std::thread::Thread> for State {
             return false;
         }
         let link = self.links.ready().or_else(|| self.links.hot_socket());
-        link.is_some_and(|link| self.take_in_only(now, link))
+        let found = link.is_some_and(|link| self.take_in_only(now, link));
+        self.held.learn_more(found);
+        found
     }
 
     fn flush(&mut self, now: Instant) -> bool {
