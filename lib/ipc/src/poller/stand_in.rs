@@ -2,7 +2,8 @@
 
 use abi::Duration;
 
-use super::{ABSENCE, Holder, Sleeper, Surroundings, Wake as _, Work as _, poll, woken};
+use super::round::poll;
+use super::{ABSENCE, Holder, Sleeper, Surroundings, Wake as _, Work as _, woken};
 
 /// The helper thread: polls when nobody else has done so for a while. Returns when the endpoint is closed.
 pub(crate) fn help<S: Surroundings>(around: &S) {
