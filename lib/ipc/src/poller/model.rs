@@ -3,6 +3,7 @@
 //! Nothing in the model retransmits. So a wake that is lost leaves all threads blocked, or the helper alone with its
 //! naps, and the run fails; it prints the schedule that plays it again.
 
+mod calls;
 mod kernel;
 mod stories;
 
@@ -14,9 +15,7 @@ use shuttle::sync::{Mutex, MutexGuard};
 use shuttle::thread::{self, JoinHandle, ThreadId};
 use transport::LinkIndex;
 
-use super::{
-    Bell, Events, Interest, Polling, Receivers, Surroundings, Wake, Work, settle, stand_in, wait,
-};
+use super::{Bell, Events, Polling, Receivers, Surroundings, Wake, Work, stand_in};
 use crate::locked::{Locked, Wakes};
 use crate::wait::{Outcome, WaitIndex, Waits};
 use kernel::{Kernel, Packet};
@@ -79,184 +78,6 @@ impl Model {
             }),
             kernel,
         })
-    }
-
-    /// A call: something goes out, and its answer comes back over `link`.
-    fn call(&self, link: LinkIndex) {
-        let mut state = self.lock();
-        let index = state.waits.open();
-        self.kernel.ask(link, index);
-        let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        assert_eq!(
-            outcome,
-            Some(Outcome::Done),
-            "a call without a deadline ended"
-        );
-        state.waits.close(index);
-        settle(self, state);
-    }
-
-    /// A call that is kept back to leave with others, and is waited for after `pause`.
-    fn call_later(&self, link: LinkIndex, pause: Duration) {
-        let mut state = self.lock();
-        let index = state.waits.open();
-        state.held.push((link, index));
-        let until = self.now() + HELD_FOR;
-        state.held_until.get_or_insert(until);
-        state.polling.look_again();
-        settle(self, state);
-        self.kernel.sleep(pause);
-        let state = self.lock();
-        let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        assert_eq!(outcome, Some(Outcome::Done));
-        state.waits.close(index);
-        settle(self, state);
-    }
-
-    /// A call that is kept back for others, who may not come, by a thread that waits at once.
-    fn call_with_others(&self, link: LinkIndex) {
-        let mut state = self.lock();
-        let index = state.waits.open();
-        state.held.push((link, index));
-        let until = self.now() + HELD_FOR;
-        state.held_until.get_or_insert(until);
-        let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        assert_eq!(outcome, Some(Outcome::Done));
-        state.waits.close(index);
-        settle(self, state);
-    }
-
-    /// A call that is kept back by a thread that never waits, until another one has ended.
-    fn call_for(self: &Arc<Self>, link: LinkIndex) {
-        let mut state = self.lock();
-        let index = state.waits.open();
-        state.held.push((link, index));
-        let until = self.now() + HELD_FOR;
-        state.held_until.get_or_insert(until);
-        state.polling.look_again();
-        settle(&**self, state);
-        // Its answer ends this, whoever takes it in.
-        while self.lock().waits.take(index).is_none() {
-            self.kernel.sleep(HELD_FOR);
-        }
-        self.lock().waits.close(index);
-    }
-
-    /// A call whose answer comes over the socket after `delay`, or later: when `before` have ended.
-    fn call_that_takes(&self, delay: Duration, before: Vec<JoinHandle<()>>) {
-        let mut state = self.lock();
-        let index = state.waits.open();
-        let kernel = Arc::clone(&self.kernel);
-        let answer = thread::spawn(move || {
-            kernel.sleep(delay);
-            for thread in before {
-                thread.join().unwrap();
-            }
-            kernel.deliver(SOCKET, Packet::Answer(index));
-        });
-        let (after, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        state = after;
-        assert_eq!(outcome, Some(Outcome::Done));
-        state.waits.close(index);
-        settle(self, state);
-        answer.join().unwrap();
-    }
-
-    /// A call that another thread of the process ends.
-    fn call_until_interrupted(self: &Arc<Self>) {
-        let mut state = self.lock();
-        let model = Arc::clone(self);
-        let index = state.waits.open();
-        let interrupter = thread::spawn(move || {
-            let mut state = model.lock();
-            state.finish(index, Outcome::Interrupted);
-            settle(&*model, state);
-        });
-        let (after, outcome) = wait(&**self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        state = after;
-        assert_eq!(outcome, Some(Outcome::Interrupted));
-        state.waits.close(index);
-        settle(&**self, state);
-        interrupter.join().unwrap();
-    }
-
-    /// A call that nobody answers.
-    fn call_in_vain(&self, patience: Duration) {
-        let mut state = self.lock();
-        let index = state.waits.open();
-        let deadline = self.now() + patience;
-        let interest = Interest::Wait(index);
-        let (mut state, outcome) = wait(self, state, Some(deadline), interest, |state| {
-            state.waits.take(index)
-        });
-        assert_eq!(outcome, None);
-        assert!(self.kernel.now() >= deadline, "gave up too early");
-        state.waits.close(index);
-        settle(self, state);
-    }
-
-    /// A call that ends by a timer of the endpoint, which another thread sets.
-    fn call_until_timer(self: &Arc<Self>, after: Duration) {
-        let mut state = self.lock();
-        let index = state.waits.open();
-        let model = Arc::clone(self);
-        let setter = thread::spawn(move || {
-            let mut state = model.lock();
-            state.timer = Some((model.now() + after, index));
-            settle(&*model, state);
-        });
-        let interest = Interest::Wait(index);
-        let (after, outcome) = wait(&**self, state, None, interest, |state| {
-            state.waits.take(index)
-        });
-        state = after;
-        assert_eq!(outcome, Some(Outcome::Done));
-        state.waits.close(index);
-        settle(&**self, state);
-        setter.join().unwrap();
-    }
-
-    /// Takes one item from the channel; false if the endpoint is closed first.
-    fn receive(&self) -> bool {
-        let state = self.lock();
-        let (state, taken) = wait(self, state, None, Interest::Channel(CHANNEL), |state| {
-            if state.items > 0 {
-                state.items -= 1;
-                return Some(true);
-            }
-            state.closed.then_some(false)
-        });
-        settle(self, state);
-        taken.unwrap()
-    }
-
-    fn is_polled_by_a_thread(&self) -> bool {
-        self.lock().polling.holder == super::Holder::Thread
-    }
-
-    /// Puts an item into the channel from inside the process.
-    fn post(&self) {
-        let mut state = self.lock();
-        state.items += 1;
-        state.touch(CHANNEL);
-        settle(self, state);
-    }
-
-    fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        state.polling.wake_all();
-        settle(self, state);
     }
 }
 
