@@ -195,10 +195,7 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
         } else if late {
             break None;
         } else if is_long {
-            // It may have been woken to take the role, and whoever has it may sleep too long for what it has sent.
-            state.polling().offer();
-            settle(around, state);
-            state = around.lock();
+            state = leave_to_others(around, state);
             if let Some(value) = check(&mut state) {
                 break Some(value);
             }
@@ -218,6 +215,17 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
         leave_nothing(around, &mut *state);
     }
     (state, result)
+}
+
+/// For a thread that does not poll any more and may have been woken to take the role.
+fn leave_to_others<'a, S: Surroundings>(around: &'a S, mut state: S::Guard<'a>) -> S::Guard<'a> {
+    if state.polling().holder == Holder::Nobody {
+        leave_nothing(around, &mut *state);
+        state.polling().offer();
+    }
+    // Whoever has it may sleep too long for what this thread has sent.
+    settle(around, state);
+    around.lock()
 }
 
 fn leave_role<S: Surroundings>(around: &S, state: &mut S::Guard<'_>) {

@@ -41,6 +41,10 @@ struct ModelState {
     /// Calls that are kept back, and when they have to leave.
     held: Vec<(LinkIndex, WaitIndex)>,
     held_until: Option<Instant>,
+    /// Some of it by threads that do not wait for its answer.
+    held_by_others: bool,
+    /// Threads that call and wait.
+    callers: usize,
     closed: bool,
 }
 
@@ -74,6 +78,8 @@ impl Model {
                 timer: None,
                 held: Vec::new(),
                 held_until: None,
+                held_by_others: false,
+                callers: 0,
                 closed: false,
             }),
             kernel,
@@ -226,6 +232,11 @@ impl Work<ModelThread> for ModelState {
     }
 
     fn care_at(&self, _: Instant) -> Option<Instant> {
+        let is_left = !self.held.is_empty() && self.polling.holder == super::Holder::Nobody;
+        assert!(
+            !is_left || self.held_by_others || self.kernel.parked() < self.callers,
+            "what callers keep back is left to the helper"
+        );
         None
     }
 

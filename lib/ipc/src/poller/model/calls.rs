@@ -12,9 +12,21 @@ use crate::poller::{Holder, Interest, Surroundings, Work as _, settle, wait};
 use crate::wait::Outcome;
 
 impl Model {
+    fn begin_call(&self) -> <Self as Surroundings>::Guard<'_> {
+        let mut state = self.lock();
+        state.callers += 1;
+        state
+    }
+
+    fn end_call<'a>(&'a self, state: <Self as Surroundings>::Guard<'a>) {
+        settle(self, state);
+        // Those whom it wakes are awake only now.
+        self.lock().callers -= 1;
+    }
+
     /// A call: something goes out, and its answer comes back over `link`.
     pub(super) fn call(&self, link: LinkIndex) {
-        let mut state = self.lock();
+        let mut state = self.begin_call();
         let index = state.waits.open();
         self.kernel.ask(link, index);
         let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
@@ -26,7 +38,7 @@ impl Model {
             "a call without a deadline ended"
         );
         state.waits.close(index);
-        settle(self, state);
+        self.end_call(state);
     }
 
     /// A call that is kept back to leave with others, and is waited for after `pause`.
@@ -34,6 +46,7 @@ impl Model {
         let mut state = self.lock();
         let index = state.waits.open();
         state.held.push((link, index));
+        state.held_by_others = true;
         let until = self.now() + HELD_FOR;
         state.held_until.get_or_insert(until);
         state.polling.look_again();
@@ -50,7 +63,7 @@ impl Model {
 
     /// A call that is kept back for others, who may not come, by a thread that waits at once.
     pub(super) fn call_with_others(&self, link: LinkIndex) {
-        let mut state = self.lock();
+        let mut state = self.begin_call();
         let index = state.waits.open();
         state.held.push((link, index));
         let until = self.now() + HELD_FOR;
@@ -60,7 +73,7 @@ impl Model {
         });
         assert_eq!(outcome, Some(Outcome::Done));
         state.waits.close(index);
-        settle(self, state);
+        self.end_call(state);
     }
 
     /// A call that is kept back by a thread that never waits, until another one has ended.
@@ -68,6 +81,7 @@ impl Model {
         let mut state = self.lock();
         let index = state.waits.open();
         state.held.push((link, index));
+        state.held_by_others = true;
         let until = self.now() + HELD_FOR;
         state.held_until.get_or_insert(until);
         state.polling.look_again();
@@ -81,7 +95,7 @@ impl Model {
 
     /// A call whose answer comes over the socket after `delay`, or later: when `before` have ended.
     pub(super) fn call_that_takes(&self, delay: Duration, before: Vec<JoinHandle<()>>) {
-        let mut state = self.lock();
+        let mut state = self.begin_call();
         let index = state.waits.open();
         let kernel = Arc::clone(&self.kernel);
         let answer = thread::spawn(move || {
@@ -97,7 +111,7 @@ impl Model {
         state = after;
         assert_eq!(outcome, Some(Outcome::Done));
         state.waits.close(index);
-        settle(self, state);
+        self.end_call(state);
         answer.join().unwrap();
     }
 

@@ -31,6 +31,7 @@ struct World {
     deadlines: Vec<Instant>,
     /// Threads that were woken and have not slept since.
     woken: HashSet<ThreadId>,
+    parked: HashSet<ThreadId>,
     kicked: bool,
     helper_kicked: bool,
     alarm: Option<Instant>,
@@ -122,7 +123,20 @@ impl Kernel {
             return;
         }
         let deadline = limit.map(|limit| self.now() + limit);
-        self.block(deadline, |world| world.woken.remove(&thread).then_some(()));
+        let woken = self.block(deadline, |world| {
+            world.parked.insert(thread);
+            let woken = world.woken.remove(&thread);
+            woken.then(|| world.parked.remove(&thread))
+        });
+        if woken.is_none() {
+            self.change(|world| world.parked.remove(&thread));
+        }
+    }
+
+    /// Threads that are parked and that nobody has woken.
+    pub(super) fn parked(&self) -> usize {
+        let world = self.world();
+        world.parked.difference(&world.woken).count()
     }
 
     /// A thread outside the endpoint lets time pass.

@@ -273,6 +273,29 @@ fn what_callers_keep_back_for_each_other_leaves_although_no_other_comes() {
 }
 
 #[test]
+fn what_callers_keep_back_is_sent_by_one_of_them_while_others_wait_for_long() {
+    explore(|| {
+        play(|model| {
+            let long = |model: &Arc<Model>| {
+                model.call_that_takes(Duration::from_millis(6), Vec::new());
+            };
+            let call = |model: &Arc<Model>| {
+                model.kernel.sleep(Duration::from_micros(4_900));
+                for _ in 0..3 {
+                    model.call_with_others(SOCKET);
+                }
+            };
+            vec![
+                spawn(model, long),
+                spawn(model, long),
+                spawn(model, call),
+                spawn(model, call),
+            ]
+        });
+    });
+}
+
+#[test]
 fn what_is_kept_back_leaves_although_nobody_waits_for_it() {
     explore(|| {
         play(|model| {
