@@ -105,7 +105,8 @@ impl Lab {
         }
     }
 
-    /// Programs of a user on a node, as the node vouches for it.
+    /// Programs of a user on a node, as the node vouches for it. Users here have numbers that whoever runs the tests hardly
+    /// has: what is denied to a program's own user it cannot do for another one either.
     fn user(&self, node: &str, user: u32) -> Namespace {
         let identity = Identity {
             uid: Uid(user),
@@ -155,12 +156,12 @@ fn attempt(user: &Namespace, operation: Operation, path: &str) -> Result<(), Err
 fn what_why_says_is_what_happens() {
     let lab = lab();
     lab.rule(
-        "allow 1001@lab1 read,list /srv/open\n\
-         deny 1001@lab1 read,devctl /srv\n\
+        "allow 4001@lab1 read,list /srv/open\n\
+         deny 4001@lab1 read,devctl /srv\n\
          deny *@lab3 all /dev\n\
          allow *@lab* write,devctl /dev/ser1\n\
          deny *@* write,create,remove,change /dev\n\
-         deny 1002@* all /\n",
+         deny 4002@* all /\n",
     );
     let operations = [
         Operation::Look,
@@ -182,7 +183,7 @@ fn what_why_says_is_what_happens() {
     let mut seen = [0; 2];
     for (node, user) in ["lab1", "lab3"]
         .into_iter()
-        .flat_map(|node| [1000, 1001, 1002].map(|user| (node, user)))
+        .flat_map(|node| [4000, 4001, 4002].map(|user| (node, user)))
     {
         let programs = lab.user(node, user);
         for (path, operation) in paths
@@ -211,13 +212,13 @@ fn what_why_says_is_what_happens() {
 #[test]
 fn a_right_that_is_taken_away_ends_with_the_next_message_of_a_file_that_is_open() {
     let lab = lab();
-    let user = lab.user("lab1", 1000);
-    let other = lab.user("lab3", 1000);
+    let user = lab.user("lab1", 4000);
+    let other = lab.user("lab3", 4000);
     let open = |user: &Namespace| user.open("/net/lab2/dev/ser1", OpenFlags::READ).unwrap();
     let (file, untouched) = (open(&user), open(&other));
     let read = |file: &File| file.read(&mut [0; 16]);
     assert_eq!(read(&file), Ok(4));
-    lab.rule("deny 1000@lab1 read /dev/ser1");
+    lab.rule("deny 4000@lab1 read /dev/ser1");
     until("the right ends", || read(&file) == Err(Errno::EPERM));
     assert_eq!(read(&file), Err(Errno::EPERM), "and stays away");
     assert_eq!(read(&untouched), Ok(4), "another node's users keep it");
@@ -230,10 +231,10 @@ fn a_right_that_is_taken_away_ends_with_the_next_message_of_a_file_that_is_open(
 #[test]
 fn rights_hold_after_the_daemon_has_been_restarted_and_change_for_older_sessions() {
     let mut lab = lab();
-    let user = lab.user("lab1", 1000);
+    let user = lab.user("lab1", 4000);
     let path = "/net/lab2/dev/ser1";
     let file = user.open(path, OpenFlags::READ | OpenFlags::WRITE).unwrap();
-    lab.rule("deny 1000@lab1 write /dev");
+    lab.rule("deny 4000@lab1 write /dev");
     until("denied", || file.write(b"x") == Err(Errno::EPERM));
     lab.cluster.get_mut("lab2").kill();
     assert_eq!(
@@ -244,11 +245,11 @@ fn rights_hold_after_the_daemon_has_been_restarted_and_change_for_older_sessions
     assert_eq!(file.read(&mut [0; 16]), Ok(4));
     lab.cluster.get_mut("lab2").restart();
     assert!(
-        !lab.why(1000, "lab1", Operation::Write, "/dev/x").is_allowed,
+        !lab.why(4000, "lab1", Operation::Write, "/dev/x").is_allowed,
         "it was kept"
     );
     // The server has to come back to its new daemon before that can tell it anything.
-    let mut rules = ["deny 1000@lab1 read /dev", "deny 1000@lab1 read,lock /dev"]
+    let mut rules = ["deny 4000@lab1 read /dev", "deny 4000@lab1 read,lock /dev"]
         .into_iter()
         .cycle();
     until("the new daemon's rules reach the old session", || {
@@ -261,13 +262,13 @@ fn rights_hold_after_the_daemon_has_been_restarted_and_change_for_older_sessions
 #[test]
 fn refusals_are_counted_by_who_what_and_where() {
     let lab = lab();
-    lab.rule("deny 1000@lab1 write /dev\ndeny 1001@lab1 all /");
-    let user = lab.user("lab1", 1000);
+    lab.rule("deny 4000@lab1 write /dev\ndeny 4001@lab1 all /");
+    let user = lab.user("lab1", 4000);
     for _ in 0..20 {
         let refused = user.open("/net/lab2/dev/ser1", OpenFlags::WRITE);
         assert_eq!(refused.map(drop), Err(Errno::EACCES));
     }
-    let stranger = lab.user("lab1", 1001);
+    let stranger = lab.user("lab1", 4001);
     let refused = stranger.open("/net/lab2/srv/a", OpenFlags::READ);
     assert_eq!(refused.map(drop), Err(Errno::EACCES));
     until("both are in the table", || {
@@ -278,7 +279,7 @@ fn refusals_are_counted_by_who_what_and_where() {
                     && (row.operation, row.path.as_slice()) == (operation.number(), path)
             })
         };
-        has(1000, Operation::Write, b"/dev/ser1", 0) && rows.iter().any(|row| row.user == Uid(1001))
+        has(4000, Operation::Write, b"/dev/ser1", 0) && rows.iter().any(|row| row.user == Uid(4001))
     });
     let told = lab.denials().iter().map(|row| row.count).sum::<u64>();
     assert!((2..=40).contains(&told), "{told} refusals told");
@@ -287,7 +288,7 @@ fn refusals_are_counted_by_who_what_and_where() {
 #[test]
 fn a_rule_says_who_a_client_is_to_file_permissions() {
     let lab = lab();
-    lab.rule("allow 1000@lab1 all /srv/inbox as 7:8\nallow 0@lab1 all /srv/root as 0:0");
+    lab.rule("allow 4000@lab1 all /srv/inbox as 7:8\nallow 0@lab1 all /srv/root as 0:0");
     let reads_as = |user: u32, path: &str| {
         let file = lab.user("lab1", user).open(path, OpenFlags::READ).unwrap();
         let mut text = [0; 16];
@@ -297,9 +298,9 @@ fn a_rule_says_who_a_client_is_to_file_permissions() {
             .parse::<u32>()
             .unwrap()
     };
-    assert_eq!(reads_as(1000, "/net/lab2/srv/inbox/a"), 7);
-    assert_eq!(reads_as(1000, "/net/lab2/srv/other"), 1000);
-    assert_eq!(reads_as(1001, "/net/lab2/srv/inbox/a"), 1001);
+    assert_eq!(reads_as(4000, "/net/lab2/srv/inbox/a"), 7);
+    assert_eq!(reads_as(4000, "/net/lab2/srv/other"), 4000);
+    assert_eq!(reads_as(4001, "/net/lab2/srv/inbox/a"), 4001);
     assert_eq!(reads_as(0, "/net/lab2/srv/root/a"), 0);
     assert_eq!(
         reads_as(0, "/net/lab2/srv/a"),
@@ -308,7 +309,7 @@ fn a_rule_says_who_a_client_is_to_file_permissions() {
     );
     let because = lab.why(0, "lab1", Operation::Read, "/srv/a");
     assert_eq!((because.user, because.identity), (Uid(65_534), None));
-    let because = lab.why(1000, "lab1", Operation::Read, "/srv/inbox/a");
+    let because = lab.why(4000, "lab1", Operation::Read, "/srv/inbox/a");
     assert_eq!(because.identity.unwrap().uid, Uid(7));
 }
 

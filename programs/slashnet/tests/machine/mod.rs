@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -79,13 +79,41 @@ impl Up {
     /// Sends the signal and gives the exit status.
     pub(crate) fn stop(&mut self, signal: Signal) -> Option<i32> {
         kill_process(Pid::from_child(&self.process), signal).expect("it runs");
+        self.end()
+    }
+
+    /// Waits until it has ended, with all its parts, and gives the exit status.
+    pub(crate) fn end(&mut self) -> Option<i32> {
+        if let Err(seen) = self.log_ends() {
+            panic!("it has not ended: {seen:#?}");
+        }
         self.process.wait().expect("it ends").code()
+    }
+
+    /// The log ends with the last process that may write it. What was written if that takes too long.
+    fn log_ends(&self) -> Result<(), Vec<String>> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.log.recv_timeout(left) {
+                Ok(line) => seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => return Err(seen),
+            }
+        }
     }
 }
 
 impl Drop for Up {
     fn drop(&mut self) {
+        if let Ok(Some(_)) = self.process.try_wait() {
+            return;
+        }
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        if self.log_ends().is_err() {
+            let _ = self.process.kill();
+        }
         let _ = self.process.wait();
     }
 }
