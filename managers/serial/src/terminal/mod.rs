@@ -12,6 +12,7 @@ mod broker;
 mod connection;
 mod departure;
 mod link;
+mod outward;
 mod posted;
 mod pty;
 
