@@ -37,13 +37,16 @@ pub(crate) trait Line: Send + Sync {
         options: &SendOptions<'_>,
     ) -> core::result::Result<Reply, Failure>;
 
-    /// As [`send`](Self::send), but leaves at once and is waited for later.
+    /// As [`send`](Self::send), but leaves soon, or with [`flush`](Self::flush), and is waited for later.
     fn submit(
         &self,
         request: Vec<u8>,
         reply: Vec<u8>,
         options: &SendOptions<'_>,
     ) -> core::result::Result<Pending, Failure>;
+
+    /// Sends what was submitted.
+    fn flush(&self) {}
 
     /// Another connection to the same channel. Costs nothing on the way.
     fn duplicate(&self) -> Result<Arc<dyn Line>>;
@@ -95,9 +98,11 @@ impl Line for Connection {
         reply: Vec<u8>,
         options: &SendOptions<'_>,
     ) -> core::result::Result<Pending, Failure> {
-        let pending = Self::submit(self, request, reply, options)?;
+        Self::submit(self, request, reply, options)
+    }
+
+    fn flush(&self) {
         self.endpoint().flush();
-        Ok(pending)
     }
 
     fn duplicate(&self) -> Result<Arc<dyn Line>> {

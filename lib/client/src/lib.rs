@@ -43,7 +43,7 @@ pub use abi::io::{Events, Info, SetTime, SpaceFlags, Stat, Statvfs, TimeSpec, Wh
 pub use abi::{Errno, OpenFlags, Result};
 pub use directory::{Directory, DirectoryEntry};
 pub use file::{File, TRANSFER_MAX};
-pub use ipc::{Identity, Interrupt, Pending, SendOptions};
+pub use ipc::{First, Identity, Interrupt, Pending, Readable, SendOptions};
 pub use namespace::Namespace;
 pub use owners::Owner;
 pub use selector::{Selector, Watched};

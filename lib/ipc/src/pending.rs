@@ -1,8 +1,11 @@
 //! Sends whose answer is waited for later.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::client::Submitted;
+use crate::shared::Shared;
+use crate::wait::WaitIndex;
 use crate::{Failure, Reply};
 
 /// A send under way, from [`Connection::submit`](crate::Connection::submit): one thread may have many.
@@ -41,6 +44,10 @@ impl Pending {
             request,
             reply,
         })
+    }
+
+    pub(crate) fn place(&self) -> (&Arc<Shared>, WaitIndex) {
+        self.0.place()
     }
 
     /// Whether the answer, or a failure, is there already. Never blocks, and takes nothing in: a thread that waits, or

@@ -16,17 +16,16 @@ mod surroundings;
 
 use std::sync::MutexGuard;
 
-use abi::{ChannelId, Duration, Instant};
+use abi::{Duration, Instant};
 
 use crate::locked::{Locked, Wakes as _};
 use crate::shared::State;
 use crate::spin::Spin;
-use crate::wait::WaitIndex;
 use kept_back::{alarm_for_held, leave_nothing};
 pub(crate) use kernel::Poller;
 use round::poll;
 pub(crate) use stand_in::help;
-pub(crate) use surroundings::{Bell, Receivers, Surroundings, Wake, Work};
+pub(crate) use surroundings::{Bell, Interest, Receivers, Surroundings, Wake, Work};
 
 /// The state of polling; used with the lock held.
 pub(crate) struct Polling<T = std::thread::Thread> {
@@ -65,15 +64,6 @@ enum Holder {
     Helper,
 }
 
-/// What a thread waits for, so that it is woken when it is there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Interest {
-    /// The end of an operation.
-    Wait(WaitIndex),
-    /// An item in the queue of a channel.
-    Channel(ChannelId),
-}
-
 /// Whether a thread that parks takes the role when it becomes free.
 #[derive(Clone, Copy)]
 enum Follows {
@@ -82,8 +72,10 @@ enum Follows {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sleeper {
+pub(crate) enum Sleeper {
     Thread,
+    /// A thread that only the kernel can wake for all that it waits for.
+    Watcher,
     Helper,
 }
 
@@ -189,7 +181,7 @@ pub(crate) fn wait<'a, S: Surroundings, T>(
         }
         polls = polls || !is_long && take_role(around, state.polling(), now);
         state = if polls {
-            let mut state = poll(around, state, now, deadline, Sleeper::Thread);
+            let mut state = poll(around, state, now, deadline, interest.sleeper());
             woken(&mut *state, Some(interest));
             let_in(around, state)
         } else if late {

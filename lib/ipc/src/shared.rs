@@ -17,6 +17,7 @@ use crate::locked::Locked;
 use crate::node_page::NodePage;
 use crate::node_state::NodeState;
 use crate::poller::{self, Guard, Poller, Polling, Work};
+use crate::readable::Readables;
 use crate::regions::{Purpose, Regions};
 use crate::session::Sessions;
 use crate::wait::{Outcome, WaitIndex, Waits};
@@ -38,6 +39,7 @@ pub(crate) struct State {
     pub(crate) regions: Regions,
     pub(crate) links: Links,
     pub(crate) waits: Waits,
+    pub(crate) readables: Readables,
     pub(crate) held: Held,
     pub(crate) returning: Returning,
     /// Threads that wake when the lock is free.
@@ -67,6 +69,7 @@ impl Shared {
                 regions: Regions::default(),
                 links: Links::new(),
                 waits: Waits::default(),
+                readables: Readables::default(),
                 held: Held::default(),
                 returning: Returning::default(),
                 woken: Vec::new(),

@@ -77,6 +77,11 @@ impl<T: Wake> Waits<T> {
         wait.thread.take()
     }
 
+    /// The thread to be woken without an outcome, if it is parked.
+    pub(crate) fn parked(&mut self, index: WaitIndex) -> Option<T> {
+        self.waits[index.0 as usize].thread.take()
+    }
+
     /// Whom to wake; `None` while the thread is awake.
     pub(crate) fn set_thread(&mut self, index: WaitIndex, thread: Option<T>) {
         self.waits[index.0 as usize].thread = thread;

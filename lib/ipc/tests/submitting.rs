@@ -5,11 +5,14 @@ extern crate slashnet_ipc as ipc;
 
 mod pair;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use abi::{ChannelFlags, Errno, Pulse};
-use ipc::{Cause, Interrupt, SendOptions};
+use ipc::{Cause, First, Interrupt, Readable, SendOptions};
 use pair::{Pair, message, pattern, pulse, soon};
 
 /// More than a test of a condition that holds needs.
@@ -109,6 +112,61 @@ over_both! {
             release.send(()).unwrap();
             long.wait().unwrap();
         }
+    }
+
+    fn a_descriptor_is_waited_for_beside_an_answer(pair) {
+        let channel = pair.channel(ChannelFlags::empty());
+        let connection = pair.connect(&channel);
+        let (mut far, mut near) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let readable = Readable::new(&pair.client, &near).unwrap();
+        let options = SendOptions::default();
+        for round in 0..50 {
+            let pending = connection.submit(Vec::new(), Vec::new(), &options).unwrap();
+            let message = message(channel.receive_until(&mut [0; 1], soon()).unwrap());
+            thread::scope(|scope| {
+                // Before and while it is waited for; after a wait of many milliseconds, too.
+                if round % 2 == 0 {
+                    far.write_all(b"x").unwrap();
+                } else {
+                    scope.spawn(|| far.write_all(b"x").unwrap());
+                }
+                assert_eq!(pending.wait_beside(&readable), First::Readable);
+                assert_eq!(near.read(&mut [0; 9]).unwrap(), 1);
+                scope.spawn(|| message.reply(3, &[]).unwrap());
+                assert_eq!(pending.wait_beside(&readable), First::Ended);
+            });
+            assert_eq!(pending.wait().unwrap().answer.status, 3);
+        }
+        let pending = connection.submit(Vec::new(), Vec::new(), &options).unwrap();
+        drop(far);
+        assert_eq!(pending.wait_beside(&readable), First::Readable, "the other side is gone");
+        channel.destroy();
+        assert_eq!(pending.wait_beside(&readable), First::Ended);
+        assert!(pending.wait().is_err());
+    }
+
+    fn a_descriptor_is_heard_by_whoever_polls(pair) {
+        let channel = pair.channel(ChannelFlags::empty());
+        let connection = pair.connect(&channel);
+        let (mut far, near) = UnixStream::pair().unwrap();
+        let readable = Readable::new(&pair.client, &near).unwrap();
+        let options = SendOptions::default();
+        let pending = connection.submit(Vec::new(), Vec::new(), &options).unwrap();
+        let first = message(channel.receive_until(&mut [0; 1], soon()).unwrap());
+        thread::scope(|scope| {
+            // It has the role, and hands what comes to the descriptor on.
+            let caller = scope.spawn(|| connection.submit(Vec::new(), Vec::new(), &options).unwrap().wait());
+            let second = message(channel.receive_until(&mut [0; 1], soon()).unwrap());
+            let beside = scope.spawn(|| pending.wait_beside(&readable));
+            far.write_all(b"x").unwrap();
+            assert_eq!(beside.join().unwrap(), First::Readable);
+            second.reply(0, &[]).unwrap();
+            caller.join().unwrap().unwrap();
+        });
+        first.reply(0, &[]).unwrap();
+        assert_eq!(pending.wait_beside(&readable), First::Ended);
+        pending.wait().unwrap();
     }
 
     fn more_than_there_are_slots_take_turns(pair) {

@@ -20,7 +20,23 @@ impl File {
         room: usize,
         options: &SendOptions<'_>,
     ) -> Result<Pending> {
+        let pending = self.submit_soon(request, vec![0; room], options)?;
+        self.line.flush();
+        Ok(pending)
+    }
+
+    /// As [`submit`](Self::submit), but the message leaves together with the next one, when the thread begins to wait for
+    /// anything, or within a millisecond. The answer comes into `room`, which the result gives back.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_soon(
+        &self,
+        request: &Request<'_>,
+        room: Vec<u8>,
+        options: &SendOptions<'_>,
+    ) -> Result<Pending> {
         let message = request.to_bytes()?;
-        Ok(self.line.submit(message, vec![0; room], options)?)
+        Ok(self.line.submit(message, room, options)?)
     }
 }

@@ -9,6 +9,7 @@ use crate::interrupt::Registered;
 use crate::regions::{Purpose, Source, Target};
 use crate::server::INTERRUPTED;
 use crate::shared::Shared;
+use crate::wait::WaitIndex;
 use crate::{Failure, Reply, SendOptions, clock};
 
 /// An operation under way, with the memory that it moves.
@@ -109,6 +110,11 @@ impl Submitted {
         let memory = &mut *self.memory;
         let request = std::mem::take(&mut memory.request);
         Ok((reply, request, std::mem::take(&mut memory.reply)))
+    }
+
+    /// Where its end is waited for.
+    pub(crate) fn place(&self) -> (&Arc<Shared>, WaitIndex) {
+        (&self.shared, self.asked.wait)
     }
 
     /// Whether [`wait`](Self::wait) would return at once.

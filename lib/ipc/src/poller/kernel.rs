@@ -15,6 +15,7 @@ use super::{
     Work,
 };
 use crate::locked::Wakes;
+use crate::readable::READABLE;
 use crate::shared::{Shared, State};
 use crate::system_error::errno;
 use crate::wait::Waits;
@@ -198,6 +199,10 @@ impl Surroundings for Shared {
             return;
         }
         let Ok(link) = u32::try_from(event) else {
+            if event & READABLE != 0 {
+                state.readable_rang((event & u64::from(u32::MAX)) as u32);
+                return;
+            }
             state.lifeline_ended(now, (event & u64::from(u32::MAX)) as u32);
             return;
         };

@@ -38,6 +38,9 @@ struct ModelState {
     /// The memory link rings by itself.
     armed: bool,
     timer: Option<(Instant, WaitIndex)>,
+    /// Who waits for a descriptor, and whether something has come to it.
+    beside: Option<WaitIndex>,
+    bytes: bool,
     /// Calls that are kept back, and when they have to leave.
     held: Vec<(LinkIndex, WaitIndex)>,
     held_until: Option<Instant>,
@@ -76,6 +79,8 @@ impl Model {
                 items: 0,
                 armed: false,
                 timer: None,
+                beside: None,
+                bytes: false,
                 held: Vec::new(),
                 held_until: None,
                 held_by_others: false,
@@ -276,6 +281,12 @@ impl Work<ModelThread> for ModelState {
                 Packet::Item => {
                     self.items += 1;
                     self.touch(CHANNEL);
+                }
+                Packet::Byte => {
+                    self.bytes = true;
+                    if let Some(wait) = self.beside {
+                        self.rouse(wait);
+                    }
                 }
             }
             if link == SOCKET {

@@ -109,7 +109,7 @@ fn sleep<'a, S: Surroundings>(
     let mut events = [0; EVENTS];
     let mut n = 0;
     match sleeper {
-        Sleeper::Thread => n = around.events(&mut events, waits),
+        Sleeper::Thread | Sleeper::Watcher => n = around.events(&mut events, waits),
         Sleeper::Helper => {
             // Only for now: each packet would ring at the outer one, too, while a thread waits for it.
             around.nest(true);
@@ -124,7 +124,7 @@ fn sleep<'a, S: Surroundings>(
 
     let mut state = around.lock();
     let polling = state.polling();
-    if sleeper == Sleeper::Thread || polling.holder == Holder::Helper {
+    if sleeper != Sleeper::Helper || polling.holder == Holder::Helper {
         polling.sleeping_until = None;
     }
     if n > 0 {

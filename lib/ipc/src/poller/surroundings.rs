@@ -6,9 +6,29 @@ use std::ops::DerefMut;
 use abi::{ChannelId, Duration, Instant};
 use transport::LinkIndex;
 
-use super::{Events, Interest, Polling};
+use super::{Events, Polling, Sleeper};
 use crate::locked::Wakes;
 use crate::wait::{Outcome, WaitIndex, Waits};
+
+/// What a thread waits for, so that it is woken when it is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Interest {
+    /// The end of an operation.
+    Wait(WaitIndex),
+    /// The end of an operation, or something that only the kernel tells of.
+    Beside(WaitIndex),
+    /// An item in the queue of a channel.
+    Channel(ChannelId),
+}
+
+impl Interest {
+    pub(super) const fn sleeper(self) -> Sleeper {
+        match self {
+            Self::Beside(_) => Sleeper::Watcher,
+            Self::Wait(_) | Self::Channel(_) => Sleeper::Thread,
+        }
+    }
+}
 
 /// Where threads hand the role to each other.
 pub(crate) trait Surroundings: Sized {
@@ -96,6 +116,14 @@ pub(crate) trait Work<T: Wake>: Wakes<Thread = T> {
         }
     }
 
+    /// Something has come that is no end of a wait, but what its thread waits for as well.
+    fn rouse(&mut self, wait: WaitIndex) {
+        match self.waits().parked(wait) {
+            Some(thread) => self.woken().push(thread),
+            None => self.polling().nudge = true,
+        }
+    }
+
     /// A channel has got something.
     fn touch(&mut self, channel: ChannelId) {
         if self.touched().last() != Some(&channel) {
@@ -117,7 +145,9 @@ pub(crate) trait Work<T: Wake>: Wakes<Thread = T> {
     /// Whom to wake for `interest`.
     fn add_parked(&mut self, interest: Interest, id: u64, thread: T) {
         match interest {
-            Interest::Wait(wait) => self.waits().set_thread(wait, Some(thread)),
+            Interest::Wait(wait) | Interest::Beside(wait) => {
+                self.waits().set_thread(wait, Some(thread));
+            }
             Interest::Channel(channel) => {
                 if let Some((receivers, _)) = self.receivers(channel) {
                     receivers.add(id, thread);
@@ -128,7 +158,9 @@ pub(crate) trait Work<T: Wake>: Wakes<Thread = T> {
 
     fn remove_parked(&mut self, interest: Interest, id: u64) {
         match interest {
-            Interest::Wait(wait) => self.waits().set_thread(wait, None),
+            Interest::Wait(wait) | Interest::Beside(wait) => {
+                self.waits().set_thread(wait, None);
+            }
             Interest::Channel(channel) => {
                 if let Some((receivers, _)) = self.receivers(channel) {
                     receivers.remove(id);

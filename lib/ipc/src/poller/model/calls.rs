@@ -135,6 +135,29 @@ impl Model {
         interrupter.join().unwrap();
     }
 
+    /// A call whose answer comes over the socket only after something has come to a descriptor, which the same thread
+    /// waits for beside it.
+    pub(super) fn call_beside(&self) {
+        let mut state = self.begin_call();
+        let index = state.waits.open();
+        state.beside = Some(index);
+        drop(state);
+        self.kernel.deliver(SOCKET, Packet::Byte);
+        let interest = Interest::Beside(index);
+        let (state, came) = wait(self, self.lock(), None, interest, |state| {
+            assert!(!state.waits.has_outcome(index), "nobody has asked yet");
+            std::mem::take(&mut state.bytes).then_some(())
+        });
+        assert_eq!(came, Some(()));
+        self.kernel.ask(SOCKET, index);
+        let (mut state, outcome) =
+            wait(self, state, None, interest, |state| state.waits.take(index));
+        assert_eq!(outcome, Some(Outcome::Done));
+        state.beside = None;
+        state.waits.close(index);
+        self.end_call(state);
+    }
+
     /// A call that nobody answers.
     pub(super) fn call_in_vain(&self, patience: Duration) {
         let mut state = self.lock();

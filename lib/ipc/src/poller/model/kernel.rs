@@ -22,6 +22,8 @@ pub(super) struct Kernel {
 pub(super) enum Packet {
     Answer(WaitIndex),
     Item,
+    /// Something that comes to a descriptor.
+    Byte,
 }
 
 #[derive(Default)]

@@ -312,3 +312,33 @@ fn what_is_kept_back_leaves_although_nobody_waits_for_it() {
 const ORDERS: usize = 400;
 /// Steps of a story; the longest takes some hundred, and an endless helper more than this.
 const STEPS_MAX: usize = 40_000;
+
+#[test]
+fn who_waits_for_a_descriptor_beside_a_call_is_told_of_both() {
+    explore(|| {
+        play(|model| {
+            let call = |model: &Arc<Model>| {
+                model.call(SOCKET);
+                model.call(MEMORY);
+            };
+            let mut threads = vec![spawn(model, |model| {
+                model.call_beside();
+                model.call_beside();
+            })];
+            threads.extend((0..2).map(|_| spawn(model, call)));
+            threads
+        });
+    });
+}
+
+#[test]
+fn what_comes_to_a_descriptor_is_told_by_whoever_polls() {
+    explore(|| {
+        play(|model| {
+            let beside = spawn(model, |model| model.call_beside());
+            vec![spawn(model, |model| {
+                model.call_that_takes(Duration::ZERO, vec![beside]);
+            })]
+        });
+    });
+}
