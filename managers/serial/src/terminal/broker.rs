@@ -279,7 +279,9 @@ impl Shared {
             .name("port".into())
             .spawn(move || {
                 // It is there before the program can ask about it, and until the last program has closed it.
-                match Connection::start(Arc::clone(&terminal), port, frame, passed) {
+                let port = shared.namespace.endpoint().map(|endpoint| (endpoint, port));
+                let start = |port| Connection::start(Arc::clone(&terminal), port, frame, passed);
+                match port.and_then(start) {
                     Ok(connection) => {
                         shared.terminals().insert(number, connection.control());
                         let _ = tell.send(Ok(()));

@@ -1,15 +1,20 @@
 //! One use of a port through a pseudo terminal: bytes both ways, settings before the bytes they are for.
+//!
+//! One thread waits for both, the terminal and the port: a byte wakes it and no other. Whatever has to be waited for on
+//! the way to the port, because the line is slow or settings change, it leaves to a second, patient thread.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use abi::devctl::{CHR_TCGETATTR, When};
+use abi::io::{Read, Request};
 use abi::{Errno, Result};
-use client::{File, Interrupt, SendOptions};
+use client::{File, First, Interrupt, Readable, SendOptions};
 use preload_messages::Settings;
+use resmgr::Endpoint;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::termios::ControlModes;
 
@@ -64,6 +69,10 @@ pub(super) struct Joined {
     stop: Interrupt,
     /// Ends every wait for the terminal.
     wake: OwnedFd,
+    /// Has the patient thread look at the terminal.
+    call: OwnedFd,
+    /// The other thread waits for the program to read, and does not look at the terminal.
+    stuck: AtomicBool,
     end: Mutex<Option<End>>,
     /// Grows whenever the program throws away what has arrived.
     pub(super) flushes: AtomicU64,
@@ -82,18 +91,21 @@ impl Connection {
     /// ENOTTY for a port that has no line settings; EAGAIN if no thread can be started.
     pub(crate) fn start(
         pty: Arc<Pty>,
-        port: File,
+        (endpoint, port): (&Endpoint, File),
         frame: Option<ControlModes>,
         passed: Arc<Passed>,
     ) -> Result<Self> {
         let settings = port.devctl(CHR_TCGETATTR, ())?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let opened = Readable::new(endpoint, &*pty)?;
         let line = Arc::new(Joined {
             pty,
             port,
             outward: Mutex::new(Outward::new(settings, frame)),
             stop: Interrupt::new(),
             wake: eventfd(0, flags).map_err(errno)?,
+            call: eventfd(0, flags).map_err(errno)?,
+            stuck: AtomicBool::new(false),
             end: Mutex::new(None),
             flushes: AtomicU64::new(0),
             passed,
@@ -103,11 +115,11 @@ impl Connection {
             threads: Vec::new(),
         };
         connection.spawn("tty out", Joined::move_out)?;
-        connection.spawn("tty in", Joined::move_in)?;
+        connection.spawn("tty", move |line| line.move_both(&opened))?;
         Ok(connection)
     }
 
-    fn spawn(&mut self, name: &str, work: fn(&Joined) -> End) -> Result {
+    fn spawn(&mut self, name: &str, work: impl FnOnce(&Joined) -> End + Send + 'static) -> Result {
         let line = Arc::clone(&self.line);
         let body = move || {
             let end = work(&line);
@@ -174,7 +186,7 @@ impl Control {
     /// What the port answers, and what `work` answers.
     pub(crate) fn in_order<T>(&self, work: impl FnOnce(&File) -> Result<T>) -> Result<T> {
         let mut outward = self.0.outward();
-        self.0.forward(&mut outward)?;
+        self.0.forward_between(&mut outward)?;
         self.0.settle(&mut outward)?;
         work(&self.0.port)
     }
@@ -185,7 +197,7 @@ impl Control {
     /// EINVAL for what the port cannot do, and what it answers.
     pub(crate) fn set(&self, asked: &Settings, when: When) -> Result {
         let mut outward = self.0.outward();
-        self.0.forward(&mut outward)?;
+        self.0.forward_between(&mut outward)?;
         let mut termios = self.0.pty.settings()?;
         asked::apply(asked, &mut termios)?;
         let frame = outward.frame.replace(termios.control_modes & FRAME);
@@ -225,6 +237,7 @@ impl Joined {
         let _ = rustix::io::write(&self.wake, &[1; 8]);
     }
 
+    /// The patient thread.
     fn move_out(&self) -> End {
         loop {
             let mut outward = self.outward();
@@ -233,16 +246,37 @@ impl Joined {
                 Ok(false) => return End::Closed,
                 Err(errno) => return End::Failed(errno),
             }
+            let limit = (!outward.is_told()).then_some(SETTINGS_LOOK);
             drop(outward);
             if self.ended().is_some() {
                 return End::Stopped;
             }
-            let told = self
-                .pty
-                .settings()
-                .is_ok_and(|now| Pty::tells_changes(&now));
-            self.wait_for_terminal(PollFlags::IN, (!told).then_some(SETTINGS_LOOK));
+            self.wait_for_call(limit);
         }
+    }
+
+    /// Gives the port all that is there, on behalf of one who wants to set it. The patient thread looks at what that leaves.
+    fn forward_between(&self, outward: &mut Outward) -> Result {
+        self.call();
+        self.forward(outward).map(drop)
+    }
+
+    fn call(&self) {
+        // Fails only when the counter is full, and then the call is heard.
+        let _ = rustix::io::write(&self.call, &[1; 8]);
+    }
+
+    /// Gives the port what is there, or has the patient thread do it.
+    fn look_at_terminal(&self) -> Result {
+        let done = match self.outward.try_lock() {
+            Ok(mut outward) => self.forward_quickly(&mut outward)?,
+            Err(TryLockError::Poisoned(mut lock)) => self.forward_quickly(lock.get_mut())?,
+            Err(TryLockError::WouldBlock) => false,
+        };
+        if !done {
+            self.call();
+        }
+        Ok(())
     }
 
     pub(super) fn options(&self, deadline: Option<Instant>) -> SendOptions<'_> {
@@ -253,17 +287,14 @@ impl Joined {
         }
     }
 
-    fn move_in(&self) -> End {
-        let mut space = vec![0; CHUNK];
+    /// The thread that waits for the terminal and the port.
+    fn move_both(&self, terminal: &Readable) -> End {
+        let mut room = vec![0; CHUNK];
         loop {
-            let read = self.port.read_with(&mut space, &self.options(None));
-            // What has come until here is older than a flush that is asked for from here on.
-            let flushes = self.flushes.load(Ordering::SeqCst);
-            match read {
-                // A port has no end: this is the device's way to say that it hangs up.
-                Ok(0) => return End::Failed(Errno::EIO),
-                Ok(count) => self.give(&space[..count], flushes),
-                Err(_) if self.ended().is_some() => return End::Stopped,
+            let moved = self.move_piece(terminal, &mut room);
+            match moved {
+                Ok(()) => {}
+                Err(_) if self.ended().is_some() => {}
                 Err(Errno::EINTR) => {}
                 Err(errno) => return End::Failed(errno),
             }
@@ -271,6 +302,36 @@ impl Joined {
                 return End::Stopped;
             }
         }
+    }
+
+    /// Gives the program what the port says next, and the port what the program says until then.
+    fn move_piece(&self, terminal: &Readable, room: &mut Vec<u8>) -> Result {
+        room.resize(CHUNK, 0);
+        let read = Request::Read(Read {
+            nbytes: CHUNK as u32,
+            offset: None,
+        });
+        let options = self.options(None);
+        let reading = self
+            .port
+            .submit_soon(&read, std::mem::take(room), &options)?;
+        // What the program has said meanwhile leaves in one packet with it.
+        self.look_at_terminal()?;
+        while reading.wait_beside(terminal) == First::Readable {
+            self.look_at_terminal()?;
+        }
+        let read = reading.wait();
+        // What has come until here is older than a flush that is asked for from here on.
+        let flushes = self.flushes.load(Ordering::SeqCst);
+        let read = read.map_err(Errno::from)?;
+        let bytes = usize::try_from(read.answer.status).map_err(|_| Errno::EBADMSG)?;
+        // A port has no end: nothing is the device's way to say that it hangs up.
+        if bytes == 0 {
+            return Err(Errno::EIO);
+        }
+        self.give(read.bytes().get(..bytes).ok_or(Errno::EBADMSG)?, flushes);
+        *room = read.reply;
+        Ok(())
     }
 
     /// Gives bytes to the programs, unless they throw away what has arrived.
@@ -284,18 +345,39 @@ impl Joined {
                     self.passed.r#in.fetch_add(count as u64, Ordering::Relaxed);
                     bytes = bytes.get(count..).unwrap_or_default();
                 }
-                Err(Errno::EAGAIN) => self.wait_for_terminal(PollFlags::OUT, Some(WRITE_LOOK)),
+                Err(Errno::EAGAIN) => self.wait_for_reader(),
                 // Nobody has it open; the other thread sees that too.
                 Err(_) => return,
             }
         }
     }
 
-    fn wait_for_terminal(&self, wanted: PollFlags, limit: Option<Duration>) {
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.pty.as_fd(), wanted),
-            PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
+    /// Waits until the program reads. What it writes meanwhile is the patient thread's.
+    fn wait_for_reader(&self) {
+        self.stuck.store(true, Ordering::SeqCst);
+        self.call();
+        let terminal = PollFd::from_borrowed_fd(self.pty.as_fd(), PollFlags::OUT);
+        self.wait_for(
+            [terminal, PollFd::new(&self.wake, PollFlags::IN)],
+            Some(WRITE_LOOK),
+        );
+        self.stuck.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits until there is something for the patient thread, or for so long.
+    fn wait_for_call(&self, limit: Option<Duration>) {
+        let mut terminal = PollFlags::empty();
+        terminal.set(PollFlags::IN, self.stuck.load(Ordering::SeqCst));
+        let fds = [
+            PollFd::new(&self.call, PollFlags::IN),
+            PollFd::new(&self.wake, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.pty.as_fd(), terminal),
         ];
+        self.wait_for(fds, limit);
+        let _ = rustix::io::read(&self.call, &mut [0; 8]);
+    }
+
+    fn wait_for<const N: usize>(&self, mut fds: [PollFd<'_>; N], limit: Option<Duration>) {
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         // Whatever ends it, everything is looked at again.
         let _ = poll(&mut fds, limit.as_ref());

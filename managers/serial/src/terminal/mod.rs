@@ -381,6 +381,7 @@ impl Keeper {
             drop_leftovers(&port);
         }
         let frame = options.frame.map(|Frame(modes)| modes);
+        let port = (namespace.endpoint()?, port);
         let connection = Connection::start(Arc::clone(&self.pty), port, frame, Arc::clone(passed))?;
         let control = connection.control();
         if self.shared.is_stopping() {

@@ -27,8 +27,14 @@ const CLOSING_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Outward {
     space: Vec<u8>,
+    /// Taken from the terminal and not done yet.
+    arrived: Option<Arrived>,
     /// What the port was given last.
     posted: Option<Posted>,
+    /// What it did not take of that.
+    rest: Vec<u8>,
+    /// Whether changes of settings are told.
+    told: bool,
     /// The settings of the port.
     pub(super) port: WireTermios,
     /// Size and parity of a frame: the kernel keeps neither for a pseudo terminal.
@@ -41,28 +47,65 @@ impl Outward {
     pub(super) fn new(port: WireTermios, frame: Option<ControlModes>) -> Self {
         Self {
             space: vec![0; CHUNK + 1],
+            arrived: None,
             posted: None,
+            rest: Vec::new(),
+            told: false,
             port,
             frame,
             hung_up: false,
         }
     }
+
+    /// Whether changes of settings are told. Otherwise somebody has to look.
+    pub(super) const fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Whether the port has said what it took of what it was given last.
+    fn is_free(&self) -> bool {
+        self.posted.as_ref().is_none_or(Posted::is_ended)
+    }
+
+    /// Whether the port is set already as the terminal is.
+    fn is_set_to(&self, now: &Termios) -> bool {
+        Pty::tells_changes(now) == self.told
+            && !must_let_lines_be_edited(now)
+            && !self.hung_up
+            && now.output_speed() != 0
+            && line_settings::with_line_of(now, self.frame, &self.port) == self.port
+    }
+}
+
+/// A program that wants its lines edited by the terminal gets that from the kernel, which does it only where changes are
+/// not told.
+fn must_let_lines_be_edited(now: &Termios) -> bool {
+    let edited = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+    Pty::tells_changes(now) && now.local_modes.intersects(edited)
 }
 
 impl Joined {
     /// Gives the port all that is there; false if no program has the terminal open.
     pub(super) fn forward(&self, outward: &mut Outward) -> Result<bool> {
         loop {
-            let arrived = self.pty.read(&mut outward.space)?;
-            let now = self.pty.settings()?;
-            self.let_lines_be_edited(&now)?;
+            let arrived = match outward.arrived.take() {
+                Some(arrived) => arrived,
+                None => self.pty.read(&mut outward.space)?,
+            };
+            let mut now = self.pty.settings()?;
+            if must_let_lines_be_edited(&now) {
+                self.pty.set_settings(&now)?;
+                now = self.pty.settings()?;
+            }
+            outward.told = Pty::tells_changes(&now);
             match self.carry(outward, &now, When::Drain) {
                 // A program cannot be told through a pseudo terminal.
                 Err(Errno::EINVAL) => tracing::warn!("the port refuses the program's settings"),
                 other => other?,
             }
             match arrived {
-                Arrived::Nothing => return Ok(true),
+                Arrived::Nothing if outward.rest.is_empty() => return Ok(true),
+                Arrived::Nothing => self.settle(outward)?,
                 Arrived::Closed => return self.settle(outward).map(|()| false),
                 Arrived::Changed => {}
                 Arrived::InputFlushed => self.flush_input()?,
@@ -76,14 +119,33 @@ impl Joined {
         }
     }
 
-    /// A program that wants its lines edited by the terminal gets that from the kernel, which does it only where
-    /// changes are not told.
-    fn let_lines_be_edited(&self, now: &Termios) -> Result {
-        let edited = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
-        if Pty::tells_changes(now) && now.local_modes.intersects(edited) {
-            self.pty.set_settings(now)?;
+    /// As [`forward`](Self::forward), as far as nothing has to be waited for; false if it has, and then the rest is the
+    /// patient thread's.
+    ///
+    /// # Errors
+    /// What the way to the port answers.
+    pub(super) fn forward_quickly(&self, outward: &mut Outward) -> Result<bool> {
+        loop {
+            if outward.arrived.is_some() || !outward.rest.is_empty() {
+                return Ok(false);
+            }
+            let arrived = self.pty.read(&mut outward.space)?;
+            let Arrived::Bytes(count) = arrived else {
+                let nothing = arrived == Arrived::Nothing;
+                outward.arrived = (!nothing).then_some(arrived);
+                return Ok(nothing);
+            };
+            if !outward.is_free() || !outward.is_set_to(&self.pty.settings()?) {
+                outward.arrived = Some(arrived);
+                return Ok(false);
+            }
+            self.collect(outward)?;
+            if !outward.rest.is_empty() {
+                outward.arrived = Some(arrived);
+                return Ok(false);
+            }
+            self.post(outward, count)?;
         }
-        Ok(())
     }
 
     /// Makes the port's line what the terminal says.
@@ -143,10 +205,8 @@ impl Joined {
     /// none to be lost, but the kernel ends its wait at once, and nobody is told of it.
     fn flush_output(&self, outward: &mut Outward) -> Result {
         let limit = Instant::now() + DRAIN_LIMIT;
-        if let Some(posted) = outward.posted.take() {
-            let (taken, _rest) = posted.finish()?;
-            self.passed.out.fetch_add(taken as u64, Ordering::Relaxed);
-        }
+        self.collect(outward)?;
+        outward.rest.clear();
         match self
             .port
             .devctl_with(CHR_DRAIN, (), &self.options(Some(limit)))
@@ -168,12 +228,18 @@ impl Joined {
 
     /// Waits until the port has taken what it was given last.
     pub(super) fn settle(&self, outward: &mut Outward) -> Result {
-        let Some(posted) = outward.posted.take() else {
-            return Ok(());
-        };
-        let (taken, rest) = posted.finish()?;
-        self.passed.out.fetch_add(taken as u64, Ordering::Relaxed);
-        self.write(&rest)
+        self.collect(outward)?;
+        self.write(&std::mem::take(&mut outward.rest))
+    }
+
+    /// Waits for the port's word on what it was given last.
+    fn collect(&self, outward: &mut Outward) -> Result {
+        if let Some(posted) = outward.posted.take() {
+            let (taken, rest) = posted.finish()?;
+            self.passed.out.fetch_add(taken as u64, Ordering::Relaxed);
+            outward.rest = rest;
+        }
+        Ok(())
     }
 
     fn write(&self, mut bytes: &[u8]) -> Result {

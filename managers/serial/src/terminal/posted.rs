@@ -27,6 +27,11 @@ impl Posted {
         })
     }
 
+    /// Whether the port's word is there.
+    pub(super) fn is_ended(&self) -> bool {
+        self.pending.is_ended()
+    }
+
     /// Waits for the port's word, until the deadline; what it took, and what it did not.
     ///
     /// # Errors
