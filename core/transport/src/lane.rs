@@ -7,7 +7,7 @@ mod size;
 
 use abi::time::{Duration, Instant};
 
-use crate::config::{ACK_HOLD_LONG, Config, LaneParams, Protection};
+use crate::config::{Config, LaneParams, Protection};
 use crate::event::LinkIndex;
 use crate::queue::SMALL;
 use crate::rate_model::Controller;
@@ -155,7 +155,7 @@ impl Lane {
     /// How long an answer may take before the peer is asked again.
     pub(crate) fn probe_timeout(&self, config: &Config) -> Duration {
         self.rtt
-            .probe_timeout(ACK_HOLD_LONG)
+            .probe_timeout()
             .max(self.floor.get())
             .clamp(config.pto_min, config.pto_max)
     }

@@ -2,6 +2,8 @@
 
 use abi::time::Duration;
 
+use crate::config::ACK_HOLD_LONG;
+
 /// Finest time by which a packet may be late.
 const GRANULARITY: Duration = Duration::from_micros(100);
 /// Round-trip time assumed of a lane of which nothing is known.
@@ -14,6 +16,30 @@ pub(crate) struct Rtt {
     variation: Duration,
     least: Duration,
     latest: Duration,
+    tardiness: Tardiness,
+}
+
+/// How much longer than it should a peer without time holds answers back. What that adds says nothing of the
+/// way, but who takes such answers for lost finds the lane broken again and again.
+#[derive(Clone, Copy, Debug)]
+struct Tardiness {
+    smoothed: Duration,
+    variation: Duration,
+}
+
+impl Tardiness {
+    const NONE: Self = Self {
+        smoothed: Duration::ZERO,
+        variation: Duration::ZERO,
+    };
+
+    fn sample(&mut self, excess: Duration) {
+        let distance = self.smoothed.abs_diff(excess);
+        // A few prompt answers in a row do not mean that the next one will be.
+        let weight = if distance > self.variation { 3 } else { 31 };
+        self.variation = (self.variation * weight + distance) / (weight + 1);
+        self.smoothed = (self.smoothed * 7 + excess) / 8;
+    }
 }
 
 impl Rtt {
@@ -27,6 +53,7 @@ impl Rtt {
             variation: Duration::from_nanos(guess.as_nanos() as u64 / 2),
             least: guess,
             latest: guess,
+            tardiness: Tardiness::NONE,
         }
     }
 
@@ -44,6 +71,7 @@ impl Rtt {
                 variation: rtt / 2,
                 least: rtt,
                 latest: rtt,
+                tardiness: Tardiness::NONE,
             };
             return rtt;
         };
@@ -55,6 +83,8 @@ impl Rtt {
             measured
         };
         self.latest = rtt;
+        let excess = (measured - rtt).saturating_sub(ACK_HOLD_LONG);
+        self.tardiness.sample(excess);
         let distance = smoothed.abs_diff(rtt);
         self.variation = (self.variation * 3 + distance) / 4;
         self.smoothed = Some((smoothed * 7 + rtt) / 8);
@@ -62,9 +92,10 @@ impl Rtt {
     }
 
     /// How long to wait for an answer before asking again.
-    pub(crate) fn probe_timeout(&self, hold: Duration) -> Duration {
+    pub(crate) fn probe_timeout(&self) -> Duration {
         let smoothed = self.smoothed.unwrap_or(self.latest);
-        smoothed + (self.variation * 4).max(Duration::from_micros(500)) + hold
+        let way = smoothed + (self.variation * 4).max(Duration::from_micros(500));
+        way + ACK_HOLD_LONG + self.tardiness.smoothed + self.tardiness.variation * 4
     }
 
     pub(crate) const fn variation(&self) -> Duration {
