@@ -51,6 +51,8 @@ pub(crate) struct Lane {
     pub(crate) pto_count: u32,
     /// When a packet of the peer came last.
     heard_at: Option<Instant>,
+    /// When something was acknowledged last.
+    pub(crate) acked_at: Option<Instant>,
     /// Stalls of this end in a row, and until when probe timeouts wait after the last.
     excuses: u8,
     pub(crate) excused_until: Option<Instant>,
@@ -103,6 +105,7 @@ impl Lane {
             control: Controller::new(now, mtu as u64, config.window_max, params.rtt, params.rate),
             pto_count: 0,
             heard_at: None,
+            acked_at: None,
             excuses: 0,
             excused_until: None,
             probes: 0,

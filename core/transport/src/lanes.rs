@@ -158,6 +158,7 @@ impl Session {
     fn insist(&mut self, now: Instant, index: usize, events: &mut Events) {
         let lane = &mut self.lanes[index];
         let (timeouts, biggest) = (lane.pto_count, lane.flight.biggest());
+        let passed_over = lane.flight.oldest() < lane.acked_at;
         if timeouts == HINT_AFTER {
             events.push_back(Event::LaneChanged {
                 session: self.key,
@@ -168,7 +169,8 @@ impl Session {
             lane.control.on_collapse();
         }
         lane.probes = 2;
-        if timeouts > 1 {
+        // A way that is cut swallows small packets, too.
+        if passed_over {
             self.note_lost_size(now, index, biggest, events);
         }
         if timeouts >= DOWN_AFTER {
@@ -177,7 +179,7 @@ impl Session {
         let count = if timeouts > HINT_AFTER { usize::MAX } else { 2 };
         self.give_up(index, count);
         // Small packets may pass where large ones vanish.
-        if self.queue.is_empty() || timeouts > 1 {
+        if self.queue.is_empty() || timeouts > 1 || passed_over {
             self.lanes[index].ping_now = true;
         }
     }

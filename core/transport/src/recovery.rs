@@ -186,6 +186,13 @@ impl InFlight {
             .unwrap_or(0)
     }
 
+    /// When the oldest packet in flight was sent.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let mut in_flight = self.packets.iter();
+        let oldest = in_flight.find(|packet| packet.watch != Watch::None);
+        oldest.map(|packet| packet.time)
+    }
+
     /// A probe timeout has been dealt with; the next counts from here.
     pub(crate) const fn restart_probe_timer(&mut self, now: Instant) {
         self.last_eliciting = now;

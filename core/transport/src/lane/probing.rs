@@ -64,6 +64,7 @@ impl Lane {
     /// Something was acknowledged.
     pub(crate) fn note_acked(&mut self, now: Instant) {
         self.pto_count = 0;
+        self.acked_at = Some(now);
         self.floor.decay(now);
     }
 
