@@ -4,8 +4,10 @@ use core::time::Duration;
 
 use abi::Instant;
 
-/// What every way must carry.
-pub(crate) const BASE: u16 = 1232;
+/// Taken for granted of every way until it does not pass: what is left of the least packet of IPv6.
+const BASE: u16 = 1232;
+/// What a way must carry that is up: a session's packets are never limited to less.
+const LEAST: u16 = 548;
 /// Taken for granted until the first search has ended: what Ethernet carries.
 const USUAL: u16 = 1472;
 /// A search ends when it has come this near.
@@ -22,6 +24,8 @@ pub(crate) struct Search {
     ceiling: u16,
     found: Option<u16>,
     low: u16,
+    /// Nothing has passed that was as large as `low`.
+    granted: bool,
     high: u16,
     trying: Option<Try>,
     next: Instant,
@@ -42,6 +46,7 @@ impl Search {
             ceiling,
             found: None,
             low: BASE.min(ceiling),
+            granted: true,
             high: ceiling,
             trying: None,
             next: now,
@@ -60,8 +65,9 @@ impl Search {
 
     /// The way has changed: everything is possible again, what was found is checked at once.
     pub(crate) fn restart(&mut self, now: Instant) {
-        (self.low, self.high) = (BASE.min(self.ceiling), self.ceiling);
-        (self.trying, self.next) = (None, now);
+        let known = self.found.unwrap_or(BASE);
+        (self.low, self.high) = (known.min(BASE).min(self.ceiling), self.ceiling);
+        (self.trying, self.next, self.granted) = (None, now, true);
         self.raise = now;
     }
 
@@ -122,7 +128,9 @@ impl Search {
             self.trying = None;
             self.next = now;
         }
-        self.low = self.low.max(size);
+        if size >= self.low {
+            (self.low, self.granted) = (size, false);
+        }
         self.settle(now);
     }
 
@@ -130,8 +138,10 @@ impl Search {
         self.trying = None;
         self.next = now;
         if size <= self.low {
-            // What passed once does not pass any more.
-            (self.low, self.found) = (BASE.min(self.ceiling), Some(BASE.min(self.ceiling)));
+            // What passed once, or was taken for granted, does not pass any more.
+            let lower = if size > BASE { BASE } else { LEAST }.min(self.ceiling);
+            (self.low, self.found) = (lower, Some(lower));
+            self.granted = lower < size;
             self.high = size.saturating_sub(1).max(self.low);
         } else {
             self.high = size - 1;
@@ -149,7 +159,12 @@ impl Search {
         self.high = self.low;
         self.found = Some(self.low);
         if self.trying.is_none() {
-            self.next = now.checked_add(VERIFY_EVERY).unwrap_or(now);
+            let wait = if self.granted {
+                Duration::ZERO
+            } else {
+                VERIFY_EVERY
+            };
+            self.next = now.checked_add(wait).unwrap_or(now);
         }
         if self.raise <= now {
             self.raise = now.checked_add(RAISE_EVERY).unwrap_or(now);
@@ -191,7 +206,9 @@ mod tests {
 
     #[test]
     fn any_size_is_found_to_the_byte_or_nearly() {
-        for limit in [1232, 1240, 1400, 1464, 1472, 4000, 8000, 8971] {
+        for limit in [
+            548, 600, 1172, 1200, 1231, 1232, 1240, 1400, 1464, 1472, 4000, 8000, 8971,
+        ] {
             let mut search = Search::new(at(0), 8972);
             let probes = run(&mut search, limit, 0..5000);
             let size = search.size();
@@ -199,7 +216,7 @@ mod tests {
                 size <= limit && limit - size < NEAR_ENOUGH,
                 "{limit}: {size}"
             );
-            assert!(probes < 60, "{limit}: {probes} probes");
+            assert!(probes < 70, "{limit}: {probes} probes");
         }
     }
 
@@ -212,6 +229,34 @@ mod tests {
         assert!(search.size() <= 1400);
         run(&mut search, 1400, 4600..8000);
         assert!((1393..=1400).contains(&search.size()), "{}", search.size());
+    }
+
+    #[test]
+    fn a_way_that_begins_to_carry_less_than_every_network_should_is_noticed_as_soon() {
+        for usual in [1472, 1232] {
+            let mut search = Search::new(at(0), usual);
+            run(&mut search, usual, 0..3000);
+            assert_eq!(search.size(), usual);
+            run(&mut search, 1200, 3000..6000);
+            assert!((1193..=1200).contains(&search.size()), "{}", search.size());
+            // What was found holds when the way comes back, and when larger sizes are tried in vain.
+            search.restart(at(6000));
+            for ms in 6000..10_000 {
+                run(&mut search, 1200, ms..ms + 1);
+                assert!(search.size() <= 1200, "{}", search.size());
+            }
+            run(&mut search, usual, 10_000..620_000);
+            assert_eq!(search.size(), usual);
+        }
+    }
+
+    #[test]
+    fn a_way_that_carries_next_to_nothing_is_asked_no_more_often_than_others() {
+        let mut search = Search::new(at(0), 1472);
+        run(&mut search, 300, 0..10_000);
+        assert_eq!(search.size(), LEAST);
+        let probes = run(&mut search, 300, 10_000..20_000);
+        assert!(probes <= 30, "{probes} probes");
     }
 
     #[test]
