@@ -32,6 +32,7 @@ use transport::{IncomingKey, LinkIndex, OpKey, SessionKey, Transport};
 use crate::crypto::{Crypto, PublicKey};
 use crate::interface::{Config, Level, LinkConfig, Output, ProgramKey};
 use crate::process_manager::programs::mix;
+use channel::CODE_FORGOTTEN;
 use join::Joining;
 use letters::Letters;
 use link_table::LinkCount;
@@ -406,7 +407,7 @@ impl NetworkManager {
         Some(number)
     }
 
-    /// Ends the trust in a node: nothing it sends is understood any more.
+    /// Ends the trust in a node: it is told so, and nothing it sends is understood any more.
     pub(crate) fn forget(&mut self, now: Instant, number: u16) {
         let Some(peer) = self.peers.remove(&number) else {
             return;
@@ -415,8 +416,8 @@ impl NetworkManager {
         self.by_name.remove(&peer.record.name);
         self.monitor.forget(number);
         for channel in &peer.channels {
-            self.close_session(now, channel.asking);
-            self.close_session(now, channel.answering);
+            self.close_session(now, channel.asking, CODE_FORGOTTEN);
+            self.close_session(now, channel.answering, CODE_FORGOTTEN);
         }
         for tag in peer.questions.into_keys() {
             if self.own.remove(&tag).is_some() {

@@ -11,7 +11,9 @@ mod support;
 use std::time::Duration;
 
 use abi::Errno;
-use abi::system::{Code, Death, DeathCause, Forget, Invite, Join, Notice, Reply, Request, Revoke};
+use abi::system::{
+    Code, Death, DeathCause, Forget, Invite, Join, LaneWhy, Notice, Reply, Request, Revoke,
+};
 use support::talk::*;
 use support::{Lab, ms, name};
 
@@ -106,6 +108,42 @@ fn forgetting_a_node_ends_its_sessions_and_its_introductions() {
     lab.send(server, serial, &accept(LAB2), None);
     assert!(matches!(lab.answer(client, 901), Reply::Error(_)));
     assert!(lab.trust(LAB2).is_empty());
+}
+
+#[test]
+fn a_node_that_is_forgotten_says_so_until_it_is_trusted_again() {
+    let mut lab = Lab::new(2);
+    let (there, _) = lab.program(LAB2);
+    let (here, _) = lab.program(LAB1);
+    let lab2 = nd(&mut lab, here, "lab2");
+    lab.ask(here, &resolve(lab2, b"/"));
+    lab.run(ms(1000));
+    let whys = |lab: &Lab| -> Vec<LaneWhy> { lab.rows(LAB1).iter().map(|row| row.why).collect() };
+    assert_eq!(whys(&lab), [LaneWhy::Nothing; 2]);
+    lab.log(LAB1);
+    let forget = Request::Forget(Forget { node: name("lab1") });
+    assert_eq!(lab.ask(there, &forget), Reply::Done);
+    lab.run(ms(10));
+    assert_eq!(whys(&lab), [LaneWhy::Forgotten; 2]);
+    // Nor do programs that ask, and time, change that.
+    lab.send(here, 900, &resolve(lab2, b"/"), None);
+    lab.run(Duration::from_secs(60));
+    assert_eq!(whys(&lab), [LaneWhy::Forgotten; 2]);
+    let said = lab.log(LAB1);
+    let told = said
+        .iter()
+        .filter(|line| *line == "lab2 has forgotten this node");
+    assert_eq!(told.count(), 1, "{said:?}");
+    let ttl = Duration::from_secs(600);
+    let Reply::Code(Code { code }) = lab.ask(there, &Request::Invite(Invite { ttl })) else {
+        panic!()
+    };
+    let joined = lab.ask(here, &Request::Join(Join { code }));
+    assert!(matches!(joined, Reply::Joined(_)), "{joined:?}");
+    let lab2 = nd(&mut lab, here, "lab2");
+    lab.ask(here, &resolve(lab2, b"/"));
+    lab.run(ms(1000));
+    assert_eq!(whys(&lab), [LaneWhy::Nothing; 2]);
 }
 
 #[test]

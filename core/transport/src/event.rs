@@ -273,6 +273,8 @@ pub enum Event {
         session: SessionKey,
         /// Why.
         cause: Cause,
+        /// The code with which the peer closed it, if it did.
+        code: Option<u16>,
     },
     /// A lane of the session has changed its state. [`LaneState::Suspect`] is a hint for the node
     /// daemon: it should probe the link.

@@ -107,7 +107,8 @@ impl Session {
                 self.take_pong(index, (id, time), shell);
                 Ok(Urgency::Never)
             }
-            Frame::Close { .. } => {
+            Frame::Close { code } => {
+                self.said = Some(code);
                 self.end(Cause::Server, shell.events);
                 Ok(Urgency::Never)
             }

@@ -92,6 +92,8 @@ pub(crate) struct Session {
     pub(crate) carried: u64,
     pub(crate) config: Config,
     pub(crate) closing: Option<Closing>,
+    /// The code with which the peer has closed the session.
+    pub(crate) said: Option<u16>,
     /// The session is over and can be forgotten.
     pub(crate) ended: Option<Cause>,
     /// Frames that have arrived or were lost, on their way to the operations.
@@ -145,6 +147,7 @@ impl Session {
             carried: 0,
             config: *config,
             closing: None,
+            said: None,
             ended: None,
             scratch: Vec::new(),
             drafted: Vec::new(),
@@ -290,6 +293,7 @@ impl Session {
         events.push_back(Event::Closed {
             session: self.key,
             cause,
+            code: None,
         });
         let until = now + CLOSE_LINGER;
         self.closing = Some(Closing {
@@ -320,6 +324,7 @@ impl Session {
             events.push_back(Event::Closed {
                 session: self.key,
                 cause,
+                code: self.said,
             });
         }
         self.ended = Some(cause);

@@ -273,7 +273,7 @@ impl State {
             Event::Unblock { incoming, reason } => self.unblock(now, incoming, reason),
             Event::Withdrawn { incoming } => self.withdrawn(incoming),
             Event::Released { incoming } => self.released(incoming),
-            Event::Closed { session, cause } => self.session_closed(session, cause),
+            Event::Closed { session, cause, .. } => self.session_closed(session, cause),
             Event::LaneChanged {
                 session,
                 lane,

@@ -80,6 +80,8 @@ choice! {
         Idle = 7,
         /// Its node answers on no lane at all, so nothing is known of this one.
         NodeSilent = 8,
+        /// The peer's node has forgotten this one: it does not trust it any more.
+        Forgotten = 9,
     }
 }
 
@@ -103,6 +105,7 @@ impl LaneWhy {
             Self::Damped => "failed too often",
             Self::Idle => "not watched",
             Self::NodeSilent => "its node is silent",
+            Self::Forgotten => "it has forgotten this node",
         }
     }
 }

@@ -19,6 +19,8 @@ use crate::limits::{ASKS_PER_PEER, PEER_MESSAGE_MAX, REKEY_AFTER, SILENCE};
 
 /// How often one question is sent again over new channels.
 const TIMES_MAX: u32 = 4;
+/// With this code a node closes a channel to one that it has forgotten.
+pub(super) const CODE_FORGOTTEN: u16 = 2;
 
 impl NetworkManager {
     /// Asks another node something. Exactly one [`NetworkEvent::Answered`] follows, within `wait`.
@@ -165,7 +167,7 @@ impl NetworkManager {
                     self.letters.released(incoming);
                 }
                 Event::Released { incoming } => self.letters.released(incoming),
-                Event::Closed { session, .. } => self.session_closed(session),
+                Event::Closed { session, code, .. } => self.session_closed(now, session, code),
                 Event::Unblock { incoming, .. } => self.refuse(now, incoming, Errno::EINTR),
                 Event::LaneChanged { .. }
                 | Event::Transferred { .. }
@@ -376,9 +378,9 @@ impl NetworkManager {
     }
 
     /// Ends one half of a channel; nothing of it stays.
-    pub(super) fn close_session(&mut self, now: Instant, session: SessionKey) {
+    pub(super) fn close_session(&mut self, now: Instant, session: SessionKey, code: u16) {
         self.by_session.remove(&session);
-        self.transport.close(now, session, 0);
+        self.transport.close(now, session, code);
         self.transport_events(now);
         self.letters.forget(session);
     }
@@ -386,14 +388,18 @@ impl NetworkManager {
     /// Ends both halves of a channel.
     pub(super) fn close_channel(&mut self, now: Instant, number: u16, channel: &Channel) {
         self.monitor.closed(now, number, channel.probes);
-        self.close_session(now, channel.asking);
-        self.close_session(now, channel.answering);
+        self.close_session(now, channel.asking, 0);
+        self.close_session(now, channel.answering, 0);
     }
 
-    fn session_closed(&mut self, session: SessionKey) {
+    fn session_closed(&mut self, now: Instant, session: SessionKey, code: Option<u16>) {
         let Some(number) = self.by_session.remove(&session) else {
             return;
         };
+        if code == Some(CODE_FORGOTTEN) && self.monitor.forgotten(now, number) {
+            let name = self.name_of(number);
+            self.log(Level::Warn, format!("{name} has forgotten this node"));
+        }
         let Some(peer) = self.peers.get_mut(&number) else {
             return;
         };

@@ -133,6 +133,7 @@ impl Monitor {
             return;
         };
         watch.rings[place].confirmed = true;
+        watch.forgotten = false;
         watch.shaken(now, way);
         watch.set_level(now, detect);
         watch.prove(now, detect);

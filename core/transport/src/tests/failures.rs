@@ -105,7 +105,7 @@ fn a_silent_peer_is_dead_after_the_bound() {
     let before = pair.now;
     pair.run(Duration::from_secs(25));
     pair.expect_failure(op, Cause::Link, Delivery::Unknown);
-    pair.expect_close(Cause::Link);
+    assert_eq!(pair.expect_close(Cause::Link), None);
     assert!(pair.now.saturating_since(before) <= Duration::from_secs(26));
     // The server has nothing to say, so it learns of the death from others.
     pair.server
@@ -121,7 +121,8 @@ fn a_silent_peer_is_dead_after_the_bound() {
         pair.server.events.pop_front(),
         Some(Event::Closed {
             session,
-            cause: Cause::Node
+            cause: Cause::Node,
+            code: None
         })
     );
 }
@@ -151,7 +152,7 @@ fn an_idle_session_can_be_verified() {
             .transport
             .verify(pair.now, pair.client.session, millis(100));
         let before = pair.now;
-        pair.expect_close(Cause::Link);
+        assert_eq!(pair.expect_close(Cause::Link), None);
         assert_eq!(pair.now.saturating_since(before), millis(100));
     }
 }
@@ -164,10 +165,10 @@ fn closing_tells_the_peer_and_frees_everything() {
         pair.request();
         pair.server
             .transport
-            .close(pair.now, pair.server.session, 0);
+            .close(pair.now, pair.server.session, 7);
         let session = pair.client.session;
         pair.expect_failure(op, Cause::Server, Delivery::Unknown);
-        pair.expect_close(Cause::Server);
+        assert_eq!(pair.expect_close(Cause::Server), Some(7));
         pair.run(millis(2000));
         for side in [&mut pair.client, &mut pair.server] {
             assert_eq!(side.transport.timeout(), None);
@@ -206,7 +207,8 @@ fn a_peer_that_breaks_the_protocol_is_closed() {
         pair.at_server(),
         Event::Closed {
             session,
-            cause: Cause::Protocol
+            cause: Cause::Protocol,
+            code: None
         }
     );
 }

@@ -331,11 +331,20 @@ impl Pair {
         assert_eq!(self.at_client(), Event::Failed { op, failure });
     }
 
-    /// Runs until the client hears of something, which must be the end of its session.
+    /// Runs until the client hears of something, which must be the end of its session. Answers the peer's code.
     #[track_caller]
-    pub(crate) fn expect_close(&mut self, cause: Cause) {
-        let session = self.client.session;
-        assert_eq!(self.at_client(), Event::Closed { session, cause });
+    pub(crate) fn expect_close(&mut self, expected: Cause) -> Option<u16> {
+        let event = self.at_client();
+        let Event::Closed {
+            session,
+            cause,
+            code,
+        } = event
+        else {
+            panic!("{event:?}");
+        };
+        assert_eq!((session, cause), (self.client.session, expected));
+        code
     }
 
     /// Runs for long enough that whatever is repeated has come, and no request among it.

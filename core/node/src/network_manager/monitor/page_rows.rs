@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use abi::system::{LANE_ROWS, LaneRow, LaneState};
+use abi::system::{LANE_ROWS, LaneRow, LaneState, LaneWhy};
 use abi::{Instant, Nd};
 
 use super::watch::{Ends, Watch, Watched};
@@ -49,6 +49,19 @@ impl PageRows {
 }
 
 impl Monitor {
+    /// A peer has said that it does not trust us any more. Its rows say so from here on. Answers whether that
+    /// is news.
+    pub(crate) fn forgotten(&mut self, now: Instant, peer: u16) -> bool {
+        let news = self
+            .watches
+            .get_mut(&peer)
+            .is_some_and(|watch| !core::mem::replace(&mut watch.forgotten, true));
+        if news {
+            self.silent(now, peer);
+        }
+        news
+    }
+
     /// Writes what has changed of a peer's ways.
     pub(super) fn refresh(&mut self, now: Instant, peer: u16) {
         let Some(watch) = self.watches.get(&peer) else {
@@ -118,7 +131,11 @@ impl Monitor {
         let claimed = our_speed.into_iter().chain(their_speed).min();
         LaneRow {
             state: pair.shown(),
-            why: pair.why(),
+            why: if watch.forgotten {
+                LaneWhy::Forgotten
+            } else {
+                pair.why()
+            },
             link: ours,
             peer: pair.address,
             node: Nd::new(peer, 0),

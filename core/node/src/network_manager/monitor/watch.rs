@@ -51,6 +51,8 @@ pub(crate) struct Watch {
     detect: Detect,
     /// Probes of each channel that is open, the newest last.
     pub(crate) rings: Vec<Keyring>,
+    /// It has said that it does not trust us any more.
+    pub(crate) forgotten: bool,
     /// Programs have sessions with it.
     sessions: bool,
     used: Option<Instant>,
@@ -73,6 +75,7 @@ impl Watch {
             links: Vec::new(),
             detect: Detect::Default,
             rings: Vec::new(),
+            forgotten: false,
             sessions: false,
             used: None,
             shaken: None,
