@@ -13,8 +13,8 @@ use abi::LinkAddress;
 use abi::ids::SessionId;
 use abi::time::Instant;
 use slashnet_transport::{
-    Buffer, Config, Event, Forged, LaneParams, LinkIndex, Memory, Meta, PacketCipher, Request,
-    Role, SessionKey, SessionParams, Transport,
+    Arrivals, Buffer, Config, Event, Forged, LaneParams, LinkIndex, Memory, Meta, PacketCipher,
+    Request, Role, SessionKey, SessionParams, Transport,
 };
 
 struct Plain;
@@ -51,6 +51,15 @@ impl Memory for Block {
     fn store(&mut self, _: Buffer, offset: u64, bytes: &[u8]) {
         let at = offset as usize % (1 << 20);
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// Packets as they were sent.
+struct Train<'a>(std::slice::ChunksMut<'a, u8>);
+
+impl Arrivals for Train<'_> {
+    fn next(&mut self) -> Option<(&LinkAddress, &mut [u8])> {
+        self.0.next().map(|packet| (&LinkAddress::NONE, packet))
     }
 }
 
@@ -100,9 +109,8 @@ impl World {
                         .transmit(now, link, &mut self.space, &mut from.2)
                         .unwrap();
                     self.packets += sent.len.div_ceil(sent.segment);
-                    for packet in self.space[..sent.len].chunks_mut(sent.segment) {
-                        to.0.receive(now, link, &LinkAddress::NONE, packet, &mut to.2);
-                    }
+                    let mut train = Train(self.space[..sent.len].chunks_mut(sent.segment));
+                    to.0.receive_all(now, link, &mut train, &mut to.2);
                     moved = true;
                 }
             }

@@ -2,8 +2,10 @@
 
 mod encoding;
 mod fragment;
+mod middle;
 
 pub use fragment::{FRAGMENT_HEAD_MAX, lone_fragment};
+pub(crate) use middle::Middle;
 
 use crate::event::Meta;
 use crate::policy::Policy;

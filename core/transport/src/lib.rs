@@ -57,4 +57,4 @@ pub use event::{
 };
 pub use policy::Policy;
 pub use summary::{LaneReason, LaneReport, LaneState, LaneSummary, LaneWord, SessionSummary};
-pub use transport::{Transmit, Transport};
+pub use transport::{Arrivals, Transmit, Transport};

@@ -216,6 +216,7 @@ impl Controller {
     }
 
     /// A packet leaves that the peer will acknowledge; `in_flight` is what was outstanding before.
+    #[inline]
     pub(crate) fn on_sent(&mut self, now: Instant, bytes: u64, in_flight: u64) -> Mark {
         if in_flight == 0 && now.saturating_since(self.sent_at) > IDLE_MAX {
             self.on_restart(now);

@@ -55,9 +55,13 @@ impl Session {
         let mut urgency = Urgency::Never;
         let mut reader = Reader::new(body);
         while reader.remaining() > 0 && self.is_open() {
-            let taken = match Frame::decode(&mut reader) {
-                Ok(frame) => self.take_frame(index, &frame, shell),
-                Err(_) => Err(Violation),
+            // Most of what comes is the middle of something long.
+            let taken = match Data::decode_middle(&mut reader) {
+                Some(data) => self.take_data(index, &data, shell),
+                None => match Frame::decode(&mut reader) {
+                    Ok(frame) => self.take_frame(index, &frame, shell),
+                    Err(_) => Err(Violation),
+                },
             };
             let Ok(wanted) = taken else {
                 self.break_off(shell);

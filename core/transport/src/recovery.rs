@@ -1,5 +1,6 @@
 //! What is in flight on a lane, and when it counts as lost (RFC 9002 in shape).
 
+mod joining;
 mod round_trip;
 
 use alloc::collections::VecDeque;
@@ -215,6 +216,7 @@ impl InFlight {
     }
 
     /// Records the packet with the next number.
+    #[inline]
     pub(crate) fn record(
         &mut self,
         now: Instant,
@@ -236,7 +238,10 @@ impl InFlight {
             Watch::None => {}
         }
         let first_frame = self.first_frame + self.frames.len() as u64;
-        self.frames.extend(frames);
+        match frames {
+            [frame] => self.frames.push_back(*frame),
+            frames => self.frames.extend(frames),
+        }
         let (bytes, frames) = (bytes as u32, frames.len() as u16);
         self.packets.push_back(SentPacket {
             time: now,
@@ -268,8 +273,13 @@ impl InFlight {
             }
             Watch::Quiet => self.quiet -= 1,
         }
-        out.extend(self.frames_of(packet));
         self.packets[index].watch = Watch::None;
+        if packet.frames == 1 {
+            let at = (packet.first_frame - self.first_frame) as usize;
+            out.extend(self.frames.get(at));
+        } else {
+            out.extend(self.frames_of(packet));
+        }
         Some(packet)
     }
 

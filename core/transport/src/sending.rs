@@ -31,15 +31,12 @@ impl Session {
             .min(self.config.batch_max)
             .min(space.len())
             .min(allowance);
+        let overhead = protection::overhead(lane.protection, self.cipher.as_deref());
         let (mut total, mut packets) = (0, 0);
         loop {
-            let len = self.packet(
-                now,
-                index,
-                &mut space[total..total + segment],
-                memory,
-                events,
-            );
+            let room = &mut space[total..total + segment];
+            let how = (index, packets == 0, overhead);
+            let len = self.packet(now, how, room, memory, events);
             total += len;
             packets += 1;
             // Packets of a batch are equally long; only nearly full ones are worth a batch.
@@ -67,17 +64,16 @@ impl Session {
         (total > 0).then_some((total, segment))
     }
 
-    /// Makes one packet of at most `space.len()` bytes; answers its length, 0 if there is nothing
-    /// to send.
+    /// Makes one packet of at most `space.len()` bytes for the lane at `index`, the `first` of a batch or not, of which
+    /// protection takes `overhead`; answers its length, 0 if there is nothing to send.
     fn packet(
         &mut self,
         now: Instant,
-        index: usize,
+        (index, first, overhead): (usize, bool, usize),
         space: &mut [u8],
         memory: &mut dyn Memory,
         events: &mut Events,
     ) -> usize {
-        let overhead = protection::overhead(self.lanes[index].protection, self.cipher.as_deref());
         let limit = space.len();
         let Some(room) = limit.checked_sub(HEADER_LEN + overhead) else {
             return 0;
@@ -90,8 +86,11 @@ impl Session {
                 draft.put(&Frame::Close { code: closing.code });
             }
         } else {
-            self.draft_acks(now, index, &mut draft);
-            self.draft_probes(now, index, &mut draft);
+            // Nothing comes in while a batch is made, so what the first packet has said is said.
+            if first {
+                self.draft_acks(now, index, &mut draft);
+                self.draft_probes(now, index, &mut draft);
+            }
             self.draft_controls(now, index, &mut draft);
             self.draft_messages(now, index, &mut draft, memory);
         }

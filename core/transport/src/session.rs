@@ -183,6 +183,7 @@ impl Session {
         frames: &mut Vec<SentFrame>,
         events: &mut Events,
     ) {
+        SentFrame::join(frames);
         for frame in frames.drain(..) {
             match frame {
                 SentFrame::Request { op, offset, len } => {

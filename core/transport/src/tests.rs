@@ -1,6 +1,7 @@
 //! Behaviour of two transports over a network in virtual time.
 
 mod added_lanes;
+mod arrivals;
 mod brute_force;
 mod failures;
 mod golden;

@@ -1,5 +1,6 @@
 //! All sessions of one process.
 
+mod arrivals;
 mod lanes;
 mod remembered;
 mod serving;
@@ -12,7 +13,6 @@ use abi::LinkAddress;
 use abi::ids::SessionId;
 use abi::time::{Duration, Instant};
 
-use crate::cipher::HEADER_LEN;
 use crate::config::{
     Config, LANES_MAX, LaneParams, MTU_MAX, MTU_MIN, Protection, SLOTS_MAX, SessionParams,
 };
@@ -21,13 +21,11 @@ use crate::event::{
 };
 use crate::frame::WireOp;
 use crate::outgoing::Cancel;
-use crate::packet::Header;
-use crate::protection;
-use crate::receiving::Shell;
 use crate::session::{Events, Session};
 use crate::summary::SessionSummary;
 use crate::timers::Timers;
 
+pub use self::arrivals::Arrivals;
 use self::remembered::Remembered;
 
 /// What [`Transport::transmit`] has written: packets for one peer, all `segment` bytes long but
@@ -110,58 +108,6 @@ impl Transport {
         slot.session = Some(Box::new(Session::new(now, key, params, &self.config)));
         self.by_id.insert(local, index);
         Ok(key)
-    }
-
-    /// Takes one packet that came in on `link`. `packet` is decrypted in place. Packets that are
-    /// not authentic, not for a session here, or replayed, are dropped without a trace.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        link: LinkIndex,
-        from: &LinkAddress,
-        packet: &mut [u8],
-        memory: &mut dyn Memory,
-    ) {
-        let Some((raw, header, body)) = Header::split(packet) else {
-            return;
-        };
-        let Some(&index) = self.by_id.get(&SessionId(header.session)) else {
-            return;
-        };
-        let Some(session) = self.slots[index as usize].session.as_deref_mut() else {
-            return;
-        };
-        let Some(lane) = session.admit(&header) else {
-            return;
-        };
-        let way = &session.lanes[lane];
-        let sealed = way.protection == Protection::Sealed;
-        // Without a cipher it is the link that vouches for the peer.
-        if !sealed && (way.link != link || way.place.at() != *from) {
-            return;
-        }
-        let len = HEADER_LEN + body.len();
-        let Ok(body) = protection::open(way.protection, &mut session.cipher, (&header, &raw), body)
-        else {
-            return;
-        };
-        let way = &session.lanes[lane];
-        // The newest packet tells where the peer is now.
-        if way.place.at() != *from && way.link == link && way.is_newest(header.pn) {
-            session.follow(now, lane, *from);
-        }
-        let from_peer = link == session.lanes[lane].link && session.lanes[lane].place.at() == *from;
-        if from_peer {
-            session.lanes[lane].place.credit(len);
-        }
-        let mut shell = Shell {
-            now,
-            memory,
-            events: &mut self.events,
-            from_peer,
-        };
-        session.take_packet(lane, &header, body, &mut shell);
-        self.touched(now, index);
     }
 
     /// A link on which something can be sent at once, or `None` until the next input or timeout.

@@ -1,5 +1,7 @@
 //! The links of an endpoint: drivers, their place in epoll, and packets on their way out.
 
+mod packets;
+
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use crate::failed_links::FailedLinks;
 use crate::in_place::{self, Arriving};
 use crate::regions::Regions;
 use crate::system_error::errno;
+use packets::Packets;
 
 /// One link: a UDP socket, or the memory shared with one peer.
 pub(crate) struct Link {
@@ -292,11 +295,8 @@ impl Links {
         }
         self.moved = true;
         self.hot_socket = Some(link);
-        for at in 0..self.batch.len() {
-            if let Some((from, packet)) = self.batch.packet(at) {
-                transport.receive(now, link, from, packet, regions);
-            }
-        }
+        let mut packets = Packets::new(&mut self.batch);
+        transport.receive_all(now, link, &mut packets, regions);
         Arrival::Packets
     }
 

@@ -288,6 +288,21 @@ impl Regions {
         Some(&mut served.arrived[start..end])
     }
 
+    /// Adds what follows what has come unasked, as it mostly does: its place need not be filled with zeros before.
+    /// False, and nothing done, if it is anything else.
+    fn append_arrived(&mut self, key: IncomingKey, offset: u64, bytes: &[u8]) -> bool {
+        let Some(served) = self.served(key) else {
+            return false;
+        };
+        let arrived = &mut served.arrived;
+        let follows = offset > 0 && offset == arrived.len() as u64;
+        let fits = arrived.len() + bytes.len() <= ARRIVED_MAX;
+        if follows && fits {
+            arrived.extend_from_slice(bytes);
+        }
+        follows && fits
+    }
+
     /// Hands out the places where `len` arriving bytes belong, piece by piece, as far as there are any.
     pub(crate) fn arrive(
         &mut self,
@@ -369,6 +384,11 @@ impl Memory for Regions {
     }
 
     fn store(&mut self, to: Buffer, offset: u64, bytes: &[u8]) {
+        if let Buffer::Incoming(key) = to
+            && self.append_arrived(key, offset, bytes)
+        {
+            return;
+        }
         let mut done = 0;
         self.arrive(to, offset, bytes.len(), |place| {
             place.copy_from_slice(&bytes[done..done + place.len()]);

@@ -7,8 +7,8 @@ use super::Draft;
 use crate::config::REPLY_CACHE_MAX;
 use crate::event::{Buffer, Memory};
 use crate::frame::{
-    CONTROL, Data, FIRST, Frame, Head, LAST, ONE_WAY, POLICY, PULLED_LEN, PUSHED_LEN, QUIET,
-    REFUSED, REPLY, WireOp,
+    CONTROL, Data, FIRST, Frame, Head, LAST, Middle, ONE_WAY, POLICY, PULLED_LEN, PUSHED_LEN,
+    QUIET, REFUSED, REPLY, WireOp,
 };
 use crate::incoming::Phase;
 use crate::outflow::{Outflow, Piece};
@@ -24,6 +24,11 @@ const FRAGMENT_MIN: usize = 64;
 fn blank(len: u64) -> &'static [u8] {
     static ZEROS: [u8; 65_536] = [0; 65_536];
     &ZEROS[..len as usize]
+}
+
+/// Whether all offsets of a message of `len` bytes are low.
+const fn is_low(len: u64) -> bool {
+    len <= u32::MAX as u64
 }
 
 /// Bytes of a message that are left to send; `None` if there is nothing at the moment.
@@ -65,6 +70,25 @@ impl Draft<'_> {
         data.flags |= if piece.last { LAST } else { 0 };
         data.offset = piece.offset;
         data.bytes = blank(piece.len);
+        Ok((piece, left))
+    }
+
+    /// Takes the next piece of a message behind `middle`, whose offset and length it sets, and appends both.
+    fn middle(
+        &mut self,
+        flow: &mut Outflow,
+        mut middle: Middle,
+        from: Buffer,
+        memory: &mut dyn Memory,
+    ) -> Result<(Piece, Left), Left> {
+        let overhead = middle.overhead();
+        let (piece, left) = self.take(flow, overhead)?;
+        middle.flags |= if piece.last { LAST } else { 0 };
+        middle.offset = piece.offset as u32;
+        middle.len = piece.len as u16;
+        middle.write(&mut self.body[self.len..]);
+        self.len += overhead;
+        self.load(from, piece.offset, piece.len as usize, memory);
         Ok((piece, left))
     }
 
@@ -167,6 +191,20 @@ impl Session {
         let call = self.calls.get(op).ok_or(None)?;
         let one_way = if call.one_way { ONE_WAY } else { 0 };
         let control = if call.control { CONTROL } else { 0 };
+        if !call.flow.at_head() && is_low(call.len) {
+            let middle = Middle {
+                flags: one_way | control,
+                op,
+                offset: 0,
+                unscheduled: call.unscheduled,
+                len: 0,
+            };
+            let from = Buffer::Request(key);
+            let (piece, left) = draft.middle(&mut call.flow, middle, from, memory)?;
+            let (offset, len) = (piece.offset, piece.len as u32);
+            draft.watch(SentFrame::Request { op, offset, len });
+            return Ok(left);
+        }
         let mut data = Data {
             flags: one_way | control,
             op,
@@ -206,8 +244,24 @@ impl Session {
             incoming.flow.queued = false;
             return Err(None);
         }
+        let flags = REPLY | if reply.refused { REFUSED } else { 0 };
+        // What has begun goes in more than one packet, and none of them is quiet.
+        if !incoming.flow.at_head() && is_low(reply.total) {
+            let middle = Middle {
+                flags,
+                op,
+                offset: 0,
+                unscheduled: 0,
+                len: 0,
+            };
+            let from = Buffer::Outgoing(key);
+            let (piece, left) = draft.middle(&mut incoming.flow, middle, from, memory)?;
+            let (offset, len) = (piece.offset, piece.len as u32);
+            draft.watch(SentFrame::Reply { op, offset, len });
+            return Ok(left);
+        }
         let mut data = Data {
-            flags: REPLY | if reply.refused { REFUSED } else { 0 },
+            flags,
             op,
             offset: incoming.flow.next_offset(),
             unscheduled: 0,

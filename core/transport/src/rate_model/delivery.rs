@@ -151,6 +151,7 @@ impl Delivery {
     }
 
     /// The mark of a packet that leaves.
+    #[inline]
     pub(super) fn on_sent(&mut self, now: Instant, bytes: u64, in_flight: u64) -> Mark {
         if in_flight == 0 {
             if now.saturating_since(self.at) >= PAUSE {

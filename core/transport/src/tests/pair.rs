@@ -12,8 +12,8 @@ use abi::time::{Duration, Instant};
 use crate::cipher::{Forged, HEADER_LEN, PacketCipher};
 use crate::keys::Secret;
 use crate::{
-    Buffer, Cause, Config, Delivery, Event, Failure, IncomingKey, LaneParams, LinkIndex, Memory,
-    OpKey, Request, Role, SessionKey, SessionParams, TransferKey, Transport,
+    Arrivals, Buffer, Cause, Config, Delivery, Event, Failure, IncomingKey, LaneParams, LinkIndex,
+    Memory, OpKey, Request, Role, SessionKey, SessionParams, TransferKey, Transport,
 };
 
 /// A cipher that only detects change: sixteen bytes of checksum.
@@ -93,6 +93,31 @@ pub(crate) struct Side {
     /// Where the last packet went, and how many bytes went where.
     pub(crate) sent_to: Option<LinkAddress>,
     pub(crate) bytes_to: BTreeMap<LinkAddress, usize>,
+}
+
+/// Packets that have come together.
+pub(crate) struct Train {
+    pub(crate) from: LinkAddress,
+    pub(crate) packets: VecDeque<Vec<u8>>,
+    /// The one that was handed out.
+    taken: Vec<u8>,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self {
+            from: LinkAddress::NONE,
+            packets: VecDeque::new(),
+            taken: Vec::new(),
+        }
+    }
+}
+
+impl Arrivals for Train {
+    fn next(&mut self) -> Option<(&LinkAddress, &mut [u8])> {
+        self.taken = self.packets.pop_front()?;
+        Some((&self.from, &mut self.taken))
+    }
 }
 
 pub(crate) struct Packet {
@@ -261,30 +286,39 @@ impl Pair {
             return false;
         }
         self.now = self.now.max(next);
-        while self
-            .wire
-            .front()
-            .is_some_and(|packet| packet.at <= self.now)
-        {
-            let mut packet = self.wire.pop_front().unwrap();
-            let side = if packet.to_server {
-                &mut self.server
-            } else {
-                &mut self.client
-            };
-            let moved = if packet.to_server { self.moved } else { 0 };
-            let from = address(packet.link.0 as u8 + moved);
-            side.transport.receive(
-                self.now,
-                packet.link,
-                &from,
-                &mut packet.bytes,
-                &mut side.memory,
-            );
-        }
+        while self.deliver() {}
         self.client.transport.handle_timeout(self.now);
         self.server.transport.handle_timeout(self.now);
         self.flush();
+        true
+    }
+
+    /// Hands over what has arrived for one side on one link, up to the first packet that is for another.
+    fn deliver(&mut self) -> bool {
+        let mut train = Train::default();
+        let mut goes = None;
+        while let Some(packet) = self.wire.front() {
+            let way = (packet.to_server, packet.link);
+            if packet.at > self.now || *goes.get_or_insert(way) != way {
+                break;
+            }
+            train
+                .packets
+                .extend(self.wire.pop_front().map(|packet| packet.bytes));
+        }
+        let Some((to_server, link)) = goes else {
+            return false;
+        };
+        let (side, moved) = if to_server {
+            (&mut self.server, self.moved)
+        } else {
+            (&mut self.client, 0)
+        };
+        train.from = address(link.0 as u8 + moved);
+        let Side {
+            transport, memory, ..
+        } = side;
+        transport.receive_all(self.now, link, &mut train, memory);
         true
     }
 

@@ -1,0 +1,119 @@
+//! Fragments that follow each other, as one.
+
+use alloc::vec::Vec;
+
+use super::SentFrame;
+
+impl SentFrame {
+    /// Makes one of neighbours in `frames` that are fragments of one message and follow each other in it, so that what
+    /// is done for each is done for all at once.
+    pub(crate) fn join(frames: &mut Vec<Self>) {
+        frames.dedup_by(|next, kept| kept.takes_in(next));
+    }
+
+    /// Adds `next` at the end if it belongs there; answers whether it does.
+    fn takes_in(&mut self, next: &Self) -> bool {
+        let follows = |at: u64, len: u32, offset: u64| at + u64::from(len) == offset;
+        let sum = match (&*self, next) {
+            (
+                Self::Request { op, offset, len },
+                Self::Request {
+                    op: other,
+                    offset: at,
+                    len: more,
+                },
+            )
+            | (
+                Self::Reply { op, offset, len },
+                Self::Reply {
+                    op: other,
+                    offset: at,
+                    len: more,
+                },
+            ) if op == other && follows(*offset, *len, *at) => len.checked_add(*more),
+            (
+                Self::Pulled { id, offset, len },
+                Self::Pulled {
+                    id: other,
+                    offset: at,
+                    len: more,
+                },
+            )
+            | (
+                Self::Pushed { id, offset, len },
+                Self::Pushed {
+                    id: other,
+                    offset: at,
+                    len: more,
+                },
+            ) if id == other && follows(*offset, *len, *at) => len.checked_add(*more),
+            _ => None,
+        };
+        let Some(sum) = sum else {
+            return false;
+        };
+        match self {
+            Self::Request { len, .. }
+            | Self::Reply { len, .. }
+            | Self::Pulled { len, .. }
+            | Self::Pushed { len, .. } => *len = sum,
+            _ => {}
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::frame::WireOp;
+
+    #[test]
+    fn only_what_follows_in_the_same_message_is_joined() {
+        let op = |slot| WireOp { slot, seq: 1 };
+        let reply = |slot, offset, len| SentFrame::Reply {
+            op: op(slot),
+            offset,
+            len,
+        };
+        let request = |offset, len| SentFrame::Request {
+            op: op(1),
+            offset,
+            len,
+        };
+        let pulled = |id, offset, len| SentFrame::Pulled { id, offset, len };
+        let pushed = |id, offset, len| SentFrame::Pushed { id, offset, len };
+        let mut frames = vec![
+            reply(1, 0, 10),
+            reply(1, 10, 5),
+            reply(1, 15, 5),
+            reply(1, 21, 4),
+            reply(2, 25, 4),
+            request(29, 1),
+            request(30, 2),
+            SentFrame::Credit,
+            request(32, 2),
+            pulled(1, 34, 1),
+            pushed(1, 35, 1),
+            pushed(1, 36, u32::MAX),
+            pushed(2, 37, 3),
+            pushed(2, 40, 3),
+        ];
+        SentFrame::join(&mut frames);
+        let joined = vec![
+            reply(1, 0, 20),
+            reply(1, 21, 4),
+            reply(2, 25, 4),
+            request(29, 3),
+            SentFrame::Credit,
+            request(32, 2),
+            pulled(1, 34, 1),
+            pushed(1, 35, 1),
+            pushed(1, 36, u32::MAX),
+            pushed(2, 37, 6),
+        ];
+        assert_eq!(frames, joined);
+    }
+}
