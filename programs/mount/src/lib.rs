@@ -22,6 +22,7 @@ mod open_files;
 mod path_space;
 mod readiness;
 mod server;
+mod share;
 mod versions;
 
 pub use error::{Error, MountPoint};

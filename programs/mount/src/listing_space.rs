@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::{Errno, Result};
 
-/// What all listings of one mount share.
-#[derive(Clone, Default)]
+use crate::share::leaves_as_much;
+
+/// What many listings share.
+#[derive(Clone)]
 pub(crate) struct ListingSpace {
     taken: Arc<AtomicUsize>,
+    bytes_max: usize,
 }
 
 /// What one listing has of it; given back when it is dropped.
@@ -18,6 +21,13 @@ pub(crate) struct Taken {
 }
 
 impl ListingSpace {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            taken: Arc::default(),
+            bytes_max,
+        }
+    }
+
     pub(crate) fn nothing(&self) -> Taken {
         Taken {
             space: self.clone(),
@@ -35,7 +45,7 @@ impl Taken {
         let own = self.bytes.saturating_add(more);
         let grown = |taken: usize| {
             let taken = taken.checked_add(more)?;
-            (own <= BYTES_MAX.checked_sub(taken)?).then_some(taken)
+            leaves_as_much(own, taken, self.space.bytes_max).then_some(taken)
         };
         let taken = &self.space.taken;
         taken
@@ -58,16 +68,13 @@ impl Drop for Taken {
     }
 }
 
-/// Half of it is a listing of a million files.
-const BYTES_MAX: usize = 512 << 20;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn one_listing_has_half_of_the_space_at_most_and_the_next_half_of_the_rest() {
-        let space = ListingSpace::default();
+        let space = ListingSpace::new(512 << 20);
         let (mut first, mut second) = (space.nothing(), space.nothing());
         let fill = |listing: &mut Taken| {
             let mut mebibytes = 0;

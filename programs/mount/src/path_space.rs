@@ -71,7 +71,7 @@ impl PathSpace {
             nodes,
             files: OpenFiles::new(),
             directories: Handles::new(),
-            listing_space: ListingSpace::default(),
+            listing_space: ListingSpace::new(LISTED_BYTES_MAX),
             behind: Behind::new(),
             lockers: Lockers::new(),
             versions: Versions::new(),
@@ -330,6 +330,9 @@ impl Handler for PathSpace {
         }
     }
 }
+
+/// Memory for listings that programs are reading; half of it is one of a million files.
+const LISTED_BYTES_MAX: usize = 512 << 20;
 
 /// The number for the kernel. For some operations ENOSYS means "never ask again, for any file of the mount", which
 /// one server must not decide for all of them.

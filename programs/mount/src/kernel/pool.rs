@@ -6,6 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
+use crate::share::leaves_as_much;
+
 /// `K` tells servers apart, `R` is a request.
 #[derive(Debug)]
 pub(super) struct Pool<K, R> {
@@ -76,7 +78,7 @@ impl<K: Copy + Eq + Hash, R> Pool<K, R> {
     pub(super) fn wait(&mut self, server: K, request: R) -> Result<(), R> {
         let of_server = |known: &Server<R>| known.waiting.len();
         let own = self.servers.get(&server).map_or(0, of_server);
-        if own >= MAX_WAITING - self.waiting {
+        if !leaves_as_much(own + 1, self.waiting + 1, MAX_WAITING) {
             return Err(request);
         }
         self.waiting += 1;
@@ -106,9 +108,9 @@ impl<K: Copy + Eq + Hash, R> Pool<K, R> {
 
     /// Whether a server holds fewer threads than are left when one listens.
     fn may_begin(&self, server: K, at_work: usize) -> bool {
-        let left = (MAX_THREADS - 1).saturating_sub(at_work);
         let held = self.servers.get(&server).map_or(0, |known| known.at_work);
-        held < left
+        // Those that are left are one more than may work: one listens.
+        leaves_as_much(held + 1, at_work + 1, MAX_THREADS)
     }
 
     fn begins(&mut self, server: K) {
