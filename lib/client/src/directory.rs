@@ -1,16 +1,19 @@
 //! Listing a directory, also one that several servers share.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
-use abi::connect::Opened;
-use abi::io::{Entries, LISTING_END, Stat};
-use abi::{Candidate, Decode, Errno, Nd, OpenFlags, Result};
+use abi::connect::{CombinedReply, ConnectType, Extra, Opened};
+use abi::devctl::Devctl;
+use abi::io::{Entries, LISTING_END, Request, Stat};
+use abi::{Candidate, Decode, Encode, Errno, Nd, OpenFlags, Result};
 use ipc::SendOptions;
-use paths::WalkOptions;
+use paths::{Answer, Step, WalkOptions};
 
+use crate::carrier::Line;
 use crate::names::placed;
 use crate::request::{Deed, Doer};
-use crate::{File, Namespace};
+use crate::{Closing, File, Namespace};
 
 /// An open directory: the union of what its servers and process manager have there. A name that several have is
 /// listed once, for the first of them (P38). `.` and `..` are not listed.
@@ -63,14 +66,9 @@ impl Namespace {
     /// `ENOTDIR`, and those of every call by path.
     #[doc(alias = "opendir")]
     pub fn read_directory(&self, path: impl AsRef<[u8]>) -> Result<Directory> {
-        let flags = OpenFlags::READ | OpenFlags::DIRECTORY;
-        let options = WalkOptions {
-            every: true,
-            ..WalkOptions::default()
-        };
         let deed = Deed {
-            flags,
-            options,
+            flags: LISTING,
+            options: every(),
             ..Deed::default()
         };
         let mut parts = VecDeque::new();
@@ -81,16 +79,7 @@ impl Namespace {
                     candidate,
                     body,
                     ..
-                } => {
-                    let opened = Opened::from_bytes(&body)?;
-                    let file = File::new(line, candidate, opened, flags);
-                    Part::Server {
-                        file,
-                        candidate,
-                        cookie: 0,
-                        ended: false,
-                    }
-                }
+                } => Part::of(line, candidate, Opened::from_bytes(&body)?),
                 Doer::Manager { nd, path } => Part::Tree {
                     namespace: self.clone(),
                     nd,
@@ -100,18 +89,97 @@ impl Namespace {
             });
             Ok(())
         })?;
+        Ok(Directory::of(parts))
+    }
+
+    /// As [`read_directory`](Self::read_directory), of a directory that one server alone has, and controls it with the
+    /// exchange that opens it.
+    ///
+    /// # Errors
+    /// As [`read_directory`](Self::read_directory) and [`File::devctl`]; the directory is not open then. `EXDEV` if others
+    /// than one server have a part of it.
+    pub fn read_directory_and_control<Req: Encode, Rep>(
+        &self,
+        path: impl AsRef<[u8]>,
+        control: Devctl<Req, Rep>,
+        argument: Req,
+    ) -> Result<(Directory, Rep)>
+    where
+        Rep: for<'a> Decode<'a>,
+    {
+        let data = argument.to_bytes()?;
+        let dcmd = control.dcmd();
+        let io = Request::Devctl { dcmd, data: &data }.to_bytes()?;
+        let deed = Deed {
+            subtype: ConnectType::Combine,
+            flags: LISTING,
+            extra: Extra::Combined(&io),
+            options: every(),
+            ..Deed::default()
+        };
+        let (mut result, mut asked) = (None, 0);
+        let mut accept = |doer: Doer| {
+            let (line, candidate, body) = doer.opened()?;
+            let reply = CombinedReply::from_bytes(&body)?;
+            let opened = reply.opened.ok_or(Errno::EBADMSG)?;
+            let part = Part::of(line, candidate, opened);
+            result = Some((part, Rep::from_bytes(reply.body)?));
+            Ok(())
+        };
+        // One that refuses the control may have a part as well.
+        let mut count = |step: &Step, _: &Answer| {
+            asked += u32::from(matches!(step, Step::Connect { .. } | Step::Own { .. }));
+        };
+        self.perform_observed(path.as_ref(), &deed, &mut accept, &mut count)?;
+        match (asked, result) {
+            (1, Some((part, answer))) => Ok((Directory::of(VecDeque::from([part])), answer)),
+            (1, None) => Err(Errno::EBADMSG),
+            _ => Err(Errno::EXDEV),
+        }
+    }
+}
+
+/// How directories are opened that are to be listed.
+const LISTING: OpenFlags = OpenFlags::READ.union(OpenFlags::DIRECTORY);
+
+fn every() -> WalkOptions {
+    WalkOptions {
+        every: true,
+        ..WalkOptions::default()
+    }
+}
+
+impl Directory {
+    fn of(parts: VecDeque<Part>) -> Self {
         let seen = (parts.len() > 1).then(HashSet::new);
-        Ok(Directory {
+        Self {
             parts,
             seen,
             ready: VecDeque::new(),
             space: Vec::new(),
             failed: false,
-        })
+        }
     }
-}
 
-impl Directory {
+    /// Whether all has been read, so that the next [`read_into`](Self::read_into) would say so.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        let is_at_end = |part: &Part| matches!(part, Part::Server { ended: true, .. });
+        self.ready.is_empty() && self.parts.iter().all(is_at_end)
+    }
+
+    /// Closes the directory at its servers and does not wait for them.
+    ///
+    /// # Errors
+    /// As [`File::begin_close`].
+    pub fn begin_close(self) -> Result<Vec<Closing>> {
+        let files = self.parts.into_iter().filter_map(|part| match part {
+            Part::Server { file, .. } => Some(file),
+            Part::Tree { .. } => None,
+        });
+        files.map(File::begin_close).collect()
+    }
+
     /// The directory at its server, as long as it is being read and no other server has a part of it.
     #[must_use]
     pub fn server(&self) -> Option<&File> {
@@ -176,6 +244,15 @@ impl Iterator for Directory {
 }
 
 impl Part {
+    fn of(line: Arc<dyn Line>, candidate: Candidate, opened: Opened) -> Self {
+        Self::Server {
+            file: File::new(line, candidate, opened, LISTING),
+            candidate,
+            cookie: 0,
+            ended: false,
+        }
+    }
+
     /// The next entries, perhaps none of interest; `None` at the end.
     fn read(
         &mut self,

@@ -7,7 +7,7 @@ mod waiting;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use abi::connect::Opened;
 use abi::devctl::{ALL_GETFLAGS, ALL_SETFLAGS, Devctl};
@@ -21,6 +21,8 @@ use ipc::{Reply, SendOptions};
 use crate::Namespace;
 use crate::carrier::Line;
 use crate::names::placed;
+use submitting::CLOSE_LIMIT;
+pub use submitting::Closing;
 
 /// An open file, device or service, on this node or another one.
 ///
@@ -39,9 +41,6 @@ pub struct File {
 
 /// Most bytes moved by one message. Larger reads and writes of a file are several.
 pub const TRANSFER_MAX: usize = 1 << 20;
-
-/// How long dropping a file waits for its server to close it.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 impl File {
     /// Opens a path with the process's own [`Namespace`].

@@ -42,7 +42,7 @@ pub use abi::flags::NodeTextFlags;
 pub use abi::io::{Events, Info, SetTime, SpaceFlags, Stat, Statvfs, TimeSpec, Whence};
 pub use abi::{Errno, OpenFlags, Result};
 pub use directory::{Directory, DirectoryEntry};
-pub use file::{File, TRANSFER_MAX};
+pub use file::{Closing, File, TRANSFER_MAX};
 pub use ipc::{First, Identity, Interrupt, Pending, Readable, SendOptions};
 pub use namespace::Namespace;
 pub use owners::Owner;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use abi::devctl::ALL_GETFLAGS;
 use abi::{Errno, Nd, OpenFlags};
 
 use crate::testing::{LAB2, Node, World};
@@ -210,6 +211,23 @@ fn the_end_of_a_listing_comes_with_its_last_piece() {
     assert_eq!(names(&namespace, "/net/lab2/srv"), ["a", "b", "d", "rel"]);
     let listing = ["connect", "ReadDirectory", "ReadDirectory", "Close"];
     assert_eq!(world.exchanges(), listing);
+}
+
+#[test]
+fn a_directory_of_one_server_alone_is_opened_and_controlled_with_one_exchange() {
+    let (world, namespace) = lab2();
+    let control = |path: &str| namespace.read_directory_and_control(path, ALL_GETFLAGS, ());
+    namespace.stat("/net/lab2/srv").unwrap();
+    world.exchanges();
+    let (mut directory, flags) = control("/net/lab2/srv").unwrap();
+    assert_eq!(world.exchanges(), ["connect"]);
+    assert_eq!(flags, OpenFlags::READ);
+    assert!(directory.server().is_some() && !directory.is_at_end());
+    assert_eq!(directory.by_ref().map(Result::unwrap).count(), 4);
+    assert!(directory.is_at_end());
+    assert_eq!(control("/net/lab2/dev").map(drop), Err(Errno::EISDIR));
+    world.serve(LAB2, 56, "/srv", &[("", Node::Directory)]);
+    assert_eq!(control("/net/lab2/srv").map(drop), Err(Errno::EXDEV));
 }
 
 // qnx: P38

@@ -10,6 +10,7 @@ use std::time::Duration;
 use abi::connect::{
     CombinedReply, Connect, ConnectStatus, ConnectType, Extra, Opened, SymlinkReply,
 };
+use abi::devctl::ALL_GETFLAGS;
 use abi::flags::mode;
 use abi::io::{Entry, LISTING_END, Request, Stat, push_entry};
 use abi::{Decode, Encode, Errno, Gid, Incarnation, Nd, OpenFlags, Result, Uid};
@@ -365,6 +366,9 @@ impl FakeLine {
                 Ok((0, Vec::new()))
             }
             Request::ReadDirectory(read) => self.list(path, read.cookie, read.nbytes),
+            Request::Devctl { dcmd, .. } if *dcmd == ALL_GETFLAGS.dcmd() => {
+                Ok((0, OpenFlags::READ.to_bytes()?))
+            }
             _ => Err(Errno::ENOSYS),
         }
     }
