@@ -2,12 +2,12 @@
 
 use abi::{Errno, Result};
 use client::{Directory, DirectoryEntry, Namespace};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::attributes;
 use crate::kernel::reply::{Entry, Known};
 use crate::kernel::{Answer, FileAttributes, Listing, Validity, reply};
-use crate::leases::{self, LEASED, Stamp};
+use crate::leases::{self, LEASED, Stamp, told};
 use crate::listing_space::Taken;
 use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
@@ -47,19 +47,19 @@ impl PathSpace {
             true => None,
             false => self.leases.of(call.node),
         };
-        let (reader, flags) = match leased.filter(|lease| self.leases.is_listed(*lease)) {
-            Some(_) => (
-                Reader::Unopened,
-                reply::OPEN_CACHE_DIRECTORY | reply::OPEN_KEEP_CACHE,
-            ),
-            None => self.open_at_server(call, &path)?,
-        };
-        let state = State {
-            reader,
-            entries: Vec::new(),
-            taken: self.listing_space.nothing(),
-            read: call.begun,
-            lease: leased,
+        let taken = self.listing_space.nothing();
+        let mut state = State::new(taken, call.begun, leased);
+        let is_listed = leased.is_some_and(|lease| self.leases.is_listed(lease));
+        let flags = if is_listed {
+            reply::OPEN_CACHE_DIRECTORY | reply::OPEN_KEEP_CACHE
+        } else if let Some(told) = leased.and_then(|lease| self.leases.told_to_all(lease))
+            && state.takes(&told)
+        {
+            reply::OPEN_CACHE_DIRECTORY
+        } else {
+            let (reader, flags) = self.open_at_server(call, &path)?;
+            state.reader = Reader::Open(reader);
+            flags
         };
         let listed = Listed {
             path,
@@ -70,17 +70,16 @@ impl PathSpace {
     }
 
     /// Opens a directory at its server, and leases it if that is possible: then the kernel may keep the listing.
-    fn open_at_server(&self, call: &Call<'_>, path: &[u8]) -> Result<(Reader, u32)> {
-        let reader = call.view.read_directory(path)?;
-        let lease = match reader.server().filter(|_| !self.fresh.is_zero()) {
-            Some(file) => self.leases.opened(call.node, file, &call.view),
-            None => None,
-        };
+    fn open_at_server(&self, call: &Call<'_>, path: &[u8]) -> Result<(Directory, u32)> {
+        if self.fresh.is_zero() {
+            return Ok((call.view.read_directory(path)?, 0));
+        }
+        let (reader, lease) = self.leases.open(call.node, path, &call.view)?;
         let flags = match lease {
             Some(_) => reply::OPEN_CACHE_DIRECTORY,
             None => 0,
         };
-        Ok((Reader::Open(reader), flags))
+        Ok((reader, flags))
     }
 
     pub(crate) fn read_directory(
@@ -106,6 +105,9 @@ impl PathSpace {
             let lease = self.leases.of(call.node);
             if !state.read_on(call, lease)? {
                 break;
+            }
+            if let Some(ended) = state.ended() {
+                self.closings.close_directory(ended);
             }
         }
         let _gate = self.leases.gate();
@@ -159,7 +161,9 @@ impl PathSpace {
         let Some(stat) = entry.stat.as_ref().filter(|_| plus && settled) else {
             return push(listing, at, shown, plus, None);
         };
-        let left = self.fresh.saturating_sub(state.read.elapsed());
+        let age = state.read.elapsed();
+        let left = self.fresh.saturating_sub(age);
+        let long = LEASED.saturating_sub(age);
         let identity = Identity::of(stat, entry.server.as_ref());
         let node = self.nodes.enter(call.node, &entry.name, identity);
         self.versions.told(node, stat);
@@ -169,9 +173,9 @@ impl PathSpace {
             node,
             attributes: &known,
             validity: Validity {
-                entry: if leased { LEASED } else { left },
+                entry: if leased { long } else { left },
                 attributes: match leased && leases::is_noticed(stat) {
-                    true => LEASED,
+                    true => long,
                     false => left,
                 },
             },
@@ -205,7 +209,50 @@ fn push(
     listing.push(&entry, plus.then_some(known.unwrap_or(&unknown)));
 }
 
+impl Listed {
+    /// What is still open at a server, if no other request has it.
+    pub(crate) fn reader(listed: Arc<Self>) -> Option<Directory> {
+        let state = Arc::into_inner(listed)?.state.into_inner();
+        match state.unwrap_or_else(PoisonError::into_inner).reader {
+            Reader::Open(reader) => Some(reader),
+            Reader::Unopened | Reader::AtEnd | Reader::TooLong => None,
+        }
+    }
+}
+
 impl State {
+    fn new(taken: Taken, read: Instant, lease: Option<Stamp>) -> Self {
+        Self {
+            reader: Reader::Unopened,
+            entries: Vec::new(),
+            taken,
+            read,
+            lease,
+        }
+    }
+
+    /// Has it all from what was told when the directory was leased, if there is room for it.
+    fn takes(&mut self, told: &told::Listing) -> bool {
+        let fits = self.taken.grow(told.entries.iter().map(bytes_of).sum());
+        if fits.is_ok() {
+            self.entries = told.entries.to_vec();
+            self.reader = Reader::AtEnd;
+            (self.read, self.lease) = (told.asked, Some(told.stamp));
+        }
+        fits.is_ok()
+    }
+
+    /// The reader, once all has been read: it can be closed already.
+    fn ended(&mut self) -> Option<Directory> {
+        match std::mem::replace(&mut self.reader, Reader::AtEnd) {
+            Reader::Open(reader) if reader.is_at_end() => Some(reader),
+            other => {
+                self.reader = other;
+                None
+            }
+        }
+    }
+
     /// Reads the next piece; false at the end.
     fn read_on(&mut self, call: &Call<'_>, lease: Option<Stamp>) -> Result<bool> {
         let reader = match &mut self.reader {
@@ -220,19 +267,22 @@ impl State {
         }
         let before = self.entries.len();
         let more = reader.read_into(&mut self.entries, &call.options())?;
-        let read = self.entries.iter().skip(before);
-        let bytes = read.map(|entry| size_of::<DirectoryEntry>() + entry.name.len());
-        if let Err(errno) = self.taken.grow(bytes.sum()) {
+        let bytes = self.entries.iter().skip(before).map(bytes_of).sum();
+        if let Err(errno) = self.taken.grow(bytes) {
             self.entries.truncate(before);
             self.reader = Reader::TooLong;
             return Err(errno);
         }
         if !more {
-            // The server's directory can be closed already.
             self.reader = Reader::AtEnd;
         }
         Ok(more)
     }
+}
+
+/// The memory that an entry takes.
+pub(crate) fn bytes_of(entry: &DirectoryEntry) -> usize {
+    size_of::<DirectoryEntry>() + entry.name.len()
 }
 
 const DOTS: [&[u8]; 2] = [b".", b".."];

@@ -44,6 +44,10 @@ impl OpenFile {
         &self.file
     }
 
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+
     pub(crate) const fn opener(&self) -> (u32, u32) {
         self.opener
     }

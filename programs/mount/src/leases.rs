@@ -11,21 +11,25 @@
 
 mod news;
 mod own_changes;
+pub(crate) mod told;
 
 use abi::flags::mode;
 use abi::io::Stat;
 use abi::{Errno, Result};
-use client::{File, Namespace};
+use client::{Directory as Reader, File, Namespace};
 use ipc::SendOptions;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use crate::closing::Closings;
 use crate::kernel::channel::Channel;
+use crate::listing_space::ListingSpace;
 use crate::nodes::Nodes;
 use crate::server::Server;
 use own_changes::OwnChanges;
+use told::Told;
 
 /// The leases of one mount.
 pub(crate) struct Leases {
@@ -38,6 +42,8 @@ struct Shared {
     gate: RwLock<()>,
     nodes: Arc<Nodes>,
     channel: Arc<Channel>,
+    closings: Arc<Closings>,
+    told_space: ListingSpace,
     hasher: RandomState,
 }
 
@@ -63,6 +69,8 @@ struct Directory {
     held: Option<Held>,
     /// Somebody is about to lease it.
     asked: bool,
+    /// It has to be opened before it is known whether it may be leased.
+    is_doubtful: bool,
     own: OwnChanges,
 }
 
@@ -78,6 +86,7 @@ struct Held {
     missing: Vec<Vec<u8>>,
     /// The hashes of all names that there may be, once all are known.
     names: Option<HashSet<u64>>,
+    told: Option<Told>,
 }
 
 /// A lease that was there before a question was asked.
@@ -97,12 +106,17 @@ pub(crate) struct OwnChange<'a> {
 }
 
 impl Leases {
-    pub(crate) fn new(nodes: Arc<Nodes>, channel: Arc<Channel>) -> Self {
+    pub(crate) fn new(
+        (nodes, closings): (Arc<Nodes>, Arc<Closings>),
+        channel: Arc<Channel>,
+    ) -> Self {
         let shared = Shared {
             state: Mutex::new(State::default()),
             gate: RwLock::new(()),
             nodes,
             channel,
+            closings,
+            told_space: ListingSpace::new(told::BYTES_MAX),
             hasher: RandomState::new(),
         };
         Self {
@@ -128,34 +142,62 @@ impl Leases {
 
     /// Leases a directory that nobody has open, and learns its names if they are few.
     fn open_and_lease(&self, directory: u64, path: &[u8], view: &Namespace) -> Result {
-        let mut reader = view.read_directory(path)?;
-        let file = reader.server().ok_or(Errno::EOPNOTSUPP)?;
-        self.shared.lease(directory, path, file, view)?;
+        let mut reader = match self.shared.open_leased(directory, path, view)? {
+            Some(reader) => reader,
+            None => {
+                let reader = view.read_directory(path)?;
+                let file = reader.server().ok_or(Errno::EOPNOTSUPP)?;
+                self.shared.lease(directory, path, file, view)?;
+                reader
+            }
+        };
         let Some(stamp) = self.of(directory) else {
             return Ok(());
         };
         let (mut entries, options) = (Vec::new(), SendOptions::default());
-        if !reader.read_into(&mut entries, &options)?
-            || !reader.read_into(&mut entries, &options)?
-        {
-            self.knows_all(stamp, entries.iter().map(|entry| entry.name.as_slice()));
+        let asked = Instant::now();
+        for _ in 0..PIECES_LEARNT {
+            if !reader.is_at_end() {
+                reader.read_into(&mut entries, &options)?;
+            }
         }
+        if reader.is_at_end() {
+            self.knows_all(stamp, entries.iter().map(|entry| entry.name.as_slice()));
+            self.tells(stamp, asked, entries);
+        }
+        self.shared.closings.close_directory(reader);
         Ok(())
     }
 
-    /// A program has opened the directory, to list it.
-    pub(crate) fn opened(&self, directory: u64, file: &File, view: &Namespace) -> Option<Stamp> {
-        if let Some(stamp) = self.of(directory) {
-            return Some(stamp);
+    /// Opens a directory for a program that is about to list it, and leases it if that is possible.
+    ///
+    /// # Errors
+    /// Those of [`Namespace::read_directory`].
+    pub(crate) fn open(
+        &self,
+        directory: u64,
+        path: &[u8],
+        view: &Namespace,
+    ) -> Result<(Reader, Option<Stamp>)> {
+        let stamp = self.of(directory);
+        if stamp.is_some() || !self.shared.lock().wants(directory, LOOKUPS_MIN) {
+            return Ok((view.read_directory(path)?, stamp));
         }
-        if !self.shared.lock().wants(directory, LOOKUPS_MIN) {
-            return None;
+        let at_once = self.shared.open_leased(directory, path, view);
+        if let Ok(Some(reader)) = at_once {
+            return Ok((reader, self.shared.leased(directory, Ok(()))));
         }
-        let path = self.shared.nodes.path(directory);
-        let outcome = path
-            .ok_or(Errno::ENOENT)
-            .and_then(|path| self.shared.lease(directory, &path, file, view));
-        self.shared.leased(directory, outcome)
+        let opened = view.read_directory(path);
+        let outcome = match (at_once, &opened) {
+            (Err(errno), _) => Err(errno),
+            (Ok(_), Err(errno)) => Err(*errno),
+            (Ok(_), Ok(reader)) => match reader.server() {
+                Some(file) => self.shared.lease(directory, path, file, view),
+                None => Err(Errno::EOPNOTSUPP),
+            },
+        };
+        let stamp = self.shared.leased(directory, outcome);
+        Ok((opened?, stamp))
     }
 
     /// The lease that is there, if one is.
@@ -448,6 +490,8 @@ const LOOKUPS_MIN: u32 = 2;
 const CHANGED_PAUSE: Duration = Duration::from_secs(1);
 /// Directories that are counted or leased.
 const DIRECTORIES_MAX: usize = 16_384;
+/// Answers with names that are read when a directory is leased: 1 500 files or so.
+const PIECES_LEARNT: usize = 2;
 /// Names of one directory, of which all are known; 8 bytes each.
 const NAMES_MAX: usize = 16_384;
 /// Missing names that are remembered of one directory: each must be told when the lease ends.

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod behind;
+mod closing;
 mod directories;
 mod error;
 mod files;

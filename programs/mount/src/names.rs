@@ -10,7 +10,7 @@ use crate::attributes;
 use crate::files::{OpenFile, judged};
 use crate::kernel::request::SetAttr;
 use crate::kernel::{Answer, FileAttributes, Validity, reply};
-use crate::leases::{LEASED, OwnChange, Stamp};
+use crate::leases::{self, LEASED, OwnChange, Stamp};
 use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 
@@ -22,10 +22,10 @@ impl PathSpace {
         early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
         let path = self.child(call, name)?;
-        if self.knows_missing(call, name, early) {
+        let above = self.lease(call);
+        if self.knows_missing(call, name, early) || self.was_told(call, name, early) {
             return Ok(Answer::Empty);
         }
-        let above = self.lease(call);
         let known = self.nodes.find(call.node, name);
         let own = known.and_then(|known| self.leases.of(known));
         if let Some(known) = known {
@@ -45,6 +45,43 @@ impl PathSpace {
             }
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Answers without asking anybody with what was told of all names when the directory was leased.
+    fn was_told(&self, call: &Call<'_>, name: &[u8], early: &mut dyn FnMut(Answer)) -> bool {
+        // Of a file that it has, the kernel may know more by now, and so may writes that are on their way.
+        let known = self.nodes.find(call.node, name);
+        let Some(listing) = self.leases.told(call.node).filter(|_| known.is_none()) else {
+            return false;
+        };
+        let Some(entry) = listing.find(name) else {
+            return false;
+        };
+        let Some(stat) = entry.stat.as_ref() else {
+            return false;
+        };
+        // Other names of a file may be known to the kernel.
+        if !leases::is_noticed(stat) && !mode::is_directory(stat.mode) {
+            return false;
+        }
+        let _gate = self.leases.gate();
+        if !self.leases.holds(Some(listing.stamp), name) {
+            return false;
+        }
+        let identity = Identity::of(stat, entry.server.as_ref());
+        let node = self.nodes.enter(call.node, name, identity);
+        self.versions.told(node, stat);
+        let age = listing.asked.elapsed();
+        let long = LEASED.saturating_sub(age);
+        let validity = Validity {
+            entry: long,
+            attributes: match leases::is_noticed(stat) {
+                true => long,
+                false => self.fresh.saturating_sub(age),
+            },
+        };
+        early(reply::entry(node, &attributes::of(stat), validity));
+        true
     }
 
     /// Answers without asking anybody where all names are known and this is none of them.

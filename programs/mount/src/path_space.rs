@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::attributes;
 use crate::behind::Behind;
+use crate::closing::Closings;
 use crate::directories::Listed;
 use crate::handles::Handles;
 use crate::identity::Views;
@@ -33,6 +34,7 @@ pub(crate) struct PathSpace {
     pub(crate) directories: Handles<Listed>,
     pub(crate) listing_space: ListingSpace,
     pub(crate) behind: Behind,
+    pub(crate) closings: Arc<Closings>,
     pub(crate) lockers: Lockers,
     pub(crate) versions: Versions,
     pub(crate) leases: Leases,
@@ -65,14 +67,17 @@ impl Call<'_> {
 impl PathSpace {
     pub(crate) fn new(views: Views, root: &[u8], fresh: Duration, channel: Arc<Channel>) -> Self {
         let nodes = Arc::new(Nodes::new(root));
+        let closings = Arc::new(Closings::default());
+        let known = (Arc::clone(&nodes), Arc::clone(&closings));
         Self {
             views,
-            leases: Leases::new(Arc::clone(&nodes), Arc::clone(&channel)),
+            leases: Leases::new(known, Arc::clone(&channel)),
             nodes,
             files: OpenFiles::new(),
             directories: Handles::new(),
             listing_space: ListingSpace::new(LISTED_BYTES_MAX),
             behind: Behind::new(),
+            closings,
             lockers: Lockers::new(),
             versions: Versions::new(),
             watchers: Watchers::new(),
@@ -208,7 +213,9 @@ impl PathSpace {
                 plus,
             } => self.read_directory(call, handle, offset, (size as usize, plus), early),
             Operation::ReleaseDir { handle } => {
-                self.directories.remove(handle);
+                if let Some(reader) = self.directories.remove(handle).and_then(Listed::reader) {
+                    self.closings.close_directory(reader);
+                }
                 Ok(Answer::Empty)
             }
             Operation::FSyncDir => Ok(Answer::Empty),
@@ -239,9 +246,12 @@ impl PathSpace {
                 data,
             } => self.write(call, (handle, flags), offset, data, early),
             Operation::Release { handle } => {
-                // The last reference sends the close.
                 self.watchers.end(handle);
-                self.files.remove(call.node, handle);
+                // Where another request still has it, the last reference sends the close.
+                let released = self.files.remove(call.node, handle);
+                if let Some(open) = released.and_then(Arc::into_inner) {
+                    self.closings.close(open.into_file());
+                }
                 Ok(Answer::Empty)
             }
             Operation::Flush { handle, owner } => self.flush(call, handle, owner),

@@ -122,6 +122,31 @@ fn whatever_anybody_changes_in_a_leased_directory_is_seen() {
 }
 
 #[test]
+fn what_was_told_of_names_that_nobody_has_looked_up_ends_with_the_lease() {
+    let lab = Lab::new();
+    let seen = |name: &str| fs::metadata(lab.of("lab1", name));
+    until("the directory is leased", || {
+        assert!(seen("file0").is_ok() && seen("file1").is_ok());
+        lab.mounts[0].leased_directories() > 0
+    });
+    // Told by the listing that came with the lease.
+    assert_eq!(seen("file2").unwrap().len(), 3);
+    let told = fs::read_dir(lab.of("lab1", "")).unwrap().count();
+    assert_eq!(told, FILES as usize);
+    fs::write(lab.tree("file3"), "another length").unwrap();
+    fs::remove_file(lab.tree("file4")).unwrap();
+    fs::rename(lab.tree("file6"), lab.tree("file5")).unwrap();
+    fs::set_permissions(lab.tree("file7"), fs::Permissions::from_mode(0o600)).unwrap();
+    until("what was told counts no more", || {
+        seen("file3").unwrap().len() == 14
+            && seen("file4").is_err()
+            && seen("file6").is_err()
+            && seen("file7").unwrap().mode() & 0o777 == 0o600
+            && lab.names("lab1").len() == FILES as usize - 2
+    });
+}
+
+#[test]
 fn a_lease_ends_with_its_server() {
     let mut lab = Lab::new();
     lab.lease();

@@ -3,7 +3,7 @@
 use abi::devctl::{DIRECTORY_LEASE, LEASE_BEAT_MS, LEASE_NEWS};
 use abi::flags::mode;
 use abi::{Errno, OpenFlags, Result};
-use client::{File, Namespace};
+use client::{Directory as Reader, File, Namespace};
 use ipc::SendOptions;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -26,11 +26,59 @@ impl Shared {
         }
         let server = Server::of(file.server());
         self.hear(server, path, view)?;
-        let number = lease_once_heard(file).inspect_err(|errno| {
-            if matches!(*errno, Errno::ETIMEDOUT | Errno::EINVAL) {
-                self.lock().shun(server);
+        let number = lease_once_heard(file).inspect_err(|errno| self.shun_for(server, *errno))?;
+        self.enter(directory, file, number)
+    }
+
+    /// Opens and leases a directory with one exchange where that is likely to do; nothing where it is not.
+    ///
+    /// # Errors
+    /// Those of both, and what speaks against leasing what has been opened.
+    pub(super) fn open_leased(
+        &self,
+        directory: u64,
+        path: &[u8],
+        view: &Namespace,
+    ) -> Result<Option<Reader>> {
+        let server = self.nodes.server(directory);
+        {
+            let state = self.lock();
+            let known = state.directories.get(&directory);
+            if known.is_none_or(|known| known.is_doubtful) || !state.feeds.contains_key(&server) {
+                return Ok(None);
             }
-        })?;
+        }
+        let view = view.with_time_limit(HEARD_WITHIN);
+        let opened = view.read_directory_and_control(path, DIRECTORY_LEASE, ());
+        let entered = opened.and_then(|(reader, number)| {
+            let file = reader.server().ok_or(Errno::EXDEV)?;
+            let found = file.opened().mode;
+            if !mode::is_directory(found) || found & 0o001 == 0 {
+                return Err(Errno::EXDEV);
+            }
+            self.enter(directory, file, number)?;
+            Ok(reader)
+        });
+        entered.map(Some).inspect_err(|errno| {
+            self.shun_for(server, *errno);
+            if *errno == Errno::EXDEV
+                && let Some(known) = self.lock().directories.get_mut(&directory)
+            {
+                known.is_doubtful = true;
+            }
+        })
+    }
+
+    fn shun_for(&self, server: Server, errno: Errno) {
+        if matches!(errno, Errno::ETIMEDOUT | Errno::EINVAL) {
+            self.lock().shun(server);
+        }
+    }
+
+    /// Enters a lease that a server has given, of a directory that is open there.
+    fn enter(&self, directory: u64, file: &File, number: u64) -> Result {
+        let server = Server::of(file.server());
+        let found = file.opened().mode;
         let mut state = self.lock();
         if !state.feeds.contains_key(&server) || state.ended_early.contains(&(server, number)) {
             return Err(Errno::ESRCH);
@@ -47,6 +95,7 @@ impl Shared {
                 listed: None,
                 missing: Vec::new(),
                 names: None,
+                told: None,
             });
         }
         Ok(())
