@@ -1,17 +1,18 @@
 //! What is in flight on a lane, and when it counts as lost (RFC 9002 in shape).
 
-mod joining;
 mod round_trip;
+mod sent_frame;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use abi::time::Instant;
 
-use crate::frame::{ACK_WORDS, Ack, WireOp};
+use crate::frame::{ACK_WORDS, Ack};
 use crate::rate_model::Mark;
 
 pub(crate) use self::round_trip::Rtt;
+pub(crate) use self::sent_frame::SentFrame;
 
 /// Packets acknowledged above a missing one that make it lost, at first and at most.
 const REORDER_MIN: u64 = 3;
@@ -23,43 +24,6 @@ const KEPT_PACKETS: usize = 1024;
 const LATE_MAX: usize = 64 * ACK_WORDS;
 /// Frames of each that are remembered.
 const LATE_FRAMES: usize = 2;
-
-/// What a packet carried that must arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SentFrame {
-    Request {
-        op: WireOp,
-        offset: u64,
-        len: u32,
-    },
-    Reply {
-        op: WireOp,
-        offset: u64,
-        len: u32,
-    },
-    Pulled {
-        id: u32,
-        offset: u64,
-        len: u32,
-    },
-    Pushed {
-        id: u32,
-        offset: u64,
-        len: u32,
-    },
-    Pull {
-        id: u32,
-    },
-    Cancel {
-        op: WireOp,
-    },
-    Credit,
-    /// That a lane, by its place in the session's list, is not used.
-    LaneLeft {
-        lane: u8,
-    },
-    Ping,
-}
 
 /// How a packet is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

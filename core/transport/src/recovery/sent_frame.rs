@@ -1,8 +1,45 @@
-//! Fragments that follow each other, as one.
+//! What packets carry that must arrive.
 
 use alloc::vec::Vec;
 
-use super::SentFrame;
+use crate::frame::WireOp;
+
+/// What a packet carried that must arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SentFrame {
+    Request {
+        op: WireOp,
+        offset: u64,
+        len: u32,
+    },
+    Reply {
+        op: WireOp,
+        offset: u64,
+        len: u32,
+    },
+    Pulled {
+        id: u32,
+        offset: u64,
+        len: u32,
+    },
+    Pushed {
+        id: u32,
+        offset: u64,
+        len: u32,
+    },
+    Pull {
+        id: u32,
+    },
+    Cancel {
+        op: WireOp,
+    },
+    Credit,
+    /// That a lane, by its place in the session's list, is not used.
+    LaneLeft {
+        lane: u8,
+    },
+    Ping,
+}
 
 impl SentFrame {
     /// Makes one of neighbours in `frames` that are fragments of one message and follow each other in it, so that what
@@ -68,7 +105,6 @@ mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::frame::WireOp;
 
     #[test]
     fn only_what_follows_in_the_same_message_is_joined() {
