@@ -77,7 +77,15 @@ fn packets_behind_the_last_of_a_session_do_not_reach_the_next_one() {
     arrive(&mut pair, train);
     let session = pair.server.session;
     let cause = Cause::Server;
-    assert_eq!(pair.at_server(), Event::Closed { session, cause });
+    let code = Some(0);
+    assert_eq!(
+        pair.at_server(),
+        Event::Closed {
+            session,
+            cause,
+            code
+        }
+    );
     assert_eq!(pair.server.transport.sessions().count(), 0);
 }
 
