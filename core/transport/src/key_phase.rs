@@ -2,8 +2,6 @@
 
 use crate::config::LANES_MAX;
 
-/// In this part of a key's life the peer is asked again on lanes that have not shown the key.
-const ASK_PARTS: u64 = 8;
 /// Lives of a key after which it is left although the peer has shown nothing. A peer that follows the protocol
 /// answers long before; the limit of the algorithm is worth more than a session with another.
 const LIVES_MAX: u64 = 2;
@@ -18,6 +16,8 @@ pub(crate) struct KeyPhase {
     /// Lanes on which the key has sealed, and those of them on which the peer has acknowledged that, as bits.
     used: u16,
     shown: u16,
+    /// Lanes on which the peer was asked for that, as bits.
+    asked: u16,
     /// The first packet of each lane that is used.
     first: [u64; LANES_MAX],
 }
@@ -30,6 +30,7 @@ impl KeyPhase {
             sealed: 0,
             used: 0,
             shown: 0,
+            asked: 0,
             first: [0; LANES_MAX],
         }
     }
@@ -57,7 +58,8 @@ impl KeyPhase {
     /// The next key is used from here on.
     pub(crate) const fn advance(&mut self) {
         self.phase = !self.phase;
-        (self.sealed, self.used, self.shown) = (0, 0, 0);
+        self.sealed = 0;
+        (self.used, self.shown, self.asked) = (0, 0, 0);
     }
 
     /// Packet `pn` of a lane is sealed; one that is reliable has brought it. Answers the lanes on which the peer
@@ -77,9 +79,17 @@ impl KeyPhase {
             self.shown |= bit;
         }
         self.sealed += 1;
-        let over = self.sealed.checked_sub(self.life);
-        let due = over.is_some_and(|over| over % (self.life / ASK_PARTS).max(1) == 0);
-        if due { self.missing(active) } else { 0 }
+        if self.sealed < self.life {
+            return 0;
+        }
+        let asks = self.missing(active) & !self.asked;
+        self.asked |= asks;
+        asks
+    }
+
+    /// A question was lost: whoever must be asked is asked again.
+    pub(crate) const fn ask_again(&mut self) {
+        self.asked = 0;
     }
 
     /// The peer has acknowledged packet `pn` of a lane.

@@ -214,7 +214,8 @@ impl Session {
                 SentFrame::Pull { id } => self.pull_lost(id),
                 SentFrame::Cancel { op } => self.cancel_lost(op),
                 SentFrame::Credit => self.served.credit_due = true,
-                SentFrame::LaneLeft { .. } | SentFrame::Ping => {}
+                SentFrame::Ping => self.key_phase.ask_again(),
+                SentFrame::LaneLeft { .. } => {}
             }
         }
     }

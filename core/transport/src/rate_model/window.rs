@@ -17,7 +17,9 @@ const LOSS_KEEP: f64 = 0.85;
 impl Controller {
     pub(super) fn first_window(&self) -> u64 {
         let assumed = product(self.assumed, self.min_rtt.unwrap_or_default());
-        (2 * assumed).clamp(INITIAL_PACKETS * self.packet, self.window_max)
+        assumed
+            .saturating_mul(2)
+            .clamp(INITIAL_PACKETS * self.packet, self.window_max)
     }
 
     pub(crate) const fn window(&self) -> u64 {
