@@ -16,6 +16,7 @@ use abi::devctl::{CHR_INPUT_COUNT, CHR_USERS, PortAccess, PortUser};
 use abi::{Errno, OpenFlags};
 use client::Namespace;
 use rustix::fs::OFlags;
+use rustix::io::ioctl_fionread;
 use rustix::termios::{
     ControlModes, LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr,
     tcsetattr,
@@ -293,9 +294,7 @@ fn what_has_arrived_is_thrown_away_when_the_program_says_so_and_nothing_later() 
     assert_eq!(events.next(), TerminalEvent::Opened);
     for round in 0..20 {
         lab.device().write_all(b"old").unwrap();
-        until("it has arrived", || {
-            rustix::io::ioctl_fionread(&program).unwrap() == 3
-        });
+        until("it has arrived", || ioctl_fionread(&program).unwrap() == 3);
         tcflush(&program, QueueSelector::IFlush).unwrap();
         (&program).write_all(b"?").unwrap();
         lab.take(1);
@@ -388,6 +387,49 @@ fn what_was_passed_on_before_a_flush_arrives_whole() {
         );
     }
 }
+
+#[test]
+fn neither_way_waits_for_the_other() {
+    let lab = Lab::new();
+    let (_terminal, events) = lab.terminal(lab.options());
+    let program = open(&lab.path("ttyNET0"));
+    // What came before that is not for this program.
+    events.wait_for(|event| *event == TerminalEvent::Opened);
+    let (out, back): (Vec<u8>, Vec<u8>) = (vec![b'o'; MUCH], vec![b'i'; MUCH]);
+    // Neither the line nor the program reads: both ways are full, in every buffer between.
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (&program).write_all(&out).unwrap());
+        let sender = scope.spawn(|| lab.device().write_all(&back).unwrap());
+        until("the line and the program have all they can", || {
+            let waiting = ioctl_fionread(&program).unwrap();
+            let sent = ioctl_fionread(lab.device()).unwrap();
+            waiting > 0 && sent > 0
+        });
+        // What the program writes leaves although it reads nothing, and what it reads arrives although it waits to write.
+        assert_eq!(lab.take(MUCH), out);
+        writer.join().unwrap();
+        let mut came = vec![0; MUCH];
+        (&program).read_exact(&mut came).unwrap();
+        assert_eq!(came, back);
+        sender.join().unwrap();
+    });
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (&program).write_all(&out).unwrap());
+        let sender = scope.spawn(|| lab.device().write_all(&back).unwrap());
+        until("the line has all it can", || {
+            ioctl_fionread(lab.device()).unwrap() > 0
+        });
+        let mut came = vec![0; MUCH];
+        (&program).read_exact(&mut came).unwrap();
+        assert_eq!(came, back, "the line takes nothing meanwhile");
+        sender.join().unwrap();
+        assert_eq!(lab.take(MUCH), out);
+        writer.join().unwrap();
+    });
+}
+
+/// More than all buffers between a program and a device hold: two pseudo terminals, a port, and pieces under way.
+const MUCH: usize = 400_000;
 
 /// A byte that is not in what is written before it.
 const END: u8 = 255;
