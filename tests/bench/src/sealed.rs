@@ -65,7 +65,11 @@ impl End {
                     .split_first_chunk_mut::<HEADER_LEN>()
                     .ok_or("a packet without a head")?;
                 body[..part.len()].copy_from_slice(part);
-                head[1] = u8::from(self.cipher.phase());
+                let life = self.cipher.key_life();
+                if self.sent > 0 && self.sent.is_multiple_of(life) {
+                    self.cipher.next_key();
+                }
+                head[1] = (self.sent / life % 2) as u8;
                 self.cipher.seal(0, self.sent, head, body);
                 self.sent += 1;
                 len += part.len() + OVERHEAD;
