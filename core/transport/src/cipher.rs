@@ -12,7 +12,8 @@ pub trait PacketCipher: Send {
     /// Bytes that sealing adds behind the plaintext; the same for every packet.
     fn overhead(&self) -> usize;
 
-    /// Packets after which the next key is due; always the same. Up to twice as many may be sealed with one key.
+    /// Packets after which the next key is due; always the same. It must leave room: the next key waits until the
+    /// peer has shown the present one.
     fn key_life(&self) -> u64;
 
     /// From here on packets are sealed with the next key. Opening is not concerned.

@@ -2,10 +2,6 @@
 
 use crate::config::LANES_MAX;
 
-/// Lives of a key after which it is left although the peer has shown nothing. A peer that follows the protocol
-/// answers long before; the limit of the algorithm is worth more than a session with another.
-const LIVES_MAX: u64 = 2;
-
 /// The present key for sealing: what it has sealed, and on which lanes the peer has shown that it has it.
 #[derive(Debug)]
 pub(crate) struct KeyPhase {
@@ -42,13 +38,10 @@ impl KeyPhase {
 
     /// Whether the next packet is to be sealed with the next key; `active` are the lanes that work, as bits. Two
     /// changes of which the peer sees nothing would look like none. A lane on which the key has sealed nothing
-    /// can tell nothing of it, and one that has failed must not hold it.
+    /// can tell nothing of it, and one that has failed must not hold it. What is sent meanwhile is little: questions on
+    /// lanes that do not answer, and what a window allows. A key that the peer does not have would end it all.
     pub(crate) const fn is_over(&self, active: u16) -> bool {
-        if self.sealed < self.life {
-            return false;
-        }
-        let seen = self.shown != 0 && self.missing(active) == 0;
-        seen || self.sealed >= self.life.saturating_mul(LIVES_MAX)
+        self.sealed >= self.life && self.shown != 0 && self.missing(active) == 0
     }
 
     const fn missing(&self, active: u16) -> u16 {

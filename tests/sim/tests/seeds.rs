@@ -65,9 +65,13 @@ fn nothing_is_found_in_the_second_hundred_worlds() {
 }
 
 /// Worlds beyond those in which something was found once, and what.
-const FOUND: [(u64, &str); 3] = [
+const FOUND: [(u64, &str); 4] = [
     (840, "two changes of keys, of which the peer saw nothing"),
     (12_120, "each question for a key called for the next"),
+    (
+        22_465,
+        "a key that was left unseen, for its only lane was down",
+    ),
     (17_081, "a monitor that says a rate beyond all numbers"),
 ];
 
