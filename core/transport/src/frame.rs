@@ -3,9 +3,11 @@
 mod encoding;
 mod fragment;
 mod middle;
+mod pulled;
 
 pub use fragment::{FRAGMENT_HEAD_MAX, lone_fragment};
 pub(crate) use middle::Middle;
+pub(crate) use pulled::PulledHead;
 
 use crate::event::Meta;
 use crate::policy::Policy;

@@ -6,7 +6,7 @@ use abi::time::{Duration, Instant};
 use crate::cipher::HEADER_LEN;
 use crate::config::Role;
 use crate::event::{Cause, Memory};
-use crate::frame::{Ack, Data, Frame, LAST, QUIET, REPLY};
+use crate::frame::{Ack, Data, Frame, LAST, PulledHead, QUIET, REPLY};
 use crate::lane::Urgency;
 use crate::packet::{FLAG_ACK_NOW, FLAG_BOUND, Header};
 use crate::policy::Route;
@@ -55,14 +55,7 @@ impl Session {
         let mut urgency = Urgency::Never;
         let mut reader = Reader::new(body);
         while reader.remaining() > 0 && self.is_open() {
-            // Most of what comes is the middle of something long.
-            let taken = match Data::decode_middle(&mut reader) {
-                Some(data) => self.take_data(index, &data, shell),
-                None => match Frame::decode(&mut reader) {
-                    Ok(frame) => self.take_frame(index, &frame, shell),
-                    Err(_) => Err(Violation),
-                },
-            };
+            let taken = self.take_next(index, &mut reader, shell);
             let Ok(wanted) = taken else {
                 self.break_off(shell);
                 return;
@@ -74,6 +67,28 @@ impl Session {
         }
         self.lanes[index].owe(shell.now, urgency, gap);
         self.lane_heard(shell.now, index, shell.events);
+    }
+
+    /// Takes the next frame of a packet.
+    fn take_next(
+        &mut self,
+        index: usize,
+        reader: &mut Reader<'_>,
+        shell: &mut Shell<'_>,
+    ) -> Result<Urgency, Violation> {
+        // Most of what comes is the middle of something long.
+        if let Some(data) = Data::decode_middle(reader) {
+            return self.take_data(index, &data, shell);
+        }
+        if self.role == Role::Server
+            && let Some((head, bytes)) = PulledHead::decode(reader)
+        {
+            let part = (head.offset, bytes);
+            self.take_pulled(head.op, head.id, part, shell.memory, shell.events)?;
+            return Ok(urgency_of(head.last));
+        }
+        let frame = Frame::decode(reader).map_err(|_malformed| Violation)?;
+        self.take_frame(index, &frame, shell)
     }
 
     /// The peer broke the protocol: tell it, and end.
@@ -168,16 +183,6 @@ impl Session {
         shell: &mut Shell<'_>,
     ) -> Result<Urgency, Violation> {
         match *frame {
-            Frame::Pulled {
-                op,
-                id,
-                offset,
-                last,
-                bytes,
-            } => {
-                self.take_pulled(op, id, (offset, bytes), shell.memory, shell.events)?;
-                Ok(urgency_of(last))
-            }
             Frame::Query { op } => {
                 self.take_query(shell.now, op)?;
                 Ok(Urgency::Never)

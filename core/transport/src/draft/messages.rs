@@ -8,7 +8,7 @@ use crate::config::REPLY_CACHE_MAX;
 use crate::event::{Buffer, Memory};
 use crate::frame::{
     CONTROL, Data, FIRST, Frame, Head, LAST, Middle, ONE_WAY, POLICY, PULLED_LEN, PUSHED_LEN,
-    QUIET, REFUSED, REPLY, WireOp,
+    PulledHead, QUIET, REFUSED, REPLY, WireOp,
 };
 use crate::incoming::Phase;
 use crate::outflow::{Outflow, Piece};
@@ -303,19 +303,18 @@ impl Session {
         let (op, start) = (serving.op, serving.start);
         let (piece, left) = draft.take(&mut serving.flow, PULLED_LEN)?;
         let (offset, len) = (piece.offset, piece.len as u32);
-        let frame = Frame::Pulled {
+        let head = PulledHead {
             op,
             id,
             offset: start + offset,
             last: piece.last,
-            bytes: blank(piece.len),
+            len: len as u16,
         };
-        draft.fragment(
-            &frame,
-            SentFrame::Pulled { id, offset, len },
-            (Buffer::Request(self.op_key(op)), start + offset, piece.len),
-            memory,
-        );
+        draft.body[draft.len..][..PULLED_LEN].copy_from_slice(&head.encode());
+        draft.len += PULLED_LEN;
+        let from = Buffer::Request(self.op_key(op));
+        draft.load(from, start + offset, len as usize, memory);
+        draft.watch(SentFrame::Pulled { id, offset, len });
         Ok(left)
     }
 
