@@ -92,8 +92,15 @@ impl Bed {
         let script = "rm -rf \"$1\" && mkdir -m 777 \"$1\"";
         let directory = format!("{TREE}/{name}");
         self.server()
-            .output(&["sh", "-c", script, "sh", &directory])
-            .map(drop)
+            .output(&["sh", "-c", script, "sh", &directory])?;
+        // The mounts may believe for a moment that there is nothing of that name.
+        let far = format!("{FAR}/{name}");
+        for client in [self.client(), self.other()] {
+            wait_until(&far, PATIENCE, || {
+                Ok(client.output(&["test", "-d", &far]).is_ok())
+            })?;
+        }
+        Ok(())
     }
 
     /// Runs a script on lab1 in the directory of the program `name`, as the mount shows it; returns what it printed.
