@@ -2,13 +2,14 @@
 //!
 //! Programs that a program starts look for it by its path, long after everything else of `run` may have ended. So the path
 //! must never lead to what another user has made: the directories on the way are root's or this user's, and the file
-//! stays. It is made once for each version of the library.
+//! stays. It is made once for each version of the library; one that no `run` has used for long goes when the next is made.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{OFlags, StatVfsMountFlags};
 use rustix::process::geteuid;
@@ -20,6 +21,9 @@ const LIBRARY: &[u8] = include_bytes!(env!("SLASHNET_PRELOAD"));
 /// Bits of the mode of what others may change.
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
+/// How long after the last `run` of its version a library goes. Programs that were begun then start others that look for it,
+/// and few live that long.
+const UNUSED: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// The file of the library; makes it if it is not there.
 pub(super) fn path() -> Outcome<PathBuf> {
@@ -67,8 +71,29 @@ fn place(directory: &Path, library: &[u8]) -> Outcome<PathBuf> {
         file.persist(&path)
             .map_err(|error| error.error)
             .during(path.display())?;
+        remove_unused(&directory);
     }
     Ok(path)
+}
+
+/// Removes libraries of other versions. What cannot be removed is tried again with the next version.
+fn remove_unused(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let sum = name.to_str().and_then(|name| {
+            let name = name.strip_prefix("preload-")?;
+            name.strip_suffix(".so")
+        });
+        let is_library = sum.is_some_and(|sum| sum.len() == 16);
+        // Not through a link: the library would never be one.
+        let is_old = entry.metadata().is_ok_and(|found| {
+            let age = found.modified().map(|used| used.elapsed());
+            found.is_file() && matches!(age, Ok(Ok(age)) if age > UNUSED)
+        });
+        if is_library && is_old {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Whether a file can be loaded from the directory, and nobody but root and this user can put another in its place.
@@ -111,8 +136,13 @@ fn holds(path: &Path, library: &[u8]) -> std::io::Result<bool> {
         return Ok(false);
     }
     let mut bytes = Vec::new();
-    file.take(library.len() as u64 + 1)
+    (&file)
+        .take(library.len() as u64 + 1)
         .read_to_end(&mut bytes)?;
+    if bytes == library {
+        // Fails where root has put it, and what root has put there is root's to remove.
+        let _ = file.set_modified(SystemTime::now());
+    }
     Ok(bytes == library)
 }
 
@@ -135,6 +165,26 @@ mod tests {
         super::place(&directory, b"library").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"library");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o444);
+    }
+
+    #[test]
+    fn versions_that_nobody_has_used_for_long_go_with_the_next_and_nothing_else_does() {
+        let place = tempfile::tempdir().unwrap();
+        let [first, second] =
+            [b"first", b"later"].map(|it| super::place(place.path(), it).unwrap());
+        let other = place.path().join("preload-notes.so");
+        fs::write(&other, "mine").unwrap();
+        let long_ago = SystemTime::now() - UNUSED - Duration::from_secs(60);
+        let age = |path: &Path| File::open(path).unwrap().set_modified(long_ago).unwrap();
+        for path in [&first, &second, &other] {
+            age(path);
+        }
+        super::place(place.path(), b"later").unwrap();
+        assert!(first.exists(), "nothing is looked for while nothing is new");
+        super::place(place.path(), b"next").unwrap();
+        assert!(!first.exists());
+        assert!(second.exists(), "it has just been used");
+        assert!(other.exists(), "it is none of ours");
     }
 
     #[test]
