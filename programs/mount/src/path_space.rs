@@ -244,6 +244,7 @@ impl PathSpace {
                 offset,
                 flags,
                 data,
+                ..
             } => self.write(call, (handle, flags), offset, data, early),
             Operation::Release { handle } => {
                 self.watchers.end(handle);

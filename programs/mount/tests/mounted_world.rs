@@ -358,3 +358,47 @@ fn stopping_unmounts_also_under_a_blocked_reader() {
     });
     assert_eq!(names(&fixture.point()), [""; 0]);
 }
+
+#[test]
+fn pages_changed_all_over_a_mapped_file_reach_a_slow_server_however_many_they_are() {
+    const SIZE: usize = 32 << 20;
+    const STEP: usize = 8192;
+    // More than may be at work and wait for this server if programs asked for it.
+    const MANY: usize = 1000;
+    let script = format!(
+        "import mmap, sys\n\
+         with open(sys.argv[1], 'w+b') as file:\n\
+         \x20   file.truncate({SIZE})\n\
+         \x20   with mmap.mmap(file.fileno(), {SIZE}) as pages:\n\
+         \x20       for at in range(0, {SIZE}, {STEP}): pages[at] = 1\n\
+         \x20       print('changed', flush=True)\n\
+         \x20       sys.stdin.readline()\n\
+         \x20       pages.flush()\n"
+    );
+    let fixture = Fixture::new();
+    let mut program = Command::new("python3")
+        .args([
+            "-c".as_ref(),
+            Path::new(&script),
+            &fixture.lab2("srv/mapped"),
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 8];
+    let mut output = program.stdout.take().unwrap();
+    output.read_exact(&mut said).unwrap();
+    let busy = fixture.files.files.lock().unwrap();
+    drop(program.stdin.take());
+    within_limit("so many pages on their way", || {
+        fixture.mount.as_ref().unwrap().requests_in_work() >= MANY
+    });
+    drop(busy);
+    assert!(program.wait().unwrap().success(), "flushed");
+    let Some(Node::File(bytes)) = fixture.server_has("mapped") else {
+        panic!("no file");
+    };
+    let lost = (0..SIZE).step_by(STEP).filter(|at| bytes[*at] != 1).count();
+    assert_eq!(lost, 0);
+}

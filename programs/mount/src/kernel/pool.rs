@@ -1,7 +1,9 @@
 //! Which threads there are, whose requests they work on, and which requests wait for one.
 //!
 //! A server that never answers would in time hold every thread. So each server may hold as many threads as are left to the
-//! others, and has a queue of its own: one that is stuck gets half of them, a second one half of the rest, and so on.
+//! others, and has a queue of its own: one that is stuck gets half of them, a second one half of the rest, and so on. With
+//! the places in the queues it is the same, except for what nobody waits for: to refuse a page that the kernel writes back
+//! is to lose it. How many of those there are the kernel bounds.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -16,6 +18,8 @@ pub(super) struct Pool<K, R> {
     pub(super) listening: usize,
     servers: HashMap<K, Server<R>>,
     waiting: usize,
+    /// Those of them that programs wait for.
+    wanted: usize,
     /// Threads end instead of listening again.
     pub(super) closed: bool,
     /// The kernel closed the device.
@@ -26,7 +30,17 @@ pub(super) struct Pool<K, R> {
 #[derive(Debug)]
 struct Server<R> {
     at_work: usize,
-    waiting: VecDeque<R>,
+    waiting: VecDeque<(Asker, R)>,
+    wanted: usize,
+}
+
+/// Who has to do with the answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A program waits for it.
+    Program,
+    /// Nobody does: the kernel writes pages back, or closes.
+    Kernel,
 }
 
 /// What becomes of the thread that has read a request.
@@ -48,6 +62,7 @@ impl<K: Copy + Eq + Hash, R> Pool<K, R> {
             listening: 1,
             servers: HashMap::new(),
             waiting: 0,
+            wanted: 0,
             closed: false,
             unmounted: false,
         }
@@ -74,16 +89,20 @@ impl<K: Copy + Eq + Hash, R> Pool<K, R> {
         self.ends(server);
     }
 
-    /// Leaves a request to whoever has finished another one, or gives it back if too many of its server wait.
-    pub(super) fn wait(&mut self, server: K, request: R) -> Result<(), R> {
-        let of_server = |known: &Server<R>| known.waiting.len();
-        let own = self.servers.get(&server).map_or(0, of_server);
-        if !leaves_as_much(own + 1, self.waiting + 1, MAX_WAITING) {
+    /// Leaves a request to whoever has finished another one, or gives it back if a program asks and too many of its server
+    /// wait.
+    pub(super) fn wait(&mut self, server: K, asker: Asker, request: R) -> Result<(), R> {
+        let known = self.servers.get(&server);
+        let own = known.map_or(0, |known| known.wanted);
+        let is_wanted = asker == Asker::Program;
+        if is_wanted && !leaves_as_much(own + 1, self.wanted + 1, MAX_WAITING) {
             return Err(request);
         }
-        self.waiting += 1;
         let known = self.servers.entry(server).or_default();
-        known.waiting.push_back(request);
+        known.waiting.push_back((asker, request));
+        known.wanted += usize::from(is_wanted);
+        self.wanted += usize::from(is_wanted);
+        self.waiting += 1;
         Ok(())
     }
 
@@ -100,7 +119,11 @@ impl<K: Copy + Eq + Hash, R> Pool<K, R> {
         if !self.may_begin(next, self.threads - self.listening - 1) {
             return None;
         }
-        let request = self.servers.get_mut(&next)?.waiting.pop_front()?;
+        let known = self.servers.get_mut(&next)?;
+        let (asker, request) = known.waiting.pop_front()?;
+        let is_wanted = asker == Asker::Program;
+        known.wanted -= usize::from(is_wanted);
+        self.wanted -= usize::from(is_wanted);
         self.waiting -= 1;
         self.begins(next);
         Some((next, request))
@@ -133,19 +156,22 @@ impl<R> Default for Server<R> {
         Self {
             at_work: 0,
             waiting: VecDeque::new(),
+            wanted: 0,
         }
     }
 }
 
 /// Threads at most; each can hold one blocked read of a device.
-pub(super) const MAX_THREADS: usize = 512;
-/// Requests that wait for a thread; a server may have as many of them as are left to the others. More are refused with
-/// EAGAIN.
-pub(super) const MAX_WAITING: usize = 1024;
+const MAX_THREADS: usize = 512;
+/// Requests of programs that wait for a thread; a server may have as many of them as are left to the others. More are
+/// refused with EAGAIN.
+const MAX_WAITING: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PROGRAM: Asker = Asker::Program;
 
     /// As a thread does that has read a request; whether it works on it.
     fn read(pool: &mut Pool<u8, u32>, server: u8) -> bool {
@@ -186,9 +212,9 @@ mod tests {
     fn who_waits_gets_the_next_thread_and_nobody_waits_behind_a_stuck_server() {
         let mut pool = Pool::new();
         fill(&mut pool, 1);
-        pool.wait(1, 10).unwrap();
+        pool.wait(1, PROGRAM, 10).unwrap();
         assert!(read(&mut pool, 2));
-        pool.wait(2, 20).unwrap();
+        pool.wait(2, PROGRAM, 20).unwrap();
         assert_eq!(pool.done(2), Some((2, 20)), "server 1 has all it may have");
         assert_eq!(pool.done(2), None);
         pool.listening += 1;
@@ -200,12 +226,27 @@ mod tests {
         let mut pool: Pool<u8, u32> = Pool::new();
         let fill = |pool: &mut Pool<u8, u32>, server| {
             let mut requests = 0..;
-            while pool.wait(server, requests.next().unwrap()).is_ok() {}
+            while pool.wait(server, PROGRAM, requests.next().unwrap()).is_ok() {}
             requests.start - 1
         };
         assert_eq!(fill(&mut pool, 1), MAX_WAITING as u32 / 2);
         assert_eq!(fill(&mut pool, 2), MAX_WAITING as u32 / 4);
-        assert_eq!(pool.wait(1, 7), Err(7), "it is given back");
+        assert_eq!(pool.wait(1, PROGRAM, 7), Err(7), "it is given back");
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_never_refused_and_takes_no_place_of_others() {
+        let mut pool: Pool<u8, u32> = Pool::new();
+        fill(&mut pool, 1);
+        let many = 10 * MAX_WAITING as u32;
+        for request in 0..many {
+            pool.wait(1, Asker::Kernel, request).unwrap();
+        }
+        pool.wait(1, PROGRAM, many).unwrap();
+        for request in 0..=many {
+            assert_eq!(pool.done(1), Some((1, request)), "in their order");
+        }
+        assert_eq!((pool.waiting, pool.wanted), (0, 0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! The bytes come from the kernel, yet they are parsed like any outside bytes: a short body is an error.
 
+mod nature;
 #[cfg(test)]
 mod tests;
 
@@ -97,6 +98,8 @@ pub(crate) enum Operation<'a> {
         handle: u64,
         offset: u64,
         flags: u32,
+        /// Of pages that programs have changed in memory.
+        from_cache: bool,
         data: &'a [u8],
     },
     StatFs,
@@ -163,27 +166,6 @@ pub(crate) enum Operation<'a> {
         whence: u32,
     },
     Unknown,
-}
-
-impl Operation<'_> {
-    /// Whether it works on an open file or directory and on nothing else.
-    pub(crate) const fn is_about_open_file(&self) -> bool {
-        matches!(
-            self,
-            Self::Read { .. }
-                | Self::Write { .. }
-                | Self::Flush { .. }
-                | Self::Release { .. }
-                | Self::Lock(_)
-                | Self::Poll { .. }
-                | Self::FSync { .. }
-                | Self::LSeek { .. }
-                | Self::Fallocate { .. }
-                | Self::ReadDir { .. }
-                | Self::ReleaseDir { .. }
-                | Self::FSyncDir
-        )
-    }
 }
 
 /// The nodes of a batch forget.
@@ -301,7 +283,7 @@ fn names<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malf
 fn files<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malformed> {
     Ok(match opcode {
         15 => {
-            let (handle, offset, size, flags) = transfer(fields)?;
+            let (handle, offset, size, _, flags) = transfer(fields)?;
             Operation::Read {
                 handle,
                 offset,
@@ -310,11 +292,12 @@ fn files<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Malf
             }
         }
         16 => {
-            let (handle, offset, size, flags) = transfer(fields)?;
+            let (handle, offset, size, how, flags) = transfer(fields)?;
             Operation::Write {
                 handle,
                 offset,
                 flags,
+                from_cache: how & WRITE_CACHE != 0,
                 data: fields.bytes(size as usize)?,
             }
         }
@@ -459,17 +442,18 @@ fn others<'a>(opcode: u32, fields: &mut Fields<'a>) -> Result<Operation<'a>, Mal
 }
 
 /// `struct fuse_read_in` and `struct fuse_write_in`: handle, offset, size, flags of the open file.
-fn transfer(fields: &mut Fields<'_>) -> Result<(u64, u64, u32, u32), Malformed> {
+/// Handle, offset, size, flags of the request, flags of the open file.
+fn transfer(fields: &mut Fields<'_>) -> Result<(u64, u64, u32, u32, u32), Malformed> {
     let (handle, offset, size) = (fields.u64()?, fields.u64()?, fields.u32()?);
-    fields.u32()?;
+    let how = fields.u32()?;
     fields.u64()?;
     let flags = fields.u32()?;
     fields.u32()?;
-    Ok((handle, offset, size, flags))
+    Ok((handle, offset, size, how, flags))
 }
 
 fn read_directory<'a>(fields: &mut Fields<'a>, plus: bool) -> Result<Operation<'a>, Malformed> {
-    let (handle, offset, size, _) = transfer(fields)?;
+    let (handle, offset, size, ..) = transfer(fields)?;
     Ok(Operation::ReadDir {
         handle,
         offset,
@@ -477,6 +461,9 @@ fn read_directory<'a>(fields: &mut Fields<'a>, plus: bool) -> Result<Operation<'
         plus,
     })
 }
+
+/// `FUSE_WRITE_CACHE`.
+const WRITE_CACHE: u32 = 1;
 
 /// `FUSE_POLL_SCHEDULE_NOTIFY`.
 const POLL_NOTIFY: u32 = 1;

@@ -7,7 +7,7 @@
 use super::MAX_TRANSFER;
 use super::channel::{Channel, Received};
 use super::interrupts::{Found, InWork};
-use super::pool::{MAX_THREADS, MAX_WAITING, Pool, Turn};
+use super::pool::{Asker, Pool, Turn};
 use super::reply::{self, Answer};
 use super::request::{self, Header, Operation};
 use std::hash::Hash;
@@ -160,7 +160,11 @@ impl<H: Handler> Session<H> {
             }
             let token = self.enter(&header, &operation);
             let mut server = self.handler.server(&header);
-            if !self.stop_listening((server, header.unique), bytes, &token) {
+            let asker = match operation.is_waited_for() {
+                true => Asker::Program,
+                false => Asker::Kernel,
+            };
+            if !self.stop_listening((server, header.unique), asker, bytes, &token) {
                 continue;
             }
             self.answer(&header, &operation, &token, &mut transfer);
@@ -325,6 +329,7 @@ impl<H: Handler> Session<H> {
     fn stop_listening(
         self: &Arc<Self>,
         (server, unique): (H::Server, u64),
+        asker: Asker,
         bytes: &[u8],
         token: &H::Token,
     ) -> bool {
@@ -336,7 +341,7 @@ impl<H: Handler> Session<H> {
             Turn::Listens => {}
         }
         let waiting = (bytes.to_vec(), token.clone());
-        if self.pool().wait(server, waiting).is_err() {
+        if self.pool().wait(server, asker, waiting).is_err() {
             self.in_work.leave(unique);
             self.send(unique, Err(rustix::io::Errno::AGAIN.raw_os_error()), &[]);
         }
@@ -388,9 +393,10 @@ const STACK_BYTES: usize = 256 << 10;
 const MAX_LISTENING: usize = 32;
 /// Threads that stay however long there is nothing to do.
 const MIN_LISTENING: usize = 2;
-/// Reads in flight that a program has not asked for one by one. More than can be at work and wait here, so the kernel never
-/// makes one wait behind those of a server that does not answer.
-const MAX_BACKGROUND: u16 = (2 * (MAX_THREADS + MAX_WAITING)) as u16;
+/// Reads and writes in flight that a program has not asked for one by one. Beyond it the kernel makes one wait behind those
+/// of a server that does not answer, so it is as much as can be said. How much is written back at a time the kernel bounds
+/// besides: a hundredth of the memory, for a mount.
+const MAX_BACKGROUND: u16 = u16::MAX;
 /// Newest minor version of the protocol this side speaks (7.36: second word of flags).
 const PROTOCOL_MINOR: u32 = 36;
 

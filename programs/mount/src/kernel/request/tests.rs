@@ -44,9 +44,14 @@ fn a_write_carries_exactly_the_bytes_it_announces() {
         handle: 9,
         offset: 4096,
         flags: 0x8001,
+        from_cache: false,
         data: b"abc",
     };
     assert_eq!(parse(&bytes).unwrap().1, write);
+    assert!(write.is_waited_for());
+    body[20] = 1;
+    let bytes = request(16, 1, 2, &body);
+    assert!(!parse(&bytes).unwrap().1.is_waited_for());
     let short = request(16, 1, 2, &body[..body.len() - 1]);
     assert_eq!(parse(&short), Err(Malformed));
 }
