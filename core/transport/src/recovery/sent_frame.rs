@@ -50,53 +50,51 @@ impl SentFrame {
 
     /// Adds `next` at the end if it belongs there; answers whether it does.
     fn takes_in(&mut self, next: &Self) -> bool {
-        let follows = |at: u64, len: u32, offset: u64| at + u64::from(len) == offset;
-        let sum = match (&*self, next) {
+        use SentFrame::{Pulled, Pushed, Reply, Request};
+        let next = *next;
+        let (same, begin, len, at, more) = match (self, next) {
             (
-                Self::Request { op, offset, len },
-                Self::Request {
+                Request { op, offset, len },
+                Request {
                     op: other,
                     offset: at,
                     len: more,
                 },
             )
             | (
-                Self::Reply { op, offset, len },
-                Self::Reply {
+                Reply { op, offset, len },
+                Reply {
                     op: other,
                     offset: at,
                     len: more,
                 },
-            ) if op == other && follows(*offset, *len, *at) => len.checked_add(*more),
+            ) => (*op == other, *offset, len, at, more),
             (
-                Self::Pulled { id, offset, len },
-                Self::Pulled {
+                Pulled { id, offset, len },
+                Pulled {
                     id: other,
                     offset: at,
                     len: more,
                 },
             )
             | (
-                Self::Pushed { id, offset, len },
-                Self::Pushed {
+                Pushed { id, offset, len },
+                Pushed {
                     id: other,
                     offset: at,
                     len: more,
                 },
-            ) if id == other && follows(*offset, *len, *at) => len.checked_add(*more),
-            _ => None,
+            ) => (*id == other, *offset, len, at, more),
+            _ => return false,
         };
-        let Some(sum) = sum else {
+        let Some(sum) = len.checked_add(more) else {
             return false;
         };
-        match self {
-            Self::Request { len, .. }
-            | Self::Reply { len, .. }
-            | Self::Pulled { len, .. }
-            | Self::Pushed { len, .. } => *len = sum,
-            _ => {}
+        let follows = same && begin + u64::from(*len) == at;
+        if follows {
+            *len = sum;
         }
-        true
+        follows
     }
 }
 
