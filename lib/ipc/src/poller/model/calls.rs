@@ -7,9 +7,9 @@ use shuttle::thread::{self, JoinHandle};
 use transport::LinkIndex;
 
 use super::kernel::Packet;
-use super::{CHANNEL, HELD_FOR, Model, SOCKET};
+use super::{CHANNEL, HELD_FOR, Model, ModelState, SOCKET};
 use crate::poller::{Holder, Interest, Surroundings, Work as _, settle, wait};
-use crate::wait::Outcome;
+use crate::wait::{Outcome, WaitIndex};
 
 impl Model {
     fn begin_call(&self) -> <Self as Surroundings>::Guard<'_> {
@@ -24,68 +24,68 @@ impl Model {
         self.lock().callers -= 1;
     }
 
+    /// Waits until the call of `index` has ended by `outcome`, and closes it.
+    fn await_outcome<'a>(
+        &'a self,
+        state: <Self as Surroundings>::Guard<'a>,
+        index: WaitIndex,
+        outcome: Outcome,
+    ) -> <Self as Surroundings>::Guard<'a> {
+        let (mut state, ended) = wait(self, state, None, Interest::Wait(index), |state| {
+            state.waits.take(index)
+        });
+        assert_eq!(ended, Some(outcome), "a call without a deadline ended");
+        state.waits.close(index);
+        state
+    }
+
+    /// Keeps a new call over `link` back.
+    fn keep_back(&self, state: &mut ModelState, link: LinkIndex) -> WaitIndex {
+        let index = state.waits.open();
+        state.held.push((link, index));
+        let until = self.now() + HELD_FOR;
+        state.held_until.get_or_insert(until);
+        index
+    }
+
+    /// Keeps a call back by a thread that does not wait for it now.
+    fn submit(&self, link: LinkIndex) -> WaitIndex {
+        let mut state = self.lock();
+        let index = self.keep_back(&mut state, link);
+        state.held_by_others = true;
+        state.polling.look_again();
+        settle(self, state);
+        index
+    }
+
     /// A call: something goes out, and its answer comes back over `link`.
     pub(super) fn call(&self, link: LinkIndex) {
         let mut state = self.begin_call();
         let index = state.waits.open();
         self.kernel.ask(link, index);
-        let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        assert_eq!(
-            outcome,
-            Some(Outcome::Done),
-            "a call without a deadline ended"
-        );
-        state.waits.close(index);
+        let state = self.await_outcome(state, index, Outcome::Done);
         self.end_call(state);
     }
 
     /// A call that is kept back to leave with others, and is waited for after `pause`.
     pub(super) fn call_later(&self, link: LinkIndex, pause: Duration) {
-        let mut state = self.lock();
-        let index = state.waits.open();
-        state.held.push((link, index));
-        state.held_by_others = true;
-        let until = self.now() + HELD_FOR;
-        state.held_until.get_or_insert(until);
-        state.polling.look_again();
-        settle(self, state);
+        let index = self.submit(link);
         self.kernel.sleep(pause);
-        let state = self.lock();
-        let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        assert_eq!(outcome, Some(Outcome::Done));
-        state.waits.close(index);
+        let state = self.await_outcome(self.lock(), index, Outcome::Done);
         settle(self, state);
     }
 
     /// A call that is kept back for others, who may not come, by a thread that waits at once.
     pub(super) fn call_with_others(&self, link: LinkIndex) {
         let mut state = self.begin_call();
-        let index = state.waits.open();
-        state.held.push((link, index));
-        let until = self.now() + HELD_FOR;
-        state.held_until.get_or_insert(until);
-        let (mut state, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        assert_eq!(outcome, Some(Outcome::Done));
-        state.waits.close(index);
+        let index = self.keep_back(&mut state, link);
+        let state = self.await_outcome(state, index, Outcome::Done);
         self.end_call(state);
     }
 
     /// A call that is kept back by a thread that never waits, until another one has ended.
-    pub(super) fn call_for(self: &Arc<Self>, link: LinkIndex) {
-        let mut state = self.lock();
-        let index = state.waits.open();
-        state.held.push((link, index));
-        state.held_by_others = true;
-        let until = self.now() + HELD_FOR;
-        state.held_until.get_or_insert(until);
-        state.polling.look_again();
-        settle(&**self, state);
+    pub(super) fn call_for(&self, link: LinkIndex) {
+        let index = self.submit(link);
         // Its answer ends this, whoever takes it in.
         while self.lock().waits.take(index).is_none() {
             self.kernel.sleep(HELD_FOR);
@@ -105,12 +105,7 @@ impl Model {
             }
             kernel.deliver(SOCKET, Packet::Answer(index));
         });
-        let (after, outcome) = wait(self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        state = after;
-        assert_eq!(outcome, Some(Outcome::Done));
-        state.waits.close(index);
+        let state = self.await_outcome(state, index, Outcome::Done);
         self.end_call(state);
         answer.join().unwrap();
     }
@@ -125,12 +120,7 @@ impl Model {
             state.finish(index, Outcome::Interrupted);
             settle(&*model, state);
         });
-        let (after, outcome) = wait(&**self, state, None, Interest::Wait(index), |state| {
-            state.waits.take(index)
-        });
-        state = after;
-        assert_eq!(outcome, Some(Outcome::Interrupted));
-        state.waits.close(index);
+        let state = self.await_outcome(state, index, Outcome::Interrupted);
         settle(&**self, state);
         interrupter.join().unwrap();
     }
@@ -183,13 +173,7 @@ impl Model {
             state.timer = Some((model.now() + after, index));
             settle(&*model, state);
         });
-        let interest = Interest::Wait(index);
-        let (after, outcome) = wait(&**self, state, None, interest, |state| {
-            state.waits.take(index)
-        });
-        state = after;
-        assert_eq!(outcome, Some(Outcome::Done));
-        state.waits.close(index);
+        let state = self.await_outcome(state, index, Outcome::Done);
         settle(&**self, state);
         setter.join().unwrap();
     }
