@@ -217,7 +217,7 @@ impl PathSpace {
         open.settled()?;
         let own = match open.is_device() {
             true => None,
-            false => self.leases.change_of(call.node),
+            false => Some(self.leases.change_of(call.node)),
         };
         if !self.fresh.is_zero() && open.is_streaming(offset, data.len()) {
             let range = offset..offset + data.len() as u64;
@@ -273,7 +273,7 @@ impl PathSpace {
         if mode & !(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE) != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        judged(own.as_ref(), open.file.allocate(flags, offset, length))?;
+        own.judge(open.file.allocate(flags, offset, length))?;
         Ok(Answer::Empty)
     }
 

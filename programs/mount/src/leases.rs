@@ -28,6 +28,7 @@ use crate::kernel::channel::Channel;
 use crate::listing_space::ListingSpace;
 use crate::nodes::Nodes;
 use crate::server::Server;
+pub(crate) use own_changes::OwnChange;
 use own_changes::OwnChanges;
 use told::Told;
 
@@ -95,14 +96,6 @@ pub(crate) struct Stamp {
     directory: u64,
     stamp: u64,
     own_changes: u64,
-}
-
-/// A change that this mount makes; dropping it says that it is done.
-pub(crate) struct OwnChange<'a> {
-    shared: &'a Arc<Shared>,
-    /// What was there before; none where nothing is leased.
-    stamp: Option<Stamp>,
-    name: u64,
 }
 
 impl Leases {
@@ -219,15 +212,23 @@ impl Leases {
         let stamp = state.stamp(directory);
         OwnChange {
             shared: &self.shared,
+            of: directory,
             stamp,
             name,
         }
     }
 
-    /// As [`Self::change`], of a file with one name.
-    pub(crate) fn change_of(&self, node: u64) -> Option<OwnChange<'_>> {
-        let (directory, name) = self.shared.nodes.place(node)?;
-        Some(self.change(directory, &name))
+    /// As [`Self::change`], of a file. Nothing that the server says of one with several names is believed for long.
+    pub(crate) fn change_of(&self, node: u64) -> OwnChange<'_> {
+        match self.shared.nodes.place(node) {
+            Some((directory, name)) => self.change(directory, &name),
+            None => OwnChange {
+                shared: &self.shared,
+                of: node,
+                stamp: None,
+                name: 0,
+            },
+        }
     }
 
     /// Directories that are leased.
@@ -333,54 +334,6 @@ impl Leases {
     }
 }
 
-impl OwnChange<'_> {
-    /// The change is done; whether what the server said after it may be believed for long. Only under the gate does the
-    /// answer hold. The kernel is told afterwards, or else its next request would find the change still under way.
-    pub(crate) fn finish(self) -> bool {
-        self.stamp.is_some_and(|stamp| {
-            let state = self.shared.lock();
-            state.own_changes(stamp).is_some_and(|own| {
-                let others = own.under_way.iter().filter(|name| **name == self.name);
-                others.count() == 1 && own.is_same_since(self.name, stamp.own_changes)
-            })
-        })
-    }
-
-    /// What became of the change. If nobody knows whether it has been made, or is about to be, the lease ends.
-    pub(crate) fn judge<T>(&self, outcome: Result<T>) -> Result<T> {
-        let unsure = matches!(
-            outcome,
-            Err(Errno::EINTR
-                | Errno::ETIMEDOUT
-                | Errno::ESRCH
-                | Errno::EHOSTDOWN
-                | Errno::EHOSTUNREACH
-                | Errno::EIO)
-        );
-        if let (true, Some(stamp)) = (unsure, self.stamp) {
-            let shared = Arc::clone(self.shared);
-            // On a thread of its own, because the kernel may wait for this very request before it forgets.
-            let end = move || shared.end(&[stamp.directory]);
-            let builder = std::thread::Builder::new().name("mount-unsure".into());
-            if let Err(error) = builder.spawn(end) {
-                tracing::warn!(%error, "what is known of a directory is believed for up to a minute");
-            }
-        }
-        outcome
-    }
-}
-
-impl Drop for OwnChange<'_> {
-    fn drop(&mut self) {
-        if let Some(stamp) = self.stamp {
-            let mut state = self.shared.lock();
-            if let Some(known) = state.directories.get_mut(&stamp.directory) {
-                known.own.end(self.name);
-            }
-        }
-    }
-}
-
 impl Held {
     /// The mount is about to change a name, and perhaps to make it.
     fn may_have(&mut self, name: u64) {
@@ -396,6 +349,15 @@ impl Held {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends these leases on a thread of its own, because the kernel may wait for this very request before it forgets.
+    fn end_beside(self: &Arc<Self>, directories: Vec<u64>) {
+        let shared = Arc::clone(self);
+        let builder = std::thread::Builder::new().name("mount-unsure".into());
+        if let Err(error) = builder.spawn(move || shared.end(&directories)) {
+            tracing::warn!(%error, "what is known of a directory is believed for up to a minute");
+        }
     }
 
     /// Ends these leases: first they are gone, so that no answer counts on them any more, then the kernel is told.

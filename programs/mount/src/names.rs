@@ -7,10 +7,10 @@ use abi::{Errno, Gid, Result, Uid};
 use std::time::Duration;
 
 use crate::attributes;
-use crate::files::{OpenFile, judged};
+use crate::files::OpenFile;
 use crate::kernel::request::SetAttr;
 use crate::kernel::{Answer, FileAttributes, Validity, reply};
-use crate::leases::{self, LEASED, OwnChange, Stamp};
+use crate::leases::{self, LEASED, Stamp};
 use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 
@@ -158,11 +158,11 @@ impl PathSpace {
         early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
         let own_change = self.leases.change_of(call.node);
-        let told = judged(own_change.as_ref(), self.apply(call, change))?;
+        let told = own_change.judge(self.apply(call, change))?;
         let stat = told.map_or_else(|| self.stat(call, change.handle), Ok)?;
         self.versions.told(call.node, &stat);
         let _gate = self.leases.gate();
-        let holds = own_change.is_some_and(OwnChange::finish);
+        let holds = own_change.finish();
         self.tell_attributes(call, &stat, early, (holds, None));
         Ok(Answer::Empty)
     }

@@ -6,6 +6,7 @@
 mod identity;
 #[cfg(test)]
 mod tests;
+mod twins;
 
 use abi::flags::mode;
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::server::Server;
 
 pub(crate) use identity::Identity;
+use twins::Twins;
 
 /// Number of the mounted directory itself.
 pub(crate) const ROOT: u64 = 1;
@@ -29,6 +31,7 @@ struct Table {
     names: HashMap<(u64, Vec<u8>), u64>,
     /// Files that may have several names.
     identities: HashMap<Identity, u64>,
+    directories: Twins,
     next: u64,
 }
 
@@ -59,6 +62,7 @@ impl Nodes {
             nodes: HashMap::from([(ROOT, top)]),
             names: HashMap::new(),
             identities: HashMap::new(),
+            directories: Twins::default(),
             next: ROOT + 1,
         };
         Self {
@@ -141,6 +145,31 @@ impl Nodes {
             [place] => Some(place.clone()),
             _ => None,
         }
+    }
+
+    /// Directories in which a change of this node is seen as well, because they are the same ones by another path: over
+    /// another link, or through another node.
+    pub(crate) fn twins(&self, node: u64) -> Vec<u64> {
+        let table = self.lock();
+        if table.directories.are_none() {
+            return Vec::new();
+        }
+        let Some(known) = table.nodes.get(&node) else {
+            return Vec::new();
+        };
+        let of = |directory: u64| {
+            let identity = table.nodes.get(&directory).map(|node| node.identity);
+            table.directories.of(identity.unwrap_or_default())
+        };
+        if known.identity.kind == mode::S_IFDIR {
+            let twins = of(node).iter().copied();
+            return twins.filter(|twin| *twin != node).collect();
+        }
+        let places = known.places.iter();
+        places
+            .flat_map(|(parent, _)| of(*parent))
+            .copied()
+            .collect()
     }
 
     /// The number of a name that has one.
@@ -262,6 +291,7 @@ impl Table {
         if identity.is_shared() {
             self.identities.insert(identity, number);
         }
+        self.directories.insert(identity, number);
         number
     }
 
@@ -277,6 +307,8 @@ impl Table {
         if self.identities.get(&before) == Some(&number) {
             self.identities.remove(&before);
         }
+        self.directories.remove(before, number);
+        self.directories.insert(identity, number);
         if identity.is_shared() {
             self.identities.entry(identity).or_insert(number);
         }
@@ -325,6 +357,7 @@ impl Table {
             if self.identities.get(&node.identity) == Some(&number) {
                 self.identities.remove(&node.identity);
             }
+            self.directories.remove(node.identity, number);
             for place in node.places {
                 self.names.remove(&place);
                 if let Some(parent) = self.nodes.get_mut(&place.0) {

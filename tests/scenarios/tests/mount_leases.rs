@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use client::Namespace;
 use export_manager::ExportOptions;
@@ -228,4 +229,38 @@ fn a_second_name_elsewhere_is_noticed_where_the_first_one_is_leased() {
     until("it has two names", || {
         fs::metadata(lab.of("lab1", "file1")).unwrap().nlink() == 2
     });
+}
+
+#[test]
+fn what_a_mount_changes_by_one_path_is_seen_by_every_other_path_of_the_directory() {
+    let lab = Lab::new();
+    let other = |name: &str| {
+        let mount = lab.directory.path().join("lab1");
+        mount.join("lab2~loadbalance/srv").join(name)
+    };
+    let seen = |name: &str| fs::metadata(lab.of("lab1", name));
+    lab.lease();
+    assert!(seen("made").is_err());
+    fs::write(other("made"), "new").unwrap();
+    soon("the new name is found", || seen("made").is_ok());
+    lab.lease();
+    fs::remove_file(other("file1")).unwrap();
+    soon("the old name is gone", || seen("file1").is_err());
+    lab.lease();
+    // Known by both paths, and so by two names in one directory.
+    assert!(fs::metadata(other("file2")).is_ok());
+    fs::write(other("file2"), "longer").unwrap();
+    soon("the length is seen", || seen("file2").unwrap().len() == 6);
+    lab.lease();
+    fs::rename(other("file3"), other("renamed")).unwrap();
+    soon("the name moves", || {
+        seen("file3").is_err() && seen("renamed").is_ok()
+    });
+}
+
+/// Long before a lease would end by itself.
+fn soon(what: &str, seen: impl Fn() -> bool) {
+    let begin = Instant::now();
+    until(what, seen);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{what}");
 }

@@ -149,3 +149,24 @@ fn another_file_under_a_name_has_another_number() {
     assert!(nodes.is(new, file(8)) && !nodes.is(new, file(7)));
     assert_eq!(nodes.path(new).unwrap(), b"/name");
 }
+
+#[test]
+fn a_directory_that_is_known_by_two_paths_knows_its_twin_until_one_is_forgotten() {
+    let nodes = Nodes::new(b"/net");
+    let directory = Identity {
+        kind: mode::S_IFDIR,
+        ..file(7)
+    };
+    let first = nodes.enter(ROOT, b"first", directory);
+    assert_eq!(nodes.twins(first), []);
+    let second = nodes.enter(ROOT, b"second", directory);
+    nodes.enter(ROOT, b"unlike", plain(8));
+    assert_eq!(nodes.twins(first), [second]);
+    let below = nodes.enter(second, b"file", file(9));
+    let mut both = nodes.twins(below);
+    both.sort_unstable();
+    assert_eq!(both, [first, second]);
+    assert!(nodes.forget(first, 1));
+    assert_eq!(nodes.twins(second), []);
+    assert_eq!(nodes.twins(below), []);
+}
