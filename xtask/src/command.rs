@@ -65,7 +65,8 @@ impl Program {
         }
     }
 
-    /// Runs it and returns what it printed; what it printed on error goes into the error.
+    /// Runs it and returns what it printed. What it complains of goes into the error: what it printed there, or else all it
+    /// printed.
     pub(crate) fn output(mut self) -> Outcome<String> {
         let output = self
             .command
@@ -74,7 +75,12 @@ impl Program {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let complaint = String::from_utf8_lossy(&output.stderr);
+        // A script that joins both, for a reader of its own, complains where it prints.
+        let said = [&output.stderr, &output.stdout];
+        let complaint = said.into_iter().find(|said| !said.trim_ascii().is_empty());
+        let complaint = complaint
+            .map(|said| String::from_utf8_lossy(said))
+            .unwrap_or_default();
         Err(format!(
             "{}: {}: {}",
             self.text,
@@ -109,4 +115,26 @@ pub(crate) fn build(programs: &[&str]) -> Outcome {
         .args(["-p", "slashnet-programs", "-p", "slashnet-bench"])
         .args(programs.iter().flat_map(|program| ["--bin", program]))
         .run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_what_a_command_complained_of_wherever_it_printed_it() {
+        let complaint = |script| {
+            Program::new("sh")
+                .args(["-c", script])
+                .output()
+                .unwrap_err()
+        };
+        let joined = complaint("exec 2>&1; echo first; echo cannot >&2; exit 3");
+        assert!(
+            joined.ends_with("exit status: 3: first\ncannot"),
+            "{joined}"
+        );
+        let apart = complaint("echo first; echo cannot >&2; exit 3");
+        assert!(apart.ends_with("exit status: 3: cannot"), "{apart}");
+    }
 }
