@@ -5,7 +5,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use abi::system::{Identity, Reply as NodeReply, Request as NodeRequest};
-use abi::{ChannelId, Nd, Pid, Result};
+use abi::{ChannelId, Errno, Nd, Pid, Result};
 use ipc::{Connection, Endpoint, Failure, Pending, Reply, SendOptions};
 
 use crate::selector::Place;
@@ -90,6 +90,7 @@ impl Line for Connection {
         options: &SendOptions<'_>,
     ) -> core::result::Result<Reply, Failure> {
         self.send_vectored(request, reply, options)
+            .map_err(|failure| still_gone(self, failure))
     }
 
     fn submit(
@@ -98,7 +99,7 @@ impl Line for Connection {
         reply: Vec<u8>,
         options: &SendOptions<'_>,
     ) -> core::result::Result<Pending, Failure> {
-        Self::submit(self, request, reply, options)
+        Self::submit(self, request, reply, options).map_err(|failure| still_gone(self, failure))
     }
 
     fn flush(&self) {
@@ -115,5 +116,17 @@ impl Line for Connection {
 
     fn place(&self) -> Option<Place> {
         Some((self.client(), self.id()))
+    }
+}
+
+/// A connection whose server is gone is none any more, and says so (I22). A file goes on saying why: its user's descriptor
+/// is as good as before.
+fn still_gone(connection: &Connection, failure: Failure) -> Failure {
+    match failure.errno {
+        Errno::EBADF if connection.is_dead() => Failure {
+            errno: Errno::ESRCH,
+            ..failure
+        },
+        _ => failure,
     }
 }

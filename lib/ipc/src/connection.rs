@@ -152,7 +152,7 @@ impl Connection {
         self.route.incarnation
     }
 
-    /// Whether the server is known to be gone.
+    /// Whether the server is known to be gone; never in a forked child.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.endpoint.shared().is_dead(&self.route)

@@ -17,6 +17,9 @@ use resmgr::Running;
 use slashnet_scenarios::{PATIENCE, until};
 use testkit::Cluster;
 
+/// ESRCH, as the system numbers it.
+const NO_SUCH_PROCESS: i32 = 3;
+
 /// lab1 has a mount, lab2 exports a directory.
 struct Lab {
     mount: Option<Mount>,
@@ -124,6 +127,10 @@ fn a_server_that_ends_under_open_files_gives_errors_and_its_successor_serves_on(
     // What the kernel has cached may still be read; what has to go to the server cannot.
     let written = open.write_all(&head).and_then(|()| open.sync_all());
     assert!(written.is_err(), "the server is gone");
+    for _ in 0..3 {
+        let said = open.sync_all().unwrap_err();
+        assert_eq!(said.raw_os_error(), Some(NO_SUCH_PROCESS), "{said}");
+    }
     until("names are gone, too", || {
         fs::metadata(lab.far("file")).is_err()
     });

@@ -66,8 +66,9 @@ impl Shared {
     }
 
     pub(crate) fn is_dead(&self, route: &Route) -> bool {
+        // A forked child has been told nothing.
         let Ok(mut state) = self.enter() else {
-            return true;
+            return false;
         };
         let attachment = state
             .sessions
