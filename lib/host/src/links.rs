@@ -64,6 +64,7 @@ impl Links {
         interfaces: &Interfaces,
     ) -> Result<Self, StartError> {
         let records = Records::of_this_machine();
+        records.clear();
         records.recover(&ThisKernel);
         let mut links = Self {
             all: wanted.is_empty(),

@@ -4,6 +4,7 @@
 //! interfaces and do not know each other, so the records are the machine's: a file for each setting, locked by each node
 //! that needs it. Where there can be none, because the node is not root's, each node puts back what it has changed itself.
 
+use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -19,6 +20,11 @@ const LOCK: &str = "lock";
 const RECORDS_MAX: usize = 4096;
 /// Longest content of a record.
 const CONTENT_MAX: u64 = 512;
+
+/// Where processes and the network namespaces that they are in can be seen.
+const PROCESSES: &str = "/proc";
+/// Network namespaces that were given names, by `ip netns`.
+const NAMED: &str = "/run/netns";
 
 /// The records of the network namespace that this process is in.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +95,31 @@ impl Records {
         is_last(record.file, &record.path)
     }
 
+    /// Forgets what was changed in network namespaces that are no more, if the nodes there were killed.
+    pub(crate) fn clear(&self) {
+        if let Some(living) = living_namespaces() {
+            self.clear_except(&living);
+        }
+    }
+
+    fn clear_except(&self, living: &HashSet<u64>) {
+        let (Some(directory), Some(_alone)) = (&self.directory, self.lock()) else {
+            return;
+        };
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        for entry in entries.take(RECORDS_MAX) {
+            let name = entry.file_name();
+            let namespace = name.to_str().and_then(|name| name.split_once('-'));
+            let Some(Ok(namespace)) = namespace.map(|(number, _)| number.parse::<u64>()) else {
+                continue;
+            };
+            if namespace != self.namespace && !living.contains(&namespace) {
+                let path = entry.path();
+                let _ = File::open(&path).is_ok_and(|file| is_last(file, &path));
+            }
+        }
+    }
+
     /// Puts back what nodes have changed that were killed.
     pub(crate) fn recover(&self, kernel: &impl Kernel) {
         let (Some(directory), Some(_alone)) = (&self.directory, self.lock()) else {
@@ -124,6 +155,23 @@ impl Records {
         let name = format!("{}-{setting}", self.namespace);
         Some(self.directory.as_ref()?.join(name))
     }
+}
+
+/// The network namespaces that processes are in or that have names; `None` where not all can be seen.
+fn living_namespaces() -> Option<HashSet<u64>> {
+    let mut living = HashSet::new();
+    for process in std::fs::read_dir(PROCESSES).ok()? {
+        let place = process.ok()?.path();
+        match std::fs::metadata(place.join("ns/net")) {
+            Ok(namespace) => living.insert(namespace.ino()),
+            // Nothing of a process, or one that has ended meanwhile.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => continue,
+            Err(_) => return None,
+        };
+    }
+    let named = std::fs::read_dir(NAMED).into_iter().flatten().flatten();
+    living.extend(named.filter_map(|name| Some(std::fs::metadata(name.path()).ok()?.ino())));
+    Some(living)
 }
 
 /// The record is needed from now on.
@@ -262,6 +310,29 @@ mod tests {
         assert_eq!(machine.value(), 1);
         drop(third);
         assert_eq!((machine.value(), machine.records()), (0, 0));
+    }
+
+    #[test]
+    fn records_of_namespaces_that_are_no_more_go_unless_a_node_still_has_them() {
+        let machine = Machine::new();
+        let other = Records::within(machine.place.path(), 70);
+        kill(machine.node());
+        other.clear_except(&HashSet::from([NAMESPACE]));
+        assert_eq!(machine.records(), 1, "its next node may come");
+        let node = machine.node();
+        other.clear_except(&HashSet::new());
+        assert_eq!(machine.records(), 1, "a node has it");
+        kill(node);
+        Records::within(machine.place.path(), NAMESPACE).clear_except(&HashSet::new());
+        assert_eq!(machine.records(), 1, "its own are not cleared but put back");
+        other.clear_except(&HashSet::new());
+        assert_eq!((machine.records(), machine.value()), (0, 1));
+        let seen = living_namespaces().unwrap_or_default();
+        assert!(seen.is_empty() || seen.contains(&own_namespace()));
+    }
+
+    fn own_namespace() -> u64 {
+        std::fs::metadata("/proc/self/ns/net").unwrap().ino()
     }
 
     #[test]
