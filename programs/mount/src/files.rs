@@ -135,6 +135,7 @@ impl PathSpace {
         let _own = truncates.then(|| self.leases.change_of(call.node));
         let opening = |path: &[u8]| call.view.open_and_stat(path, wanted, 0);
         let (file, stat) = self.by_name(call.node, opening)?;
+        self.readahead.opening(call.begun.elapsed());
         let open = OpenFile::new(file, call.caller);
         let mut flags = open.open_flags();
         match self.versions.opened(call.node, &stat) {

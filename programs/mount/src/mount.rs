@@ -11,6 +11,7 @@ use crate::identity::Views;
 use crate::kernel::Session;
 use crate::kernel::channel::Channel;
 use crate::kernel::device::{self, Mounted};
+use crate::kernel::readahead;
 use crate::path_space::PathSpace;
 
 /// What to mount, and where.
@@ -73,8 +74,8 @@ impl Mount {
         let fresh = options.fresh.min(FRESH_MAX);
         let channel = Arc::new(Channel::new(fuse)?);
         let space = PathSpace::new(views, &options.root, fresh, Arc::clone(&channel));
-        let session = Session::start(channel, space, READAHEAD_BYTES)?;
-        device::widen_readahead(mounted.point(), READAHEAD_BYTES);
+        let session = Session::start(channel, space, readahead::WIDEST as u32)?;
+        session.handler().readahead.attach(mounted.point());
         Ok(Self {
             session: Some(session),
             mounted,
@@ -158,8 +159,6 @@ impl std::fmt::Debug for Mount {
     }
 }
 
-/// How far the kernel reads ahead of a sequential reader.
-const READAHEAD_BYTES: u32 = 4 << 20;
 /// Longest time that anything may be believed.
 const FRESH_MAX: Duration = Duration::from_secs(3600);
 /// How long requests in work may take to end after everybody was told to stop.

@@ -15,6 +15,7 @@ use crate::directories::Listed;
 use crate::handles::Handles;
 use crate::identity::Views;
 use crate::kernel::channel::Channel;
+use crate::kernel::readahead::Readahead;
 use crate::kernel::request::Operation;
 use crate::kernel::{Answer, Handler, Header, Validity, reply};
 use crate::leases::{self, LEASED, Leases, Stamp};
@@ -39,6 +40,7 @@ pub(crate) struct PathSpace {
     pub(crate) versions: Versions,
     pub(crate) leases: Leases,
     pub(crate) watchers: Watchers,
+    pub(crate) readahead: Readahead,
     /// To tell the kernel what it did not ask.
     pub(crate) channel: Arc<Channel>,
     /// How long the kernel may believe what it was told.
@@ -81,6 +83,7 @@ impl PathSpace {
             lockers: Lockers::new(),
             versions: Versions::new(),
             watchers: Watchers::new(),
+            readahead: Readahead::default(),
             channel,
             fresh,
         }

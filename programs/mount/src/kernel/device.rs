@@ -91,19 +91,15 @@ impl Drop for Mounted {
     }
 }
 
-/// Lets the kernel read further ahead than its default of 128 KiB. Only the superuser may; others do without.
-pub(crate) fn widen_readahead(point: &Path, bytes: u32) {
+/// Where it is set how far the kernel reads ahead of readers of the file system mounted at `point`, in KiB.
+pub(super) fn readahead_setting(point: &Path) -> std::io::Result<std::fs::File> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
     // The device is known without asking the file system, which nobody may be able to answer yet.
     let flags = AtFlags::STATX_DONT_SYNC | AtFlags::SYMLINK_NOFOLLOW;
-    let Ok(stat) = statx(CWD, point, flags, StatxFlags::TYPE) else {
-        return;
-    };
+    let stat = statx(CWD, point, flags, StatxFlags::TYPE)?;
     let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);
     let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-    if let Err(error) = std::fs::write(&setting, format!("{}", bytes >> 10)) {
-        tracing::debug!(%error, setting, "the readahead window stays at the default");
-    }
+    std::fs::OpenOptions::new().write(true).open(setting)
 }
 
 fn unmount(point: &Path, by_helper: bool) -> Result<(), Error> {

@@ -11,6 +11,7 @@ mod file_lock;
 pub(crate) mod interrupts;
 mod mount_table;
 mod pool;
+pub(crate) mod readahead;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod session;
