@@ -10,14 +10,19 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The writes on their way, by the node of their file.
 pub(crate) struct Behind {
     /// How many in all: without any, nobody takes the lock.
     count: AtomicUsize,
-    ranges: Mutex<HashMap<u64, Vec<Range<u64>>>>,
+    writes: Mutex<HashMap<u64, Vec<Sent>>>,
     changed: Condvar,
+}
+
+struct Sent {
+    range: Range<u64>,
+    since: Instant,
 }
 
 /// One write on its way; dropping it says that it has ended.
@@ -31,7 +36,7 @@ impl Behind {
     pub(crate) fn new() -> Self {
         Self {
             count: AtomicUsize::new(0),
-            ranges: Mutex::new(HashMap::new()),
+            writes: Mutex::new(HashMap::new()),
             changed: Condvar::new(),
         }
     }
@@ -47,15 +52,13 @@ impl Behind {
         if self.count.load(Ordering::SeqCst) >= IN_ALL {
             return Ok(None);
         }
-        let may_begin = |ranges: &HashMap<u64, Vec<Range<u64>>>| {
-            let own = ranges.get(&node).map_or(&[][..], Vec::as_slice);
-            let overlaps = own
-                .iter()
-                .any(|other| other.start < range.end && range.start < other.end);
-            !overlaps && own.len() < PER_FILE
-        };
-        let mut ranges = self.wait_until(interrupt, may_begin)?;
-        ranges.entry(node).or_default().push(range.clone());
+        let mut writes = self.wait_while(interrupt, |writes| {
+            must_wait(writes.get(&node).map_or(&[], Vec::as_slice), &range)
+        })?;
+        writes.entry(node).or_default().push(Sent {
+            range: range.clone(),
+            since: Instant::now(),
+        });
         self.count.fetch_add(1, Ordering::SeqCst);
         Ok(Some(OnItsWay {
             behind: self,
@@ -69,51 +72,68 @@ impl Behind {
         if self.count.load(Ordering::SeqCst) == 0 {
             return Ok(());
         }
-        self.wait_until(interrupt, |ranges| !ranges.contains_key(&node))
-            .map(drop)
+        let unsettled = |writes: &Writes| writes.contains_key(&node).then_some(INTERRUPT_LOOK);
+        self.wait_while(interrupt, unsettled).map(drop)
     }
 
     pub(crate) fn is_settled(&self, node: u64) -> bool {
         self.count.load(Ordering::SeqCst) == 0 || !self.lock().contains_key(&node)
     }
 
-    fn wait_until(
+    /// Waits while `must_wait` says for how long nothing needs to be looked at, unless a write ends.
+    fn wait_while(
         &self,
         interrupt: &Interrupt,
-        ready: impl Fn(&HashMap<u64, Vec<Range<u64>>>) -> bool,
-    ) -> Result<Ranges<'_>> {
-        let mut ranges = self.lock();
-        while !ready(&ranges) {
+        must_wait: impl Fn(&Writes) -> Option<Duration>,
+    ) -> Result<MutexGuard<'_, Writes>> {
+        let mut writes = self.lock();
+        while let Some(time) = must_wait(&writes) {
             if interrupt.is_triggered() {
                 return Err(Errno::EINTR);
             }
             // An interrupt does not wake this, so it is looked for now and then.
-            let waited = self.changed.wait_timeout(ranges, INTERRUPT_LOOK);
-            ranges = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.changed.wait_timeout(writes, time.min(INTERRUPT_LOOK));
+            writes = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        Ok(ranges)
+        Ok(writes)
     }
 
-    fn lock(&self) -> Ranges<'_> {
-        self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Writes> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-type Ranges<'a> = MutexGuard<'a, HashMap<u64, Vec<Range<u64>>>>;
+type Writes = HashMap<u64, Vec<Sent>>;
+
+/// For how long at least a write has to wait for those of the same file that are on their way, unless one of them ends.
+fn must_wait(own: &[Sent], wanted: &Range<u64>) -> Option<Duration> {
+    let overlaps = |sent: &Sent| sent.range.start < wanted.end && wanted.start < sent.range.end;
+    if own.len() >= PER_FILE || own.iter().any(overlaps) {
+        return Some(INTERRUPT_LOOK);
+    }
+    let length = |range: &Range<u64>| range.end.saturating_sub(range.start);
+    let bytes: u64 = own.iter().map(|sent| length(&sent.range)).sum();
+    let oldest = own.iter().map(|sent| sent.since).min()?;
+    if bytes.saturating_add(length(wanted)) <= NEAR_BYTES {
+        return None;
+    }
+    let left = FAR.saturating_sub(oldest.elapsed());
+    (!left.is_zero()).then_some(left)
+}
 
 impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
-        let mut ranges = self.behind.lock();
-        if let Some(own) = ranges.get_mut(&self.node) {
-            if let Some(at) = own.iter().position(|range| *range == self.range) {
+        let mut writes = self.behind.lock();
+        if let Some(own) = writes.get_mut(&self.node) {
+            if let Some(at) = own.iter().position(|sent| sent.range == self.range) {
                 own.swap_remove(at);
             }
             if own.is_empty() {
-                ranges.remove(&self.node);
+                writes.remove(&self.node);
             }
         }
         self.behind.count.fetch_sub(1, Ordering::SeqCst);
-        drop(ranges);
+        drop(writes);
         self.behind.changed.notify_all();
     }
 }
@@ -122,6 +142,10 @@ impl Drop for OnItsWay<'_> {
 const PER_FILE: usize = 8;
 /// Writes on their way in all, or a few more; each holds a worker thread and its buffer.
 const IN_ALL: usize = 64;
+/// Bytes on their way for one file that keep a near server busy.
+const NEAR_BYTES: u64 = 3 << 20;
+/// A write that has been on its way for so long goes to a server that is far, or slow: others need not wait for it.
+const FAR: Duration = Duration::from_millis(10);
 /// How soon a waiting request notices that its caller has given up.
 const INTERRUPT_LOOK: Duration = Duration::from_millis(50);
 
@@ -162,6 +186,26 @@ mod tests {
         assert_eq!(behind.begin(5, 9..12, &angry).map(drop), Err(Errno::EINTR));
         assert_eq!(behind.settle(5, &angry), Err(Errno::EINTR));
         behind.begin(5, 10..12, &calm).map(drop).unwrap();
+    }
+
+    #[test]
+    fn many_bytes_go_at_once_only_to_a_server_that_takes_long() {
+        const MIB: u64 = 1 << 20;
+        let behind = Behind::new();
+        let calm = Interrupt::new();
+        let begun = Instant::now();
+        let write = |at: u64| behind.begin(5, at * MIB..(at + 1) * MIB, &calm).unwrap();
+        let mut writes: Vec<_> = (0..3).map(write).collect();
+        writes.push(write(3));
+        assert!(begun.elapsed() >= FAR, "the fourth does not wait");
+        assert!(must_wait(&behind.lock()[&5], &(4 * MIB..5 * MIB)).is_none());
+        let since = Instant::now() + Duration::from_secs(3600);
+        let just_begun = [Sent {
+            range: 0..MIB,
+            since,
+        }];
+        assert!(must_wait(&just_begun, &(MIB..3 * MIB)).is_none());
+        assert!(must_wait(&just_begun, &(MIB..4 * MIB)).is_some());
     }
 
     #[test]
