@@ -271,7 +271,7 @@ fn a_program_that_cannot_load_the_library_is_refused_with_the_reason() {
     let bench = Bench::new();
     let program = bench.build("int main(void) { return 0; }", &["-static"]);
     let refused = bench.run(&[&program]);
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(126));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("statically linked"), "{said}");
 }
@@ -305,7 +305,7 @@ fn an_ordinary_user_is_told_why_a_setuid_program_is_not_run_and_what_to_do() {
     }
     let refused = command.output().expect("the program runs");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert_eq!(refused.status.code(), Some(126), "{said}");
     for part in [
         "/su: it runs with its owner's rights (setuid)",
         "'slashnet tty'",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, ReadCache};
 
-use super::NOT_FOUND;
+use super::{NOT_EXECUTABLE, NOT_FOUND};
 use crate::failure::{During, Failure, Outcome};
 use crate::notation::printable;
 
@@ -21,12 +21,17 @@ const FIRST_LINE_MAX: u64 = 256;
 
 /// Checks that the library can be loaded into `program`, or into what runs it.
 pub(super) fn check(program: &OsStr) -> Outcome {
-    let mut path = find(program)?;
+    let path = find(program)?;
     let file = fs::metadata(&path).map_err(|error| super::not_started(&path, error))?;
     if !file.is_file() || file.permissions().mode() & 0o111 == 0 {
         let denied = std::io::ErrorKind::PermissionDenied;
         return Err(super::not_started(&path, denied.into()));
     }
+    check_chain(path).map_err(|refusal| refusal.with_status(NOT_EXECUTABLE))
+}
+
+/// The same of the file and, if it is a script, of what runs it.
+fn check_chain(mut path: PathBuf) -> Outcome {
     for _ in 0..=SCRIPTS_MAX {
         check_rights(&path)?;
         match interpreter_of_script(&path)? {
