@@ -64,6 +64,7 @@ pub(crate) struct GlobalOptions {
         global = true,
         env = "SLASHNET_LOG",
         value_name = "FILTER",
+        value_parser = crate::logging::checked,
         hide_short_help = true
     )]
     pub(crate) log: Option<String>,

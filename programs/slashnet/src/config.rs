@@ -244,7 +244,7 @@ fn node_name(text: &str) -> Result<String, String> {
 }
 
 fn logging_filter(text: String) -> Result<String, String> {
-    crate::logging::filter(&text).map(|_| text)
+    crate::logging::checked(&text)
 }
 
 fn nonzero(port: u16) -> Result<u16, String> {

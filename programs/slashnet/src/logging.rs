@@ -33,8 +33,12 @@ pub(crate) fn finish() {
     }
 }
 
-/// Understands a filter.
-pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
+/// A filter that can be understood, as it is; also for verbs that have nothing to log.
+pub(crate) fn checked(text: &str) -> Result<String, String> {
+    filter(text).map(|_| text.to_owned())
+}
+
+fn filter(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(text).map_err(|_| {
         let expected =
             "expected error, warn, info, debug, trace, or a filter such as host=debug,warn";

@@ -21,7 +21,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-const VERBS: [&str; 27] = [
+const VERBS: [&str; 35] = [
     "up",
     "down",
     "status",
@@ -37,6 +37,9 @@ const VERBS: [&str; 27] = [
     "ps",
     "prefixes",
     "ls",
+    "tree",
+    "find",
+    "who",
     "cat",
     "cp",
     "stat",
@@ -45,6 +48,11 @@ const VERBS: [&str; 27] = [
     "mkdir",
     "mv",
     "ln",
+    "port",
+    "tty",
+    "run",
+    "rights",
+    "why",
     "trace",
     "demo",
     "completion",
@@ -65,12 +73,18 @@ fn every_verb_explains_itself_and_the_whole_lists_them_all() {
         let usage = format!("Usage: slashnet {verb}");
         assert!(text(&help).contains(&usage), "{verb}: {}", text(&help));
         assert!(help.stderr.is_empty(), "{verb}");
+        // What clap breaks by itself is text of its own; below it, lines come broken for terminals of 80 columns.
+        let notes = text(&help)
+            .split_once("(see a summary with '-h')")
+            .map_or_else(String::new, |(_, notes)| notes.to_owned());
+        let is_text = |line: &&str| !line.starts_with(' ') && line.len() > 80;
+        assert_eq!(notes.lines().find(is_text), None, "{verb}");
     }
 }
 
 #[test]
 fn wrong_use_has_status_2_and_is_said_on_standard_error() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 16] = [
         (&[], "Usage: slashnet"),
         (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
         (&["ls", "--colour"], "unexpected argument '--colour'"),
@@ -104,6 +118,10 @@ fn wrong_use_has_status_2_and_is_said_on_standard_error() {
         ),
         (&["links", "--watch=0"], "0 is not in 1..=3600"),
         (&["ln", "-s", "/a", "/b"], "give -sP"),
+        (
+            &["ls", "--log", "host=loud"],
+            "found 'host=loud', expected error, warn, info",
+        ),
     ];
     for (arguments, expected) in cases {
         let output = slashnet(arguments);

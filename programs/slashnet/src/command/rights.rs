@@ -73,12 +73,15 @@ pub(crate) struct WhyOptions {
 const RULE_SYNTAX: &str = "\
 A rule is: allow|deny USER@NODE OPERATIONS PATH [as USER]
   USER        a user of this machine, a number, or * for everybody
-  NODE        a node's name, the beginning of names as in lab*, or * for every node but this one
-  OPERATIONS  all, or some of list,read,write,create,remove,change,lock,devctl; and attach,link
+  NODE        a node's name, the beginning of names as in lab*, or * for every
+              node but this one
+  OPERATIONS  all, or some of list,read,write,create,remove,change,lock,devctl;
+              and attach,link
   PATH        this path and everything below it
   as USER     who the client is there to file permissions
 
-The first rule that fits decides; without one, file permissions do. More in docs/rights.md.
+The first rule that fits decides; without one, file permissions do. More in
+docs/rights.md.
 
 Examples:
   slashnet rights add allow pi@lab1 read,write,devctl /dev/ser1
@@ -95,8 +98,8 @@ Examples:
 
 /// What stands below the help of `why`.
 pub(super) const WHY_EXAMPLES: &str = "\
-Exit status: 0 it may be done, 1 it may not, 2 that cannot be told: the question makes no sense, or nobody
-here can answer it.
+Exit status: 0 it may be done, 1 it may not, 2 that cannot be told: the question
+makes no sense, or nobody here can answer it.
 
 Examples:
   slashnet why pi@lab1 write /dev/ser1
