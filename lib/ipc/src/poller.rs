@@ -350,7 +350,7 @@ impl<T: Wake> Polling<T> {
     /// Has a follower take the role if nobody has it and threads usually stay away for long.
     fn offer(&self) {
         if self.holder == Holder::Nobody
-            && self.absence > HAND_OVER
+            && Duration::from_nanos(self.absence) > HAND_OVER
             && let Some((_, follower)) = self.followers.last()
         {
             follower.wake();
@@ -379,5 +379,33 @@ const LONG: Duration = Duration::from_millis(5);
 const ABSENCE: Duration = Duration::from_micros(300);
 /// Absences beyond this count as this, so that one long one is forgotten soon.
 const ABSENCE_MAX: u64 = 10_000_000;
-/// Usual absence, in nanoseconds, from which on it is worth waking a follower to take over.
-const HAND_OVER: u64 = 30_000;
+/// Usual absence from which on a follower is woken to take over at once. For a shorter one that costs more than it gives, and
+/// the helper looks after a longer one that was not expected.
+const HAND_OVER: Duration = ABSENCE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    #[derive(Clone, Default)]
+    struct Wakes(Rc<Cell<u32>>);
+
+    impl Wake for Wakes {
+        fn wake(&self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    #[test]
+    fn a_follower_is_woken_at_once_only_where_threads_stay_away_for_long() {
+        let (mut polling, follower) = (Polling::new(), Wakes::default());
+        polling.followers.push((0, follower.clone()));
+        for (absence, wakes) in [(100_000, 0), (301_000, 1)] {
+            polling.absence = absence;
+            polling.release();
+            assert_eq!(follower.0.get(), wakes, "{absence} ns");
+        }
+    }
+}
