@@ -8,17 +8,22 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// The connection to the kernel for one mount; shared by all worker threads.
 #[derive(Debug)]
 pub(crate) struct Channel {
     fuse: OwnedFd,
-    /// Holds `fuse` and `stopped`, so that idle threads wait here and only one wakes for a request.
+    /// Holds `fuse`. The device does not say what it wakes for: in `ready` itself it would wake threads that wait for nothing.
+    requests: OwnedFd,
+    /// Holds `requests` and `stopped`, so that idle threads wait here and only one wakes for a request.
     ready: OwnedFd,
     stopped: OwnedFd,
     /// Of the one thread that looks for requests without sleeping.
     looking: Mutex<Yielding>,
+    /// Whether there is one: it will see to it that requests wake others again.
+    is_looked: AtomicBool,
 }
 
 /// What came of listening.
@@ -31,6 +36,42 @@ pub(crate) enum Received {
     Stopped,
     /// The mount is gone.
     Unmounted,
+}
+
+/// The thread that has this is the one that looks for requests, and no other is woken for them: waking a thread on a halted
+/// CPU takes longer than most answers. Not to be kept while anything blocks.
+pub(crate) struct Look<'c> {
+    channel: &'c Channel,
+    patience: MutexGuard<'c, Yielding>,
+}
+
+impl Look<'_> {
+    /// Looks for a short time, and gives the CPU away in between.
+    fn until_late(&mut self, buffer: &mut [u8]) -> Option<Received> {
+        self.patience.begin();
+        loop {
+            match rustix::io::read(&self.channel.fuse, &mut *buffer) {
+                Err(Errno::AGAIN) if self.patience.goes_on() => rustix::thread::sched_yield(),
+                Err(Errno::AGAIN) => return None,
+                read => {
+                    if let Some(received) = outcome(read) {
+                        self.patience.found();
+                        return Some(received);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        // First, so that who is woken and still sees a look has left this to do.
+        self.channel.is_looked.store(false, Ordering::SeqCst);
+        if let Err(errno) = self.channel.arm(ONE_WAKES) {
+            tracing::error!(%errno, "nobody is woken for requests");
+        }
+    }
 }
 
 enum Waited {
@@ -53,28 +94,41 @@ impl Channel {
         let flags = rustix::fs::fcntl_getfl(&fuse)?;
         rustix::fs::fcntl_setfl(&fuse, flags | OFlags::NONBLOCK)?;
         let stopped = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let requests = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let input = epoll::EventFlags::IN;
-        epoll::add(&ready, &fuse, epoll::EventData::new_u64(0), ONE_WAKES)?;
+        epoll::add(&requests, &fuse, epoll::EventData::new_u64(0), input)?;
+        epoll::add(&ready, &requests, epoll::EventData::new_u64(0), ONE_WAKES)?;
         epoll::add(&ready, &stopped, epoll::EventData::new_u64(1), input)?;
         Ok(Self {
             fuse,
+            requests,
             ready,
             stopped,
             looking: Mutex::new(Yielding::default()),
+            is_looked: AtomicBool::new(false),
         })
     }
 
-    /// Waits for one request. `buffer` must hold the largest.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
+    /// Waits for one request. `buffer` must hold the largest. `look` is what [`Self::look`] has given to this thread, and goes
+    /// on while a request is found in time.
+    pub(crate) fn receive<'c>(
+        &'c self,
+        buffer: &mut [u8],
+        look: &mut Option<Look<'c>>,
+    ) -> Received {
         // A program that has had an answer often asks again at once.
-        if let Some(received) = self.look(buffer) {
+        if look.is_none() {
+            *look = self.look();
+        }
+        if let Some(received) = look.as_mut().and_then(|look| look.until_late(buffer)) {
             return received;
         }
+        drop(look.take());
         let mut woken = false;
         loop {
             let read = rustix::io::read(&self.fuse, &mut *buffer);
-            if std::mem::take(&mut woken) && self.arm(ONE_WAKES).is_err() {
+            if std::mem::take(&mut woken) && self.arm_unless_looked().is_err() {
                 return Received::Unmounted;
             }
             match read {
@@ -92,43 +146,33 @@ impl Channel {
         }
     }
 
-    /// Looks for a request for a short time and gives the CPU away in between, if that has paid lately and no other thread
-    /// does. Meanwhile nobody is woken: waking a thread on a halted CPU takes longer than most answers.
-    fn look(&self, buffer: &mut [u8]) -> Option<Received> {
-        let mut looking = self.looking.try_lock().ok()?;
-        if !looking.is_worth_it() || self.arm(epoll::EventFlags::empty()).is_err() {
+    /// Has this thread look for requests, if that has paid lately and no other thread does. To be called before an answer is
+    /// sent: the program may run at once, and what it asks for would wake another thread.
+    pub(crate) fn look(&self) -> Option<Look<'_>> {
+        let mut patience = self.looking.try_lock().ok()?;
+        if !patience.is_worth_it() {
             return None;
         }
-        let found = self.look_until_late(&mut looking, buffer);
-        if self.arm(ONE_WAKES).is_err() {
-            return Some(Received::Unmounted);
-        }
-        found
+        self.is_looked.store(true, Ordering::SeqCst);
+        let look = Look {
+            channel: self,
+            patience,
+        };
+        self.arm(epoll::EventFlags::empty()).is_ok().then_some(look)
     }
 
-    fn look_until_late(
-        &self,
-        looking: &mut MutexGuard<'_, Yielding>,
-        buffer: &mut [u8],
-    ) -> Option<Received> {
-        looking.begin();
-        loop {
-            match rustix::io::read(&self.fuse, &mut *buffer) {
-                Err(Errno::AGAIN) if looking.goes_on() => rustix::thread::sched_yield(),
-                Err(Errno::AGAIN) => return None,
-                read => {
-                    if let Some(received) = outcome(read) {
-                        looking.found();
-                        return Some(received);
-                    }
-                }
-            }
+    /// Has requests wake a thread again after one was woken. While a thread looks, it does so at its end.
+    fn arm_unless_looked(&self) -> rustix::io::Result<()> {
+        match self.is_looked.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => self.arm(ONE_WAKES),
         }
     }
 
     /// What wakes threads that wait. Only after a thread has read, or else all that wait would come for one request.
     fn arm(&self, wakes: epoll::EventFlags) -> rustix::io::Result<()> {
-        epoll::modify(&self.ready, &self.fuse, epoll::EventData::new_u64(0), wakes)
+        let data = epoll::EventData::new_u64(0);
+        epoll::modify(&self.ready, &self.requests, data, wakes)
     }
 
     fn wait(&self) -> Waited {
@@ -202,5 +246,57 @@ fn outcome(read: rustix::io::Result<usize>) -> Option<Received> {
         // ENOENT: the request was withdrawn while it was read.
         Err(Errno::INTR | Errno::NOENT) => None,
         Err(_) => Some(Received::Unmounted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe in the place of the device, and whether something in it would wake a thread.
+    fn channel() -> (Channel, OwnedFd) {
+        let (device, kernel) = rustix::pipe::pipe().unwrap();
+        (Channel::new(device).unwrap(), kernel)
+    }
+
+    fn wakes(channel: &Channel) -> bool {
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; 2];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let (events, _) = epoll::wait(&channel.ready, &mut events, Some(&now)).unwrap();
+        !events.is_empty()
+    }
+
+    #[test]
+    fn a_request_wakes_nobody_while_a_thread_looks_and_somebody_afterwards() {
+        let (channel, kernel) = channel();
+        let look = channel.look().unwrap();
+        assert!(channel.look().is_none(), "one at a time");
+        rustix::io::write(&kernel, b"request").unwrap();
+        assert!(!wakes(&channel));
+        // As another thread does that was woken just before.
+        channel.arm_unless_looked().unwrap();
+        assert!(!wakes(&channel));
+        drop(look);
+        assert!(wakes(&channel));
+        assert!(!wakes(&channel), "one, until it has read");
+        channel.arm_unless_looked().unwrap();
+        assert!(wakes(&channel));
+    }
+
+    #[test]
+    fn a_look_goes_on_from_request_to_request_and_ends_when_none_comes() {
+        let (channel, kernel) = channel();
+        let (mut buffer, mut look) = ([0; 16], channel.look());
+        rustix::io::write(&kernel, b"one").unwrap();
+        let received = channel.receive(&mut buffer, &mut look);
+        assert_eq!(received, Received::Request(3));
+        assert!(look.is_some());
+        channel.stop();
+        let received = channel.receive(&mut buffer, &mut look);
+        assert_eq!(received, Received::Stopped);
+        assert!(look.is_none());
     }
 }

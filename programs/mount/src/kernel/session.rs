@@ -5,7 +5,7 @@
 //! lets that wait and keeps listening: interrupts and the requests of others still get through.
 
 use super::MAX_TRANSFER;
-use super::channel::{Channel, Received};
+use super::channel::{Channel, Look, Received};
 use super::interrupts::{Found, InWork};
 use super::pool::{Asker, Pool, Turn};
 use super::reply::{self, Answer};
@@ -141,8 +141,9 @@ impl<H: Handler> Session<H> {
     fn work(self: &Arc<Self>) {
         let mut request = vec![0; REQUEST_BYTES];
         let mut transfer = Vec::new();
+        let mut look = None;
         let unmounted = loop {
-            let length = match self.channel.receive(&mut request) {
+            let length = match self.channel.receive(&mut request, &mut look) {
                 Received::Request(length) => length,
                 Received::Idle if self.may_leave() => return,
                 Received::Idle => continue,
@@ -158,6 +159,8 @@ impl<H: Handler> Session<H> {
             if self.answered_at_once(&header, &operation) {
                 continue;
             }
+            // Others listen while this one works.
+            drop(look.take());
             let token = self.enter(&header, &operation);
             let mut server = self.handler.server(&header);
             let asker = match operation.is_waited_for() {
@@ -167,15 +170,16 @@ impl<H: Handler> Session<H> {
             if !self.stop_listening((server, header.unique), asker, bytes, &token) {
                 continue;
             }
-            self.answer(&header, &operation, &token, &mut transfer);
+            look = self.answer(&header, &operation, &token, &mut transfer);
             loop {
                 let next = self.pool().done(server);
                 let Some((whose, (bytes, token))) = next else {
                     break;
                 };
                 server = whose;
+                drop(look.take());
                 if let Some((header, operation)) = self.understood(&bytes) {
-                    self.answer(&header, &operation, &token, &mut transfer);
+                    look = self.answer(&header, &operation, &token, &mut transfer);
                 }
             }
             if !self.listen_again() {
@@ -270,17 +274,22 @@ impl<H: Handler> Session<H> {
         token
     }
 
+    /// Returns the right to look for what is asked next, if this thread has got it.
     fn answer(
         &self,
         header: &Header,
         operation: &Operation<'_>,
         token: &H::Token,
         transfer: &mut Vec<u8>,
-    ) {
+    ) -> Option<Look<'_>> {
         // A request that is never answered cannot even be killed, so a bug becomes an error of this one request.
         let mut answered = false;
+        let mut look = None;
+        // Only a write may go on for long after its answer.
+        let ends = !matches!(operation, Operation::Write { .. });
         let mut early = |answer| {
             answered = true;
+            look = ends.then(|| self.channel.look()).flatten();
             self.in_work.leave(header.unique);
             self.finish(header.unique, Ok(answer), &[]);
         };
@@ -293,9 +302,11 @@ impl<H: Handler> Session<H> {
             Err(rustix::io::Errno::IO.raw_os_error())
         });
         if !answered {
+            look = self.channel.look();
             self.in_work.leave(header.unique);
             self.finish(header.unique, answer, transfer);
         }
+        look
     }
 
     fn finish(&self, unique: u64, answer: Result<Answer, i32>, transfer: &[u8]) {
