@@ -48,9 +48,57 @@ pub(crate) struct Closing {
 pub(crate) struct Watch {
     /// Since when something is unanswered.
     pub(crate) waiting_since: Option<Instant>,
+    /// When the peer is dead if nothing comes.
+    pub(crate) dead_at: Option<Instant>,
     /// Bound set by the program.
     pub(crate) verify_by: Option<Instant>,
+    /// Times this end has stood still since then.
+    excuses: u8,
     pub(crate) ping_id: u32,
+}
+
+/// A timer that fires so much too late tells that this end was stopped, by a signal or with its machine. Afterwards the
+/// peer has as long to be heard.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+/// How often that counts while nothing comes, so that each operation ends.
+const EXCUSES_MAX: u8 = 8;
+
+impl Watch {
+    fn begin(&mut self, now: Instant, patience: Duration) {
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+            self.dead_at = Some(now + patience);
+        }
+    }
+
+    const fn end(&mut self) {
+        self.waiting_since = None;
+        self.dead_at = None;
+        self.verify_by = None;
+        self.excuses = 0;
+    }
+
+    /// What was due `late` ago is done only now. If this end stood still for that long, the time is not the peer's, and what
+    /// the peer said may be here, not taken in yet.
+    fn excuse(&mut self, now: Instant, late: Duration) {
+        if late < STOOD_STILL || self.excuses == EXCUSES_MAX {
+            return;
+        }
+        self.excuses += 1;
+        for by in [&mut self.dead_at, &mut self.verify_by]
+            .into_iter()
+            .flatten()
+        {
+            *by = (*by + late).max(now + STOOD_STILL);
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        [self.dead_at, self.verify_by]
+            .into_iter()
+            .flatten()
+            .any(|by| by <= now)
+    }
 }
 
 /// One session.
@@ -162,7 +210,7 @@ impl Session {
 
     /// Something was sent that the peer must answer in some way.
     pub(crate) fn expect_answer(&mut self, now: Instant) {
-        self.watch.waiting_since.get_or_insert(now);
+        self.watch.begin(now, self.op_dead);
     }
 
     /// Whether something has arrived since `since`, when an answer was asked for.
@@ -172,8 +220,7 @@ impl Session {
 
     /// An authentic packet has arrived.
     pub(crate) fn heard(&mut self) {
-        self.watch.waiting_since = None;
-        self.watch.verify_by = None;
+        self.watch.end();
     }
 
     /// What was in `frames` has arrived at the peer.
@@ -220,8 +267,8 @@ impl Session {
         }
     }
 
-    /// Does what is due at `now`.
-    pub(crate) fn handle_timeout(&mut self, now: Instant, events: &mut Events) {
+    /// Does what is due at `now`, and was to be looked at by `due`.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, due: Instant, events: &mut Events) {
         if let Some(closing) = self.closing {
             if closing.until <= now {
                 self.ended = Some(Cause::Closed);
@@ -233,12 +280,8 @@ impl Session {
             self.probe_again(now, index, events);
         }
         self.check_operations(now, events);
-        let silent = self
-            .watch
-            .waiting_since
-            .is_some_and(|since| since + self.op_dead <= now);
-        let unverified = self.watch.verify_by.is_some_and(|by| by <= now);
-        if silent || unverified {
+        self.watch.excuse(now, now.saturating_since(due));
+        if self.watch.is_over(now) {
             self.end(Cause::Link, events);
         }
     }
@@ -349,10 +392,7 @@ impl Session {
             next = earliest(next, lane.deadline(now, &self.config));
         }
         next = earliest(next, self.paced_until(now));
-        next = earliest(
-            next,
-            self.watch.waiting_since.map(|since| since + self.op_dead),
-        );
+        next = earliest(next, self.watch.dead_at);
         earliest(next, self.calls.deadline())
     }
 

@@ -189,8 +189,8 @@ impl Transport {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(index) = self.timers.pop_due(now) {
             if let Some(session) = self.slots[index as usize].session.as_deref_mut() {
-                session.armed = None;
-                session.handle_timeout(now, &mut self.events);
+                let due = session.armed.take().unwrap_or(now);
+                session.handle_timeout(now, due, &mut self.events);
                 self.touched(now, index);
             }
         }

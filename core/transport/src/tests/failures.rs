@@ -9,7 +9,7 @@ use core::cell::Cell;
 use abi::time::Duration;
 
 use super::pair::{Pair, address, lossy, millis, pattern, reliable};
-use crate::{Buffer, Cause, Delivery, Event, LinkIndex, Meta, Request, SendError};
+use crate::{Buffer, Cause, Delivery, Event, LinkIndex, Meta, OpKey, Request, SendError};
 
 fn ask(len: usize, reply_max: u64) -> Request {
     Request::new(Meta::EMPTY, len as u64, reply_max)
@@ -125,6 +125,52 @@ fn a_silent_peer_is_dead_after_the_bound() {
             code: None
         })
     );
+}
+
+/// Both have stood still for a minute after the client has asked; timers come first when they go on. The answer has been
+/// there for long, unless what is asked gets `lost`.
+fn stood_still(lost: bool) -> (Pair, OpKey) {
+    let mut pair = Pair::new(lossy(1));
+    pair.fate = Box::new(move |_, _, _, _| !lost);
+    let op = pair.send(ask(64, 64), &pattern(64, 1));
+    if !lost {
+        let (incoming, _) = pair.request();
+        pair.reply(incoming, 0, b"here");
+    }
+    pair.flush();
+    pair.now += Duration::from_secs(60);
+    pair.client.transport.handle_timeout(pair.now);
+    pair.server.transport.handle_timeout(pair.now);
+    (pair, op)
+}
+
+#[test]
+fn the_time_in_which_an_end_stood_still_does_not_make_its_peer_dead() {
+    let (mut pair, op) = stood_still(false);
+    let Event::Replied { op: replied, .. } = pair.at_client() else {
+        panic!("the answer was there");
+    };
+    assert_eq!(replied, op);
+    let again = pair.send(ask(64, 64), &pattern(64, 2));
+    let (incoming, _) = pair.request();
+    pair.reply(incoming, 0, b"here");
+    assert!(matches!(pair.at_client(), Event::Replied { op, .. } if op == again));
+}
+
+#[test]
+fn a_peer_that_is_dead_is_found_dead_after_a_stand_still_and_after_many() {
+    let (mut pair, op) = stood_still(true);
+    let begun = pair.now;
+    pair.expect_failure(op, Cause::Link, Delivery::Unknown);
+    assert!(pair.now.saturating_since(begun) <= Duration::from_secs(16));
+    let (mut pair, op) = stood_still(true);
+    for _ in 0..20 {
+        pair.run(millis(1));
+        pair.now += Duration::from_secs(2);
+        pair.client.transport.handle_timeout(pair.now);
+    }
+    pair.run(Duration::ZERO);
+    pair.expect_failure(op, Cause::Link, Delivery::Unknown);
 }
 
 #[test]
