@@ -1,5 +1,6 @@
 //! Packets as UDP datagrams, in trains: the kernel cuts what is sent and joins what has arrived (GSO, GRO).
 
+mod joining;
 mod receive;
 
 use std::io;
@@ -9,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use abi::LinkAddress;
 use abi::link_address::Internet;
+use joining::Joining;
 use quinn_udp::{Transmit, UdpSocketState};
 use receive::Train;
 use rustix::net::SendFlags;
@@ -29,6 +31,7 @@ pub struct UdpDriver {
     scope: u32,
     /// The only peer, to which the socket is connected.
     focus: Mutex<Option<SocketAddr>>,
+    joining: Mutex<Joining>,
     /// A socket that chose its port itself would lose it with its peer.
     keeps_port: bool,
     /// The network device that it is bound to.
@@ -84,6 +87,7 @@ impl UdpDriver {
             local,
             scope,
             focus: Mutex::new(None),
+            joining: Mutex::new(Joining::new()),
             keeps_port,
             device: device.map(str::to_owned),
         })
@@ -119,6 +123,7 @@ impl UdpDriver {
     }
 
     /// Without the control messages that quinn-udp adds to every datagram.
+    #[inline]
     fn send_one(&self, to: SocketAddr, packet: &[u8]) -> Result<bool, DriverError> {
         let connected = *self.focus.lock().unwrap_or_else(PoisonError::into_inner) == Some(to);
         self.despite_reports(|| {
@@ -133,6 +138,7 @@ impl UdpDriver {
     }
 
     /// A pending report about an earlier datagram takes the place of the next one, which is sent again then.
+    #[inline]
     fn despite_reports(
         &self,
         mut send: impl FnMut() -> io::Result<()>,
@@ -162,6 +168,10 @@ impl PacketDriver for UdpDriver {
             return Err(DriverError::TooBig(self.properties.max_frame));
         }
         let to = self.reach(to).ok_or(DriverError::NoPeer)?;
+        if !bytes.is_empty() && bytes.len() <= segment {
+            let sent = self.send_one(to, bytes)?;
+            return Ok(if sent { bytes.len() } else { 0 });
+        }
         // Read each time: the count drops to 1 when a device turns out not to support offload.
         let segments = self
             .state
@@ -236,9 +246,14 @@ impl UdpDriver {
         })
     }
 
+    #[inline]
     fn read(&self, into: &mut [u8]) -> Result<Option<Train>, DriverError> {
+        let mut joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..RECEIVE_ATTEMPTS {
-            match receive::receive(self.socket.as_fd(), into).map_err(DriverError::from) {
+            match joining
+                .read(self.socket.as_fd(), into)
+                .map_err(DriverError::from)
+            {
                 Ok(Some(train)) => return Ok(Some(train)),
                 Err(DriverError::WouldBlock) => return Ok(None),
                 // A report about a datagram sent earlier, or a datagram that is nobody's.

@@ -6,10 +6,11 @@
 
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use abi::LinkAddress;
+use rustix::net::RecvFlags;
 
 /// What one read has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,20 @@ pub(super) fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Opt
         .filter(|segment| *segment > 0)
         .unwrap_or(len);
     Ok(Some(Train { from, len, segment }))
+}
+
+/// The same for one datagram, from a socket that joins none.
+#[inline]
+pub(super) fn receive_alone(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Option<Train>> {
+    let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+    let room = into.len();
+    let (_, len, from) = rustix::net::recvfrom(socket, into, flags)?;
+    let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+    Ok(from.filter(|_| len <= room).map(|from| Train {
+        from: super::link_address(from),
+        len,
+        segment: len,
+    }))
 }
 
 /// Aligned for control messages.
