@@ -248,6 +248,7 @@ impl Links {
     }
 
     /// Takes what has arrived on `link`: from memory as much as a fair share, from a socket one read.
+    #[inline(always)]
     pub(crate) fn receive(
         &mut self,
         now: Instant,
@@ -302,6 +303,7 @@ impl Links {
 
     /// Sends whatever the transport has to send. Returns a link that turned out broken, if one did; then
     /// there may be more to send.
+    #[inline(always)]
     pub(crate) fn flush(
         &mut self,
         epoll: BorrowedFd<'_>,

@@ -169,6 +169,7 @@ impl State {
     }
 
     /// Gives the transport what has come over `link`.
+    #[inline(always)]
     fn receive(&mut self, now: Instant, link: LinkIndex) -> Arrival {
         let arrival = self
             .links
@@ -199,6 +200,7 @@ impl State {
     }
 
     /// As [`take_in`](Self::take_in), but does nothing else if nothing has come.
+    #[inline(always)]
     pub(crate) fn look_at(&mut self, now: Instant, link: LinkIndex) -> bool {
         let any = self.receive(now, link) != Arrival::Nothing;
         // A driver may tell of room only once, to whoever looks first.

@@ -307,6 +307,7 @@ impl Work<std::thread::Thread> for State {
         self.links.has_hot() && self.polling.patience.is_worth_it()
     }
 
+    #[inline(always)]
     fn look(&mut self, now: Instant) -> bool {
         let link = self.links.ready().or_else(|| self.links.hot_socket());
         link.is_some_and(|link| self.look_at(now, link))

@@ -6,6 +6,10 @@ use super::{ALARM, Bell, EVENTS, Holder, KICK, Sleeper, Surroundings, Work as _}
 
 /// One round of polling: takes in what is there, or sleeps until something comes, a timer runs out, or
 /// `deadline`.
+///
+/// Inlined with all that lies between a caller and the system call for a packet: behind a switch to another process the
+/// CPU guesses where each function returns to, and is wrong.
+#[inline(always)]
 pub(super) fn poll<'a, S: Surroundings>(
     around: &'a S,
     mut state: S::Guard<'a>,
@@ -51,6 +55,7 @@ pub(super) fn poll<'a, S: Surroundings>(
 
 /// Lets others run, in case that one of them is the peer, and looks for its packets in between: that costs less than
 /// to sleep and to be woken. True if packets were taken in.
+#[inline(always)]
 fn give_way<'a, S: Surroundings>(
     around: &'a S,
     mut state: S::Guard<'a>,
