@@ -9,7 +9,6 @@ use crate::channels::Stage;
 use crate::poller::{Guard, Interest};
 use crate::queue::Item;
 use crate::server::{BY_LIBRARY, NOT_DONE, Place};
-use crate::session::Side;
 use crate::shared::{Shared, State};
 use crate::{Endpoint, Message, MessageId, MessageInfo, Received, clock};
 
@@ -128,11 +127,13 @@ impl Shared {
                 Err(_) => return (state, None),
             }
         }
-        let Some((_, served)) = state.channels.served(id) else {
+        let all = &mut *state;
+        let server = all.sessions.server(key.session());
+        let (Some(server), Some((_, served))) = (server, all.channels.served(id)) else {
             return (state, None);
         };
-        let mut info = MessageInfo {
-            credentials: std::sync::Arc::default(),
+        let info = MessageInfo {
+            credentials: std::sync::Arc::clone(&server.credentials),
             channel: served.channel,
             sender: served.sender,
             connection: served.connection,
@@ -141,12 +142,6 @@ impl Shared {
             received,
             reply_max: served.reply_max,
         };
-        let Some(session) = state.sessions.get(key.session()) else {
-            return (state, None);
-        };
-        if let Side::Server(server) = &session.side {
-            info.credentials = std::sync::Arc::clone(&server.credentials);
-        }
         (state, Some(Message::new(endpoint.clone(), id, info)))
     }
 

@@ -264,9 +264,12 @@ impl Regions {
         if served.key != Some(key) {
             served.key = Some(key);
             served.arrived.clear();
-            served.outgoing = Outgoing::Nothing;
+            let left = std::mem::replace(&mut served.outgoing, Outgoing::Nothing);
+            if let Outgoing::Kept(buffer) = left {
+                self.recycle(buffer);
+            }
         }
-        served
+        &mut self.sessions[key.session().index()].served[slot]
     }
 
     /// Room for what comes unasked; nothing if it is more than anybody grants.

@@ -32,6 +32,7 @@ pub(super) struct Question<'a, 'b> {
 pub(super) struct Asked {
     pub(super) op: OpKey,
     pub(super) wait: WaitIndex,
+    pub(super) at: Instant,
     pub(super) len: u64,
     pub(super) deadline: Option<Instant>,
     pub(super) kind: Kind,
@@ -55,7 +56,7 @@ impl Shared {
             unsafe { (Source::lend(question.request), Target::lend(question.reply)) };
         let purpose = Purpose::Called(asked.wait);
         state.regions.add_op(asked.op, source, target, purpose);
-        state.pump_call(clock::now(), route.session);
+        state.pump_call(asked.at, route.session);
 
         let registered = question
             .interrupt
@@ -89,10 +90,11 @@ impl Shared {
         let wait = state.waits.open();
         let (mut state, result) = self.begin(state, route, question, (len, room), wait);
         match result {
-            Ok(op) => {
+            Ok((op, at)) => {
                 let asked = Asked {
                     op,
                     wait,
+                    at,
                     len,
                     deadline: question.deadline,
                     kind: question.kind,
@@ -110,6 +112,7 @@ impl Shared {
     }
 
     /// Waits for the end of an operation.
+    #[inline(always)]
     pub(super) fn conclude<'a>(
         &'a self,
         state: Guard<'a>,
@@ -175,7 +178,7 @@ impl Shared {
         (state, Outcome::Failed(failure))
     }
 
-    /// Starts an operation, waiting for a free slot if need be.
+    /// Starts an operation, waiting for a free slot if need be; also tells when.
     fn begin<'a>(
         &'a self,
         mut state: Guard<'a>,
@@ -183,7 +186,7 @@ impl Shared {
         question: &Question<'_, '_>,
         (len, room): (u64, u64),
         wait: WaitIndex,
-    ) -> (Guard<'a>, core::result::Result<OpKey, Failure>) {
+    ) -> (Guard<'a>, core::result::Result<(OpKey, Instant), Failure>) {
         let mut ended = Failure::local(Errno::EBADF);
         loop {
             let Some(request) = state.request(route, question.kind, question.priority, len, room)
@@ -194,7 +197,7 @@ impl Shared {
             match state.transport.send(now, route.session, request) {
                 Ok(op) => {
                     state.sessions.started(route.session);
-                    return (state, Ok(op));
+                    return (state, Ok((op, now)));
                 }
                 Err(SendError::Closed | SendError::TooLong) => return (state, Err(ended)),
                 // The link may come back, or the nodes may find a way over it.

@@ -72,7 +72,7 @@ impl Shared {
         let (source, target) = unsafe { (Source::lend(&slices.0), Target::lend(&mut slices.1)) };
         let purpose = Purpose::Waited(asked.wait);
         state.regions.add_op(asked.op, source, target, purpose);
-        state.pump_soon(clock::now());
+        state.pump_soon(asked.at);
         let registered = interrupt.map(|interrupt| self.register(&mut state, interrupt, asked.op));
         self.settle(state);
         Ok(Submitted {
