@@ -48,6 +48,8 @@ struct ModelState {
     held_by_others: bool,
     /// Threads that call and wait.
     callers: usize,
+    /// When the daemon, which is gone, can be reached again.
+    daemon_back: Option<Instant>,
     closed: bool,
 }
 
@@ -85,6 +87,7 @@ impl Model {
                 held_until: None,
                 held_by_others: false,
                 callers: 0,
+                daemon_back: None,
                 closed: false,
             }),
             kernel,
@@ -163,7 +166,10 @@ impl Surroundings for Model {
         state.take_in(now, link);
     }
 
-    fn reconnect<'a>(&'a self, state: Self::Guard<'a>) -> Self::Guard<'a> {
+    fn reconnect<'a>(&'a self, mut state: Self::Guard<'a>) -> Self::Guard<'a> {
+        if state.daemon_back.is_some_and(|at| at <= self.now()) {
+            state.daemon_back = None;
+        }
         state
     }
 }
@@ -242,7 +248,7 @@ impl Work<ModelThread> for ModelState {
             !is_left || self.held_by_others || self.kernel.parked() < self.callers,
             "what callers keep back is left to the helper"
         );
-        None
+        self.daemon_back
     }
 
     fn is_closed(&self) -> bool {

@@ -38,11 +38,12 @@ pub(crate) fn help<S: Surroundings>(around: &S) {
                     continue;
                 }
             }
-            Holder::Thread if quiet >= QUIET_NAPS && needs_care.is_none() => {
+            Holder::Thread if quiet >= QUIET_NAPS => {
                 polling.helper_waits = true;
                 drop(state);
-                around.park(None);
+                around.park(needs_care.map(|at| at.saturating_since(now).max(NAP)));
                 state = around.lock();
+                state.polling().helper_waits = false;
                 quiet = 0;
                 continue;
             }
@@ -57,5 +58,5 @@ pub(crate) fn help<S: Surroundings>(around: &S) {
 /// The helper's nap while threads come and go: half of the shortest time after which a peer gets impatient.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Naps without any change before the helper sleeps until it is needed.
+/// Naps without any change before the helper sleeps until it is needed, or has to look after the daemon.
 const QUIET_NAPS: u32 = 8;

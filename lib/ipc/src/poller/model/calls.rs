@@ -67,6 +67,21 @@ impl Model {
         self.end_call(state);
     }
 
+    /// A call that is answered when the daemon, which is gone for so long, has been reached again.
+    pub(super) fn call_without_daemon(self: &Arc<Self>, gone: Duration) {
+        let mut state = self.lock();
+        state.daemon_back = Some(self.now() + gone);
+        state.polling.wake_helper();
+        settle(&**self, state);
+        let model = Arc::clone(self);
+        let reached = thread::spawn(move || {
+            while model.lock().daemon_back.is_some() {
+                model.kernel.sleep(gone);
+            }
+        });
+        self.call_that_takes(Duration::ZERO, vec![reached]);
+    }
+
     /// A call that is kept back to leave with others, and is waited for after `pause`.
     pub(super) fn call_later(&self, link: LinkIndex, pause: Duration) {
         let index = self.submit(link);

@@ -164,6 +164,18 @@ fn callers_get_their_answers_while_others_wait_for_long() {
     });
 }
 
+/// The helper would take too many steps if it did not sleep.
+#[test]
+fn a_daemon_that_is_gone_for_long_is_reached_again_by_a_helper_that_sleeps() {
+    explore(|| {
+        play(|model| {
+            vec![spawn(model, |model| {
+                model.call_without_daemon(Duration::from_millis(1_500));
+            })]
+        });
+    });
+}
+
 /// Its answer comes when another thread has seen that.
 #[test]
 fn a_caller_that_waits_for_long_leaves_the_role() {
