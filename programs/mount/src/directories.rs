@@ -26,6 +26,8 @@ struct State {
     reader: Reader,
     entries: Vec<DirectoryEntry>,
     taken: Taken,
+    /// The kernel has been given some of it.
+    is_shown: bool,
     /// When the first piece was asked for, and the lease that was there.
     read: Instant,
     lease: Option<Stamp>,
@@ -93,7 +95,7 @@ impl PathSpace {
         let (room, plus) = wanted;
         let listed = self.directories.get(handle).ok_or(Errno::EBADF)?;
         let mut state = listed.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let rewound = offset == 0 && !state.entries.is_empty();
+        let rewound = offset == 0 && std::mem::replace(&mut state.is_shown, true);
         if rewound || matches!(state.reader, Reader::Unopened) {
             // What is there now counts.
             state.reader = Reader::Open(listed.view.read_directory(&listed.path)?);
@@ -226,6 +228,7 @@ impl State {
             reader: Reader::Unopened,
             entries: Vec::new(),
             taken,
+            is_shown: false,
             read,
             lease,
         }
