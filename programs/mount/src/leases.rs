@@ -1,7 +1,8 @@
 //! Leases of directories: while the mount has one, the kernel may believe names and attributes in the directory for long,
 //! because their server tells when something there changes.
 //!
-//! A directory is leased when it is listed, or when a second name is looked up in it. The first change that somebody else
+//! A directory is leased when it is listed, or when a second name is looked up in it, where programs go through many
+//! directories side by side with the first name. The first change that somebody else
 //! makes ends the lease and what the kernel knows, and so does a server that is not heard of in time. The mount's own
 //! changes do not end it: the server takes what it notices of them for theirs, also if somebody else does the same to the
 //! same name at that moment. So nothing counts that was learnt of a name while a change of it was under way here.
@@ -12,6 +13,7 @@
 mod news;
 mod own_changes;
 pub(crate) mod told;
+mod worth;
 
 use abi::flags::mode;
 use abi::io::Stat;
@@ -31,6 +33,7 @@ use crate::server::Server;
 pub(crate) use own_changes::OwnChange;
 use own_changes::OwnChanges;
 use told::Told;
+use worth::LOOKUPS_MIN;
 
 /// The leases of one mount.
 pub(crate) struct Leases {
@@ -65,6 +68,8 @@ struct State {
 #[derive(Default)]
 struct Directory {
     lookups: u32,
+    /// Leases of directories in this one that lookups were worth.
+    walked: u32,
     /// No lease is tried before.
     not_before: Option<Instant>,
     held: Option<Held>,
@@ -117,20 +122,26 @@ impl Leases {
         }
     }
 
-    /// A program looks a name up in the directory. The lease of it, which is made if this is the second name; otherwise a
-    /// lease is not worth its exchanges.
+    /// A program looks a name up in the directory. The lease of it, which is made if this is the second name, or the first one
+    /// and others beside it were worth a lease; otherwise a lease is not worth its exchanges.
     pub(crate) fn used(&self, directory: u64, view: &Namespace) -> Option<Stamp> {
         if let Some(stamp) = self.of(directory) {
             return Some(stamp);
         }
-        if !self.shared.lock().wants(directory, 1) {
+        let place = self.shared.nodes.place(directory);
+        let above = place.map(|(above, _)| above);
+        if !self.shared.lock().wants_for_lookup(directory, above) {
             return None;
         }
         let path = self.shared.nodes.path(directory);
         let outcome = path
             .ok_or(Errno::ENOENT)
             .and_then(|path| self.open_and_lease(directory, &path, view));
-        self.shared.leased(directory, outcome)
+        let stamp = self.shared.leased(directory, outcome);
+        if let (Some(above), true) = (above, stamp.is_some()) {
+            self.shared.lock().walks(above);
+        }
+        stamp
     }
 
     /// Leases a directory that nobody has open, and learns its names if they are few.
@@ -371,6 +382,7 @@ impl Shared {
                     continue;
                 };
                 known.lookups = 0;
+                known.walked = 0;
                 known.not_before = Instant::now().checked_add(CHANGED_PAUSE);
                 if let Some(held) = known.held.take() {
                     state.numbers.remove(&(held.server, held.number));
@@ -416,26 +428,6 @@ impl State {
         let held = known.held.as_ref()?;
         (held.stamp == stamp.stamp).then_some(&known.own)
     }
-
-    /// Counts a use of a directory that is not leased; true if the caller is to lease it now.
-    fn wants(&mut self, directory: u64, weight: u32) -> bool {
-        if self.directories.len() >= DIRECTORIES_MAX {
-            let used = |known: &Directory| known.held.is_some() || !known.own.under_way.is_empty();
-            self.directories.retain(|_, known| used(known));
-            if self.directories.len() >= DIRECTORIES_MAX {
-                return false;
-            }
-        }
-        let known = self.directories.entry(directory).or_default();
-        known.lookups = known.lookups.saturating_add(weight);
-        let early = known.not_before.is_some_and(|when| Instant::now() < when);
-        if known.lookups < LOOKUPS_MIN || known.asked || early {
-            return false;
-        }
-        known.asked = true;
-        self.being_made += 1;
-        true
-    }
 }
 
 /// How long what is known under a lease may be believed if nobody says anything: should this process hang.
@@ -446,12 +438,8 @@ pub(crate) fn is_noticed(stat: &Stat) -> bool {
     stat.nlink == 1 && !mode::is_directory(stat.mode)
 }
 
-/// Lookups from which on a lease is worth its exchanges.
-const LOOKUPS_MIN: u32 = 2;
 /// After a change by somebody else, who often goes on.
 const CHANGED_PAUSE: Duration = Duration::from_secs(1);
-/// Directories that are counted or leased.
-const DIRECTORIES_MAX: usize = 16_384;
 /// Answers with names that are read when a directory is leased: 1 500 files or so.
 const PIECES_LEARNT: usize = 2;
 /// Names of one directory, of which all are known; 8 bytes each.

@@ -21,9 +21,12 @@ impl PathSpace {
         name: &[u8],
         early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
-        let path = self.child(call, name)?;
         let above = self.lease(call);
-        if self.knows_missing(call, name, early) || self.was_told(call, name, early) {
+        if self.was_told(call, name, early) {
+            return Ok(Answer::Empty);
+        }
+        let path = self.child(call, name)?;
+        if self.knows_missing(call, name, early) {
             return Ok(Answer::Empty);
         }
         let known = self.nodes.find(call.node, name);

@@ -148,6 +148,35 @@ fn what_was_told_of_names_that_nobody_has_looked_up_ends_with_the_lease() {
 }
 
 #[test]
+fn where_programs_go_through_directories_side_by_side_one_lookup_is_enough_for_a_lease() {
+    let lab = Lab::new();
+    let directories = ["walk0", "walk1", "walk2", "walk3"];
+    for directory in directories {
+        fs::create_dir(lab.tree(directory)).unwrap();
+        for file in ["one", "two"] {
+            fs::write(lab.tree(directory).join(file), "old").unwrap();
+        }
+    }
+    lab.lease();
+    let leased = || lab.mounts[0].leased_directories();
+    let before = leased();
+    let look = |directory: &str, file: &str| {
+        let path = lab.of("lab1", directory).join(file);
+        assert_eq!(fs::metadata(path).unwrap().len(), 3);
+    };
+    look("walk0", "one");
+    assert_eq!(leased(), before, "one lookup somewhere is worth no lease");
+    look("walk0", "two");
+    look("walk1", "one");
+    assert_eq!(leased(), before + 1, "nor is one beside a single other one");
+    look("walk1", "two");
+    look("walk2", "one");
+    assert_eq!(leased(), before + 3);
+    look("walk3", "one");
+    assert_eq!(leased(), before + 4);
+}
+
+#[test]
 fn a_lease_ends_with_its_server() {
     let mut lab = Lab::new();
     lab.lease();
