@@ -44,31 +44,44 @@ enum Reader {
 
 impl PathSpace {
     pub(crate) fn open_directory(&self, call: &Call<'_>) -> Result<Answer> {
+        if let Some(opened) = self.open_known_directory(call.node, || call.view.clone()) {
+            return Ok(opened);
+        }
         let path = self.path(call)?;
-        let leased = match self.fresh.is_zero() {
-            true => None,
-            false => self.leases.of(call.node),
-        };
-        let taken = self.listing_space.nothing();
-        let mut state = State::new(taken, call.begun, leased);
-        let is_listed = leased.is_some_and(|lease| self.leases.is_listed(lease));
-        let flags = if is_listed {
-            reply::OPEN_CACHE_DIRECTORY | reply::OPEN_KEEP_CACHE
-        } else if let Some(told) = leased.and_then(|lease| self.leases.told_to_all(lease))
-            && state.takes(&told)
-        {
-            reply::OPEN_CACHE_DIRECTORY
-        } else {
-            let (reader, flags) = self.open_at_server(call, &path)?;
-            state.reader = Reader::Open(reader);
-            flags
-        };
+        let mut state = State::new(self.listing_space.nothing());
+        let (reader, flags) = self.open_at_server(call, &path)?;
+        state.reader = Reader::Open(reader);
+        Ok(self.opened(state, path, call.view.clone(), flags))
+    }
+
+    /// Opens a directory without asking anybody, if the kernel has the listing or the lease has told it; never waits.
+    pub(crate) fn open_known_directory(
+        &self,
+        node: u64,
+        view: impl FnOnce() -> Namespace,
+    ) -> Option<Answer> {
+        if self.fresh.is_zero() {
+            return None;
+        }
+        let lease = self.leases.of(node)?;
+        let mut state = State::new(self.listing_space.nothing());
+        let mut flags = reply::OPEN_CACHE_DIRECTORY;
+        if self.leases.is_listed(lease) {
+            flags |= reply::OPEN_KEEP_CACHE;
+        } else if !state.takes(&self.leases.told_to_all(lease)?) {
+            return None;
+        }
+        let path = self.nodes.path(node)?;
+        Some(self.opened(state, path, view(), flags))
+    }
+
+    fn opened(&self, state: State, path: Vec<u8>, view: Namespace, flags: u32) -> Answer {
         let listed = Listed {
             path,
-            view: call.view.clone(),
+            view,
             state: Mutex::new(state),
         };
-        Ok(reply::opened(self.directories.insert(listed), flags))
+        reply::opened(self.directories.insert(listed), flags)
     }
 
     /// Opens a directory at its server, and leases it if that is possible: then the kernel may keep the listing.
@@ -92,7 +105,6 @@ impl PathSpace {
         wanted: (usize, bool),
         early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
-        let (room, plus) = wanted;
         let listed = self.directories.get(handle).ok_or(Errno::EBADF)?;
         let mut state = listed.state.lock().unwrap_or_else(PoisonError::into_inner);
         let rewound = offset == 0 && std::mem::replace(&mut state.is_shown, true);
@@ -102,8 +114,8 @@ impl PathSpace {
             state.entries = Vec::new();
             state.taken.clear();
         }
-        let mut at = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        while at.saturating_add(room / reply::ENTRY_MIN) > state.entries.len() + DOTS.len() {
+        let at = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        while at.saturating_add(wanted.0 / reply::ENTRY_MIN) > state.entries.len() + DOTS.len() {
             let lease = self.leases.of(call.node);
             if !state.read_on(call, lease)? {
                 break;
@@ -112,6 +124,55 @@ impl PathSpace {
                 self.closings.close_directory(ended);
             }
         }
+        self.show(call.node, &state, at, wanted, early);
+        Ok(Answer::Empty)
+    }
+
+    /// As [`Self::read_directory`] of what is known already; false if it is not. Never waits.
+    pub(crate) fn read_known_directory(
+        &self,
+        node: u64,
+        handle: u64,
+        offset: u64,
+        wanted: (usize, bool),
+        early: &mut dyn FnMut(Answer),
+    ) -> bool {
+        let Some(listed) = self.directories.get(handle) else {
+            return false;
+        };
+        let (Ok(mut state), Ok(at)) = (listed.state.try_lock(), usize::try_from(offset)) else {
+            return false;
+        };
+        if !matches!(state.reader, Reader::AtEnd) || offset == 0 && state.is_shown {
+            return false;
+        }
+        state.is_shown = true;
+        self.show(node, &state, at, wanted, early);
+        true
+    }
+
+    /// Closes a directory that no server has open; false if one has. Never waits.
+    pub(crate) fn close_known_directory(&self, handle: u64) -> bool {
+        let is_open = |listed: Arc<Listed>| match listed.state.try_lock() {
+            Ok(state) => matches!(state.reader, Reader::Open(_)),
+            Err(_) => true,
+        };
+        if self.directories.get(handle).is_none_or(is_open) {
+            return false;
+        }
+        drop(self.directories.remove(handle));
+        true
+    }
+
+    /// Answers with the entries from a position on.
+    fn show(
+        &self,
+        node: u64,
+        state: &State,
+        mut at: usize,
+        (room, plus): (usize, bool),
+        early: &mut dyn FnMut(Answer),
+    ) {
         let _gate = self.leases.gate();
         let mut listing = Listing::new(room);
         while let Some(name) = DOTS.get(at).filter(|name| listing.fits(name, plus)) {
@@ -125,7 +186,7 @@ impl PathSpace {
             if !listing.fits(&entry.name, plus) {
                 break;
             }
-            self.push_entry(call, &mut listing, at, entry, (plus, &state));
+            self.push_entry(node, &mut listing, at, entry, (plus, state));
             at += 1;
         }
         if let (true, Reader::AtEnd, Some(lease)) = (listing.is_empty(), &state.reader, state.lease)
@@ -135,12 +196,11 @@ impl PathSpace {
             self.leases.knows_all(lease, names);
         }
         early(listing.finish());
-        Ok(Answer::Empty)
     }
 
     fn push_entry(
         &self,
-        call: &Call<'_>,
+        directory: u64,
         listing: &mut Listing,
         at: usize,
         entry: &DirectoryEntry,
@@ -158,7 +218,7 @@ impl PathSpace {
             entry.name.as_slice(),
         );
         // A file that is being written has other attributes than the server knows.
-        let known = self.nodes.find(call.node, &entry.name);
+        let known = self.nodes.find(directory, &entry.name);
         let settled = known.is_none_or(|known| self.behind.is_settled(known));
         let Some(stat) = entry.stat.as_ref().filter(|_| plus && settled) else {
             return push(listing, at, shown, plus, None);
@@ -167,7 +227,7 @@ impl PathSpace {
         let left = self.fresh.saturating_sub(age);
         let long = LEASED.saturating_sub(age);
         let identity = Identity::of(stat, entry.server.as_ref());
-        let node = self.nodes.enter(call.node, &entry.name, identity);
+        let node = self.nodes.enter(directory, &entry.name, identity);
         self.versions.told(node, stat);
         let leased = self.leases.holds(state.lease, &entry.name);
         let known = attributes::of(stat);
@@ -223,14 +283,14 @@ impl Listed {
 }
 
 impl State {
-    fn new(taken: Taken, read: Instant, lease: Option<Stamp>) -> Self {
+    fn new(taken: Taken) -> Self {
         Self {
             reader: Reader::Unopened,
             entries: Vec::new(),
             taken,
             is_shown: false,
-            read,
-            lease,
+            read: Instant::now(),
+            lease: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use abi::flags::mode;
 use abi::io::{Chmod, Chown, Request, Stat, Utime, Xattr, XattrFlags};
-use abi::limits::XATTR_VALUE_MAX;
+use abi::limits::{NAME_MAX, XATTR_VALUE_MAX};
 use abi::{Errno, Gid, Result, Uid};
 use std::time::Duration;
 
@@ -22,13 +22,10 @@ impl PathSpace {
         early: &mut dyn FnMut(Answer),
     ) -> Result<Answer> {
         let above = self.lease(call);
-        if self.was_told(call, name, early) {
+        if self.look_up_known(call.node, name, early) {
             return Ok(Answer::Empty);
         }
         let path = self.child(call, name)?;
-        if self.knows_missing(call, name, early) {
-            return Ok(Answer::Empty);
-        }
         let known = self.nodes.find(call.node, name);
         let own = known.and_then(|known| self.leases.of(known));
         if let Some(known) = known {
@@ -43,18 +40,29 @@ impl PathSpace {
             Err(Errno::ENOENT) => {
                 let _gate = self.leases.gate();
                 let lease = above.filter(|_| self.leases.holds(above, name));
-                self.tell_missing(call, name, early, lease);
+                self.tell_missing(name, self.validity(call), early, lease);
                 Ok(Answer::Empty)
             }
             Err(errno) => Err(errno),
         }
     }
 
-    /// Answers without asking anybody with what was told of all names when the directory was leased.
-    fn was_told(&self, call: &Call<'_>, name: &[u8], early: &mut dyn FnMut(Answer)) -> bool {
+    /// Looks a name up without asking anybody, where all names are known; false where they are not. Never waits.
+    pub(crate) fn look_up_known(
+        &self,
+        directory: u64,
+        name: &[u8],
+        early: &mut dyn FnMut(Answer),
+    ) -> bool {
+        name.len() <= NAME_MAX
+            && (self.was_told(directory, name, early) || self.knows_missing(directory, name, early))
+    }
+
+    /// Answers with what was told of all names when the directory was leased.
+    fn was_told(&self, directory: u64, name: &[u8], early: &mut dyn FnMut(Answer)) -> bool {
         // Of a file that it has, the kernel may know more by now, and so may writes that are on their way.
-        let known = self.nodes.find(call.node, name);
-        let Some(listing) = self.leases.told(call.node).filter(|_| known.is_none()) else {
+        let known = self.nodes.find(directory, name);
+        let Some(listing) = self.leases.told(directory).filter(|_| known.is_none()) else {
             return false;
         };
         let Some(entry) = listing.find(name) else {
@@ -72,7 +80,7 @@ impl PathSpace {
             return false;
         }
         let identity = Identity::of(stat, entry.server.as_ref());
-        let node = self.nodes.enter(call.node, name, identity);
+        let node = self.nodes.enter(directory, name, identity);
         self.versions.told(node, stat);
         let age = listing.asked.elapsed();
         let long = LEASED.saturating_sub(age);
@@ -87,12 +95,16 @@ impl PathSpace {
         true
     }
 
-    /// Answers without asking anybody where all names are known and this is none of them.
-    fn knows_missing(&self, call: &Call<'_>, name: &[u8], early: &mut dyn FnMut(Answer)) -> bool {
+    /// Answers where all names are known and this is none of them.
+    fn knows_missing(&self, directory: u64, name: &[u8], early: &mut dyn FnMut(Answer)) -> bool {
         let _gate = self.leases.gate();
-        let lease = self.leases.knows_missing(call.node, name);
+        let lease = self.leases.knows_missing(directory, name);
         if lease.is_some() {
-            self.tell_missing(call, name, early, lease);
+            let validity = Validity {
+                entry: self.fresh,
+                attributes: self.fresh,
+            };
+            self.tell_missing(name, validity, early, lease);
         }
         lease.is_some()
     }
@@ -100,12 +112,11 @@ impl PathSpace {
     /// Under the gate.
     fn tell_missing(
         &self,
-        call: &Call<'_>,
         name: &[u8],
+        mut validity: Validity,
         early: &mut dyn FnMut(Answer),
         lease: Option<Stamp>,
     ) {
-        let mut validity = self.validity(call);
         if lease.is_some_and(|lease| self.leases.remembers_missing(lease, name)) {
             validity.entry = LEASED;
         }

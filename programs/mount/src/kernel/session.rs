@@ -46,6 +46,15 @@ pub(crate) trait Handler: Send + Sync + 'static {
         early: &mut dyn FnMut(Answer),
     ) -> Result<Answer, i32>;
 
+    /// Answers a request that takes no waiting; false if it is not one, and then it has not been answered. The thread that
+    /// reads requests does this: nobody is woken to read the next one.
+    fn answers_at_once(
+        &self,
+        header: &Header,
+        operation: &Operation<'_>,
+        answer: &mut dyn FnMut(Answer),
+    ) -> bool;
+
     /// The kernel has forgotten `lookups` of its references to `node`. Never answered.
     fn forget(&self, node: u64, lookups: u64);
 }
@@ -247,9 +256,28 @@ impl<H: Handler> Session<H> {
                 self.finish(header.unique, Ok(answer), &[]);
             }
             Operation::Destroy => self.finish(header.unique, Ok(Answer::Empty), &[]),
-            _ => return false,
+            _ => return self.answered_from_memory(header, operation),
         }
         true
+    }
+
+    fn answered_from_memory(&self, header: &Header, operation: &Operation<'_>) -> bool {
+        let mut answered = false;
+        let mut answer = |answer| {
+            answered = true;
+            self.finish(header.unique, Ok(answer), &[]);
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.handler.answers_at_once(header, operation, &mut answer)
+        }));
+        outcome.unwrap_or_else(|_| {
+            error!(opcode = header.opcode, "a request ended in a panic");
+            if !answered {
+                let errno = rustix::io::Errno::IO.raw_os_error();
+                self.finish(header.unique, Err(errno), &[]);
+            }
+            true
+        })
     }
 
     fn init(&self, minor: u32, max_readahead: u32, offered: u64) -> Answer {

@@ -127,6 +127,15 @@ impl Handler for Toy {
         }
     }
 
+    fn answers_at_once(
+        &self,
+        _header: &Header,
+        _operation: &Operation<'_>,
+        _answer: &mut dyn FnMut(Answer),
+    ) -> bool {
+        false
+    }
+
     fn forget(&self, _node: u64, _lookups: u64) {}
 }
 
