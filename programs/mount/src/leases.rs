@@ -10,6 +10,7 @@
 //! An answer counts as leased if the lease was there before its server was asked and is there still when the kernel is
 //! answered, under [`Leases::gate`], so no news can pass between the two.
 
+mod beside;
 mod news;
 mod own_changes;
 pub(crate) mod told;
@@ -75,6 +76,10 @@ struct Directory {
     held: Option<Held>,
     /// Somebody is about to lease it.
     asked: bool,
+    /// Leased directories in this one whose attributes were asked for since it was listed last.
+    asked_beside: u32,
+    /// Somebody is about to list it for them.
+    is_listed_anew: bool,
     /// It has to be opened before it is known whether it may be leased.
     is_doubtful: bool,
     own: OwnChanges,
@@ -82,6 +87,7 @@ struct Directory {
 
 struct Held {
     stamp: u64,
+    since: Instant,
     server: Server,
     number: u64,
     /// Whether everybody may list it.

@@ -13,6 +13,7 @@ mod files;
 mod handles;
 mod identity;
 mod kernel;
+mod known;
 mod leases;
 mod listing_space;
 mod locks;

@@ -2,7 +2,7 @@
 
 use abi::flags::mode;
 use abi::io::{Chmod, Chown, Request, Stat, Utime, Xattr, XattrFlags};
-use abi::limits::{NAME_MAX, XATTR_VALUE_MAX};
+use abi::limits::XATTR_VALUE_MAX;
 use abi::{Errno, Gid, Result, Uid};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::attributes;
 use crate::files::OpenFile;
 use crate::kernel::request::SetAttr;
 use crate::kernel::{Answer, FileAttributes, Validity, reply};
-use crate::leases::{self, LEASED, Stamp};
+use crate::leases::{LEASED, Stamp};
 use crate::nodes::Identity;
 use crate::path_space::{Call, PathSpace};
 
@@ -47,70 +47,8 @@ impl PathSpace {
         }
     }
 
-    /// Looks a name up without asking anybody, where all names are known; false where they are not. Never waits.
-    pub(crate) fn look_up_known(
-        &self,
-        directory: u64,
-        name: &[u8],
-        early: &mut dyn FnMut(Answer),
-    ) -> bool {
-        name.len() <= NAME_MAX
-            && (self.was_told(directory, name, early) || self.knows_missing(directory, name, early))
-    }
-
-    /// Answers with what was told of all names when the directory was leased.
-    fn was_told(&self, directory: u64, name: &[u8], early: &mut dyn FnMut(Answer)) -> bool {
-        // Of a file that it has, the kernel may know more by now, and so may writes that are on their way.
-        let known = self.nodes.find(directory, name);
-        let Some(listing) = self.leases.told(directory).filter(|_| known.is_none()) else {
-            return false;
-        };
-        let Some(entry) = listing.find(name) else {
-            return false;
-        };
-        let Some(stat) = entry.stat.as_ref() else {
-            return false;
-        };
-        // Other names of a file may be known to the kernel.
-        if !leases::is_noticed(stat) && !mode::is_directory(stat.mode) {
-            return false;
-        }
-        let _gate = self.leases.gate();
-        if !self.leases.holds(Some(listing.stamp), name) {
-            return false;
-        }
-        let identity = Identity::of(stat, entry.server.as_ref());
-        let node = self.nodes.enter(directory, name, identity);
-        self.versions.told(node, stat);
-        let age = listing.asked.elapsed();
-        let long = LEASED.saturating_sub(age);
-        let validity = Validity {
-            entry: long,
-            attributes: match leases::is_noticed(stat) {
-                true => long,
-                false => self.fresh.saturating_sub(age),
-            },
-        };
-        early(reply::entry(node, &attributes::of(stat), validity));
-        true
-    }
-
-    /// Answers where all names are known and this is none of them.
-    fn knows_missing(&self, directory: u64, name: &[u8], early: &mut dyn FnMut(Answer)) -> bool {
-        let _gate = self.leases.gate();
-        let lease = self.leases.knows_missing(directory, name);
-        if lease.is_some() {
-            let validity = Validity {
-                entry: self.fresh,
-                attributes: self.fresh,
-            };
-            self.tell_missing(name, validity, early, lease);
-        }
-        lease.is_some()
-    }
-
     /// Under the gate.
-    fn tell_missing(
+    pub(crate) fn tell_missing(
         &self,
         name: &[u8],
         mut validity: Validity,
@@ -139,6 +77,12 @@ impl PathSpace {
     ) -> Result<Answer> {
         let own = self.leases.of(call.node);
         let place = self.nodes.place(call.node);
+        if let (Some(_), Some((above, _))) = (own, &place) {
+            self.leases.tell_beside(*above, &call.view);
+            if self.attributes_known(call.node, early) {
+                return Ok(Answer::Empty);
+            }
+        }
         let above = place
             .as_ref()
             .and_then(|(directory, _)| self.leases.of(*directory));

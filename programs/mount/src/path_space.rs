@@ -344,29 +344,7 @@ impl Handler for PathSpace {
         operation: &Operation<'_>,
         answer: &mut dyn FnMut(Answer),
     ) -> bool {
-        let node = header.node;
-        match *operation {
-            Operation::Lookup { name } => self.look_up_known(node, name, answer),
-            Operation::OpenDir => {
-                let view = || self.views.of(header.uid, header.gid, header.pid);
-                let opened = self.open_known_directory(node, view);
-                opened.map(answer).is_some()
-            }
-            Operation::ReadDir {
-                handle,
-                offset,
-                size,
-                plus,
-            } => self.read_known_directory(node, handle, offset, (size as usize, plus), answer),
-            Operation::ReleaseDir { handle } => {
-                let is_closed = self.close_known_directory(handle);
-                if is_closed {
-                    answer(Answer::Empty);
-                }
-                is_closed
-            }
-            _ => false,
-        }
+        self.answers_known(header, operation, answer)
     }
 
     fn forget(&self, node: u64, lookups: u64) {

@@ -90,7 +90,11 @@ impl Lab {
     }
 
     fn names(&self, node: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.of(node, "")).into_iter().flatten();
+        self.names_in(node, "")
+    }
+
+    fn names_in(&self, node: &str, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.of(node, directory)).into_iter().flatten();
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names.collect()
     }
@@ -174,6 +178,45 @@ fn where_programs_go_through_directories_side_by_side_one_lookup_is_enough_for_a
     assert_eq!(leased(), before + 3);
     look("walk3", "one");
     assert_eq!(leased(), before + 4);
+}
+
+#[test]
+fn attributes_of_directories_that_the_one_above_has_told_end_with_any_change() {
+    let lab = Lab::new();
+    let directories = ["sub0", "sub1", "sub2", "sub3", "sub4"];
+    for directory in directories {
+        fs::create_dir(lab.tree(directory)).unwrap();
+        fs::set_permissions(lab.tree(directory), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let look = |directory: &str| fs::metadata(lab.of("lab1", directory)).unwrap();
+    let lease = || {
+        lab.lease();
+        for directory in directories {
+            lab.names_in("lab1", directory);
+        }
+        // What was told before the leases is too old by then, and the listing above tells it anew.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(1200) {
+            assert!(directories.iter().all(|directory| look(directory).is_dir()));
+        }
+        directories.map(|directory| look(directory).modified().unwrap())
+    };
+    lease();
+    fs::set_permissions(lab.tree("sub1"), fs::Permissions::from_mode(0o711)).unwrap();
+    until("the mode is seen", || look("sub1").mode() & 0o777 == 0o711);
+    let before = lease();
+    fs::write(lab.tree("sub2/new"), "a program of the server").unwrap();
+    until("the time is seen", || {
+        look("sub2").modified().unwrap() != before[2]
+    });
+    let before = lease();
+    fs::write(lab.of("lab3", "sub3/new"), "another node").unwrap();
+    until("the time is seen", || {
+        look("sub3").modified().unwrap() != before[3]
+    });
+    let before = lease();
+    fs::write(lab.of("lab1", "sub4/new"), "this node").unwrap();
+    assert_ne!(look("sub4").modified().unwrap(), before[4]);
 }
 
 #[test]

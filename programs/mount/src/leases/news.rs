@@ -89,6 +89,7 @@ impl Shared {
         if let Some(known) = state.directories.get_mut(&directory) {
             known.held = Some(Held {
                 stamp,
+                since: Instant::now(),
                 server,
                 number,
                 open_to_all: found & 0o004 != 0,

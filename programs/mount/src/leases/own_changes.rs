@@ -3,6 +3,7 @@
 use abi::{Errno, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Shared, Stamp};
 
@@ -16,6 +17,8 @@ pub(super) struct OwnChanges {
     /// The count at the last beginning or end of each; what is older than `since` is not known any more.
     pub(super) last: HashMap<u64, u64>,
     pub(super) since: u64,
+    /// When the last one began or ended.
+    pub(super) changed: Option<Instant>,
 }
 
 /// A change that this mount makes; dropping it says that it is done.
@@ -43,6 +46,7 @@ impl OwnChanges {
 
     fn note(&mut self, name: u64) {
         self.count += 1;
+        self.changed = Some(Instant::now());
         if self.last.len() >= CHANGES_MAX {
             self.last.clear();
             self.since = self.count;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Directory, State};
+use super::{Directory, Stamp, State};
 
 impl State {
     /// Counts a lookup, as [`Self::wants`].
@@ -16,6 +16,27 @@ impl State {
     pub(super) fn walks(&mut self, above: u64) {
         if let Some(above) = self.directories.get_mut(&above) {
             above.walked = above.walked.saturating_add(1);
+        }
+    }
+
+    /// Somebody asks for the attributes of a leased directory in this one; its lease if the caller is to list it anew for them.
+    pub(super) fn wants_anew(&mut self, above: u64) -> Option<Stamp> {
+        let stamp = self.stamp(above)?;
+        let known = self.directories.get_mut(&above)?;
+        known.held.as_ref()?.told.as_ref()?;
+        known.asked_beside = known.asked_beside.saturating_add(1);
+        if known.asked_beside < ASKED_BESIDE_MIN || known.is_listed_anew {
+            return None;
+        }
+        known.is_listed_anew = true;
+        Some(stamp)
+    }
+
+    /// That is done.
+    pub(super) fn listed_anew(&mut self, above: u64) {
+        if let Some(known) = self.directories.get_mut(&above) {
+            known.is_listed_anew = false;
+            known.asked_beside = 0;
         }
     }
 
@@ -44,5 +65,7 @@ impl State {
 pub(super) const LOOKUPS_MIN: u32 = 2;
 /// Directories in one whose second lookup came, from which on it is expected in the others.
 const WALKED_MIN: u32 = 2;
+/// Directories in one whose attributes are asked for, from which on those of the others are expected to be.
+const ASKED_BESIDE_MIN: u32 = 3;
 /// Directories that are counted or leased.
 const DIRECTORIES_MAX: usize = 16_384;
